@@ -1,0 +1,57 @@
+"""The seam between calls and speech recognisers: jobs in, transcripts out, many calls in one batch.
+
+Imports no model code, so a gateway worker can name these types; engines live in their own modules
+(`audio.whisper_engine`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from audio.formats import Pcm16
+
+__all__ = ["AsrEngine", "AsrJob", "Transcript"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AsrJob:
+    """One utterance to transcribe.
+
+    `pcm` is int16 mono at `sample_rate_hz` (8000 or 16000). `language` is a code such as "en", or None
+    to let a multilingual model decide.
+    """
+
+    pcm: Pcm16
+    sample_rate_hz: int = 8000
+    language: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transcript:
+    """What was heard. `text` is empty where there were no words; `gated_by` then says which gate
+    decided ("energy", "duration", "logprob", "no_speech", "compression") or is None if the model itself was silent.
+    `avg_logprob` is natural log per token, `no_speech_prob` 0..1."""
+
+    text: str
+    language: str | None = None
+    avg_logprob: float = 0.0
+    no_speech_prob: float = 0.0
+    gated_by: str | None = None
+
+
+class AsrEngine(Protocol):
+    """A loaded recogniser: immutable, shared by all calls, called from one executor thread."""
+
+    @property
+    def name(self) -> str:
+        """Model name and version, for reports."""
+        ...
+
+    def transcribe(self, jobs: list[AsrJob]) -> list[Transcript]:
+        """Transcribe a batch; results in the order of the jobs. Blocks; never call on an event loop."""
+        ...
+
+    def padded_frames(self, job: AsrJob) -> int:
+        """Mel frames (10 ms) this job occupies after padding: the batcher's unit of cost and its bucket."""
+        ...

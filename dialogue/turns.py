@@ -1,0 +1,129 @@
+"""What goes into a dialogue and what comes out: events (past tense) and actions (imperative).
+
+The gateway translates a call into these events and carries these actions out; nothing here knows
+of audio, sockets or Redis.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from nlu.meaning import Meaning
+
+__all__ = [
+    "Action",
+    "CallEnded",
+    "CallResumed",
+    "CallStarted",
+    "CallerSaid",
+    "CallerSilent",
+    "DialogueError",
+    "DigitsPressed",
+    "Event",
+    "HangUp",
+    "Listen",
+    "Say",
+    "Transfer",
+]
+
+
+class DialogueError(Exception):
+    """Root of this folder's exceptions.
+
+    DialogueError
+    ├── BotError        a bot folder with faults, each with file and line (dialogue.bots)
+    ├── StoreError      the state store cannot be reached or answered nonsense (dialogue.store)
+    └── FencedError     another owner took the call over; this one must stop (dialogue.store)
+    """
+
+
+# Events. `today` is the call's day as ISO date, so that "next Friday" means the same in a replay.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallStarted:
+    """A call with no earlier state."""
+
+    today: str
+    caller: str | None = None
+    metadata: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallResumed:
+    """A call whose state was found in the store: a reconnect, or our own restart."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallerSaid:
+    """One caller turn. `text` is empty where speech was heard but no words."""
+
+    text: str
+    meaning: Meaning
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallerSilent:
+    """The no-input timer of the last `Listen` ran out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DigitsPressed:
+    """DTMF digits, already collected into one entry."""
+
+    digits: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallEnded:
+    """The call is over: "caller", "bot", "transfer" or "error"."""
+
+    by: str
+
+
+Event: TypeAlias = CallStarted | CallResumed | CallerSaid | CallerSilent | DigitsPressed | CallEnded
+
+
+# Actions, carried out in order.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Say:
+    """Speak one prompt. `recording` is a file of the bot's own instead of synthesis; `text` is then its transcript."""
+
+    text: str
+    node: str
+    recording: str | None = None
+    interruptible: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listen:
+    """Wait for the caller, once the prompts before it have been heard."""
+
+    node: str
+    no_input_ms: int | None = None
+    """None: wait without end (a load bot)."""
+    tail_ms: int | None = None
+    """Silence that ends the utterance; None: the gateway's default."""
+    expect: str | None = None
+    """What the node waits for ("digits", "yes_no", "amount", "date"), a hint to the recogniser."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transfer:
+    """Hand the caller to `target`; `context` are slots worth telling whoever answers."""
+
+    target: str
+    context: tuple[tuple[str, str], ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HangUp:
+    """End the call after the prompts before it were heard. `disposition` is the bot's own word for how it went."""
+
+    disposition: str
+
+
+Action: TypeAlias = Say | Listen | Transfer | HangUp
