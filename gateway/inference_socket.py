@@ -1,0 +1,253 @@
+"""The inference seam over a Unix socket: msgpack maps, each behind a 4-byte big-endian length.
+
+    request   {"id": n, "op": "asr", "timeout_s", "pcm": bytes, "rate", "language"}
+              {"id": n, "op": "nlu", "timeout_s", "model", "text"}
+              {"id": n, "op": "ping"}
+              {"id": n, "op": "cancel", "target": m}       no answer
+    answer    {"id": n, "ok": {...}} | {"id": n, "error": "..."}
+
+Requests of all calls of a gateway worker share one connection and are answered out of order. When the inference
+worker dies, everything waiting fails at once, and the client reconnects with backoff.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import struct
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import numpy as np
+
+from audio.asr import AsrJob, Transcript
+from gateway.inference import Heard, Inference, InferenceError, Understood
+from nlu.meaning import Meaning, Slot
+
+__all__ = ["InferenceServer", "SocketInference"]
+
+log = logging.getLogger(__name__)
+
+_LENGTH = struct.Struct(">I")
+_MAX_MESSAGE_BYTES = 8 * 1024 * 1024
+_RECONNECT_S = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+
+_Body = dict[str, Any]  # a decoded message; goes no further than this file
+
+
+def _pack(body: _Body) -> bytes:
+    data: bytes = msgpack.packb(body)
+    return _LENGTH.pack(len(data)) + data
+
+
+async def _read(reader: asyncio.StreamReader) -> _Body:
+    """Raises IncompleteReadError at the end of the stream, ValueError on a message that is no map."""
+    (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
+    if length > _MAX_MESSAGE_BYTES:
+        raise ValueError(f"message of {length} bytes")
+    body = msgpack.unpackb(await reader.readexactly(length))
+    if not isinstance(body, dict):
+        raise ValueError("message is not a map")
+    return body
+
+
+class SocketInference:
+    """Client side: the seam for a gateway worker. Use as an async context."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._ids = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[_Body]] = {}
+        self._writer: asyncio.StreamWriter | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._connected = asyncio.Event()
+
+    async def __aenter__(self) -> SocketInference:
+        self._task = asyncio.create_task(self._stay_connected(), name="inference connection")
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        assert self._task is not None
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    @property
+    def connected(self) -> bool:
+        """Whether an inference worker is at the other end."""
+        return self._connected.is_set()
+
+    async def wait_connected(self) -> None:
+        """Until a worker is there."""
+        await self._connected.wait()
+
+    async def ping(self, *, timeout_s: float = 2.0) -> None:
+        """Raises InferenceError unless a worker with loaded models answers."""
+        await self._ask({"op": "ping"}, timeout_s)
+
+    async def transcribe(self, job: AsrJob, *, timeout_s: float = 30.0) -> Heard:
+        """See `Inference.transcribe`."""
+        body = await self._ask(
+            {
+                "op": "asr",
+                "timeout_s": timeout_s,
+                "pcm": job.pcm.astype("<i2", copy=False).tobytes(),
+                "rate": job.sample_rate_hz,
+                "language": job.language,
+            },
+            timeout_s,
+        )
+        return Heard(Transcript(**body["transcript"]), body["queue_ms"], body["compute_ms"])
+
+    async def understand(self, model: str, text: str, *, timeout_s: float = 30.0) -> Understood:
+        """See `Inference.understand`."""
+        body = await self._ask({"op": "nlu", "timeout_s": timeout_s, "model": model, "text": text}, timeout_s)
+        slots = tuple(Slot(*slot) for slot in body["slots"])
+        return Understood(Meaning(body["intent"], body["score"], slots), body["queue_ms"], body["compute_ms"])
+
+    async def _ask(self, body: _Body, timeout_s: float) -> _Body:
+        writer = self._writer
+        if writer is None:
+            raise InferenceError("no inference worker is connected")
+        ident = next(self._ids)
+        future: asyncio.Future[_Body] = asyncio.get_running_loop().create_future()
+        self._waiting[ident] = future
+        try:
+            writer.write(_pack({"id": ident, **body}))
+            async with asyncio.timeout(timeout_s):
+                answer = await future
+        except TimeoutError:
+            self._cancel(ident)
+            raise InferenceError(f"no answer to {body['op']} within {timeout_s:g} s") from None
+        except asyncio.CancelledError:
+            self._cancel(ident)
+            raise
+        finally:
+            self._waiting.pop(ident, None)
+        if "error" in answer:
+            raise InferenceError(str(answer["error"]))
+        ok: _Body = answer["ok"]
+        return ok
+
+    def _cancel(self, ident: int) -> None:
+        """Tell the worker that nobody waits any more, so that the job costs nothing."""
+        if self._writer is not None:
+            self._writer.write(_pack({"id": 0, "op": "cancel", "target": ident}))
+
+    async def _stay_connected(self) -> None:
+        attempt = 0
+        while True:
+            try:
+                reader, self._writer = await asyncio.open_unix_connection(str(self._path))
+            except OSError:
+                await asyncio.sleep(_RECONNECT_S[min(attempt, len(_RECONNECT_S) - 1)])
+                attempt += 1
+                continue
+            attempt = 0
+            self._connected.set()
+            try:
+                while True:
+                    answer = await _read(reader)
+                    waiting = self._waiting.get(answer.get("id", 0))
+                    if waiting is not None and not waiting.done():
+                        waiting.set_result(answer)
+            except (OSError, EOFError, ValueError) as exc:
+                log.warning("lost the inference worker: %s; reconnecting", type(exc).__name__)
+            finally:
+                self._connected.clear()
+                self._writer.close()
+                self._writer = None
+                for future in self._waiting.values():
+                    if not future.done():
+                        future.set_result({"error": "the inference worker went away"})
+
+
+class InferenceServer:
+    """Server side: answers gateway workers from an `Inference` of this process."""
+
+    def __init__(self, inference: Inference) -> None:
+        self._inference = inference
+        self._server: asyncio.Server | None = None
+
+    async def start(self, path: Path) -> None:
+        """Listen at `path`, replacing a dead worker's socket file."""
+        path.unlink(missing_ok=True)
+        self._server = await asyncio.start_unix_server(self._serve, str(path))
+        path.chmod(0o600)
+
+    async def stop(self) -> None:
+        """Close the listening socket; connections end with their tasks."""
+        if self._server is not None:
+            self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks: dict[int, asyncio.Task[None]] = {}
+        try:
+            while True:
+                body = await _read(reader)
+                if body.get("op") == "cancel":
+                    if (task := tasks.get(body.get("target", 0))) is not None:
+                        task.cancel()
+                    continue
+                ident = int(body["id"])
+                task = asyncio.create_task(self._answer(ident, body, writer))
+                tasks[ident] = task
+                task.add_done_callback(lambda _, ident=ident: tasks.pop(ident, None))  # type: ignore[misc]
+        except (EOFError, OSError):
+            pass  # the gateway worker is gone
+        except (ValueError, KeyError, TypeError) as exc:
+            log.error("a gateway worker sent what is no request: %s", exc)
+        finally:
+            for task in list(tasks.values()):
+                task.cancel()
+            writer.close()
+
+    async def _answer(self, ident: int, body: _Body, writer: asyncio.StreamWriter) -> None:
+        try:
+            answer: _Body = {"id": ident, "ok": await self._operations[body["op"]](self, body)}
+        except InferenceError as exc:
+            answer = {"id": ident, "error": str(exc)}
+        except (KeyError, TypeError, ValueError) as exc:
+            answer = {"id": ident, "error": f"malformed request: {type(exc).__name__}"}
+        if not writer.is_closing():
+            writer.write(_pack(answer))
+
+    async def _asr(self, body: _Body) -> _Body:
+        job = AsrJob(
+            pcm=np.frombuffer(body["pcm"], dtype="<i2"), sample_rate_hz=body["rate"], language=body["language"]
+        )
+        heard = await self._inference.transcribe(job, timeout_s=body["timeout_s"])
+        t = heard.transcript
+        return {
+            "transcript": {
+                "text": t.text,
+                "language": t.language,
+                "avg_logprob": t.avg_logprob,
+                "no_speech_prob": t.no_speech_prob,
+                "gated_by": t.gated_by,
+            },
+            "queue_ms": heard.queue_ms,
+            "compute_ms": heard.compute_ms,
+        }
+
+    async def _nlu(self, body: _Body) -> _Body:
+        understood = await self._inference.understand(body["model"], body["text"], timeout_s=body["timeout_s"])
+        meaning = understood.meaning
+        return {
+            "intent": meaning.intent,
+            "score": meaning.score,
+            "slots": [(s.name, s.text, s.start, s.end) for s in meaning.slots],
+            "queue_ms": understood.queue_ms,
+            "compute_ms": understood.compute_ms,
+        }
+
+    async def _ping(self, body: _Body) -> _Body:
+        return {}
+
+    _operations: dict[str, Callable[[InferenceServer, _Body], Awaitable[_Body]]] = {
+        "asr": _asr,
+        "nlu": _nlu,
+        "ping": _ping,
+    }

@@ -1,0 +1,216 @@
+"""`voicegate.v1`: our own wire protocol. Binary messages are audio, text messages are JSON objects with a `type`.
+
+    connected --start message | query keys | first audio | 50 ms--> started --stop--> stopped
+
+Odd cases: a second `start` is a fault that changes nothing; audio may come in messages of any size, empty ones
+included; an unknown `type` is told to the peer and ignored; text that is no JSON object ends the call when it is
+the first thing said (the peer speaks something else) and is told and ignored later.
+docs/protocols.md has the whole of it with examples.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+
+from audio.formats import AudioFormat, UnsupportedFormatError
+from gateway.protocols.seam import (
+    AudioReceived,
+    CallStart,
+    ClearPlayout,
+    Command,
+    DigitReceived,
+    EndCall,
+    JsonObject,
+    MarkReached,
+    PeerFault,
+    PromptStarted,
+    ReportFault,
+    SendMark,
+    SessionReady,
+    SpeechEdge,
+    StopReceived,
+    TransferCall,
+    TurnHeard,
+    TurnUnderstood,
+    WireEvent,
+    WireMessage,
+)
+
+__all__ = ["CLOSE_BAD_MESSAGE", "CLOSE_UNSUPPORTED", "SUBPROTOCOL", "NativeProtocol"]
+
+SUBPROTOCOL = "voicegate.v1"
+CLOSE_BAD_MESSAGE = 4400
+CLOSE_UNSUPPORTED = 4415
+
+_START_KEYS = ("call_id", "bot", "language", "caller", "encoding", "sample_rate", "channels")
+_CALL_ID = re.compile(r"[A-Za-z0-9._:@+-]{1,128}")
+_MAX_METADATA = 32
+_MAX_VALUE_CHARS = 512
+
+
+class _BadField(Exception):
+    """A field of a start message that cannot be used."""
+
+
+class NativeProtocol:
+    """One connection's protocol state: has the call started, has it stopped."""
+
+    name = "native"
+
+    def __init__(self, query: Mapping[str, str] | None = None) -> None:
+        """`query` are the URL's parameters: the start message's keys work there as well.
+
+        Raises nothing: a bad value is reported by `query_start`.
+        """
+        self._query = {key: value for key, value in (query or {}).items() if key in _START_KEYS}
+        self._started = False
+        # With keys in the query the start is known at once; else the peer has a moment to send its start message.
+        self.starts_within_ms: int | None = 0 if self._query else 50
+
+    def default_start(self) -> CallStart:
+        """The call as the query describes it, or plain 8 kHz PCM16.
+
+        Raises:
+            UnsupportedFormatError: the query names a format we do not speak.
+        """
+        try:
+            start = _parse_start(dict(self._query))
+        except _BadField as exc:
+            raise UnsupportedFormatError(str(exc)) from None
+        self._started = True
+        return start
+
+    def receive(self, message: WireMessage) -> Sequence[WireEvent]:
+        """Translate one message of the peer."""
+        if not isinstance(message, str):
+            self._started = True
+            return (AudioReceived(message),)
+        try:
+            parsed = json.loads(message)
+        except (ValueError, RecursionError):
+            parsed = None
+        if not isinstance(parsed, dict):
+            return (self._fault("bad_json", "a text message must be one JSON object with a \"type\""),)
+        kind = parsed.get("type")
+        if kind == "start":
+            return (self._start(parsed),)
+        if kind == "dtmf":
+            digit = parsed.get("digit")
+            if isinstance(digit, str) and re.fullmatch(r"[0-9*#A-Da-d]", digit):
+                return (DigitReceived(digit.upper()),)
+            return (PeerFault("bad_dtmf", 'dtmf needs "digit": one of 0-9 * # A-D'),)
+        if kind == "stop":
+            return (StopReceived(),)
+        if kind == "mark_reached":
+            name = parsed.get("name")
+            if isinstance(name, str):
+                return (MarkReached(name),)
+            return (PeerFault("bad_mark", 'mark_reached needs "name", as sent in the mark'),)
+        known = "start, dtmf, stop, mark_reached"
+        return (PeerFault("unknown_type", f"unknown type {str(kind)[:40]!r}; this end knows {known}"),)
+
+    def send(self, command: Command) -> Sequence[WireMessage]:
+        """Translate one command into JSON text."""
+        match command:
+            case SessionReady():
+                body: JsonObject = {"type": "ready", "call_id": command.call_id, "resumed": command.resumed}
+            case SpeechEdge():
+                kind = "speech_started" if command.started else "speech_ended"
+                body = {"type": kind, "at_ms": command.at_ms}
+            case TurnHeard():
+                body = {
+                    "type": "transcript",
+                    "round_id": command.round_id,
+                    "text": command.text,
+                    "final": command.final,
+                }
+            case TurnUnderstood():
+                meaning = command.meaning
+                body = {
+                    "type": "intent",
+                    "round_id": command.round_id,
+                    "intent": meaning.intent,
+                    "score": round(meaning.score, 4),
+                    "slots": [
+                        {"name": s.name, "value": s.text, "start": s.start, "end": s.end} for s in meaning.slots
+                    ],
+                }
+            case PromptStarted():
+                body = {
+                    "type": "prompt",
+                    "round_id": command.round_id,
+                    "text": command.text,
+                    "node": command.node,
+                    "timing": command.timing,
+                }
+            case SendMark():
+                body = {"type": "mark", "name": command.name}
+            case ClearPlayout():
+                body = {"type": "clear"}
+            case TransferCall():
+                body = {"type": "transfer", "target": command.target, "context": command.context}
+            case EndCall():
+                body = {"type": "hangup", "reason": command.reason}
+            case ReportFault():
+                body = {"type": "error", "code": command.code, "message": command.message}
+        return (json.dumps(body, ensure_ascii=False, separators=(",", ":")),)
+
+    def send_audio(self, audio: bytes | memoryview) -> bytes | memoryview:
+        """Audio travels as it is."""
+        return audio
+
+    def _start(self, parsed: JsonObject) -> WireEvent:
+        if self._started:
+            return PeerFault("late_start", "the call has started already; start must be the first message")
+        try:
+            start = _parse_start({**self._query, **parsed})
+        except (_BadField, UnsupportedFormatError) as exc:
+            return PeerFault("bad_start", str(exc), CLOSE_UNSUPPORTED)
+        self._started = True
+        return start
+
+    def _fault(self, code: str, message: str) -> PeerFault:
+        return PeerFault(code, message, None if self._started else CLOSE_BAD_MESSAGE)
+
+
+def _parse_start(keys: JsonObject) -> CallStart:
+    """Raises _BadField or UnsupportedFormatError, naming the key and what would do."""
+    metadata = keys.get("metadata") or {}
+    if not isinstance(metadata, dict) or len(metadata) > _MAX_METADATA:
+        raise _BadField(f"metadata must be an object of at most {_MAX_METADATA} strings")
+    call_id = _text(keys, "call_id")
+    if call_id is not None and not _CALL_ID.fullmatch(call_id):
+        raise _BadField("call_id may hold letters, digits and . _ : @ + - and at most 128 of them")
+    return CallStart(
+        format=AudioFormat.parse(
+            _text(keys, "encoding") or "pcm_s16le",
+            _number(keys, "sample_rate", 8000),
+            _number(keys, "channels", 1),
+        ),
+        call_id=call_id,
+        bot=_text(keys, "bot"),
+        language=_text(keys, "language"),
+        caller=_text(keys, "caller"),
+        metadata={str(k)[:_MAX_VALUE_CHARS]: str(v)[:_MAX_VALUE_CHARS] for k, v in metadata.items()},
+    )
+
+
+def _text(keys: JsonObject, key: str) -> str | None:
+    value = keys.get(key)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str) or len(value) > _MAX_VALUE_CHARS:
+        raise _BadField(f"{key} must be a string of at most {_MAX_VALUE_CHARS} characters")
+    return value
+
+
+def _number(keys: JsonObject, key: str, default: int) -> int:
+    value = keys.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise _BadField(f"{key} must be a whole number")
+    try:
+        return int(value)
+    except ValueError:
+        raise _BadField(f"{key} must be a whole number, not {str(value)[:20]!r}") from None

@@ -1,0 +1,218 @@
+"""What every wire protocol translates to and from. One pure file per protocol stands beside this one.
+
+A protocol object lives as long as its connection, holds no socket and no clock, and never raises on a peer's
+input: what cannot be understood becomes a `PeerFault`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias
+
+from audio.formats import AudioFormat
+from nlu.meaning import Meaning
+
+__all__ = [
+    "AudioReceived",
+    "CallStart",
+    "ClearPlayout",
+    "Command",
+    "DigitReceived",
+    "EndCall",
+    "MarkReached",
+    "PeerFault",
+    "PromptStarted",
+    "ReportFault",
+    "SendMark",
+    "SessionReady",
+    "SpeechEdge",
+    "StopReceived",
+    "TransferCall",
+    "TurnHeard",
+    "TurnUnderstood",
+    "WireEvent",
+    "WireMessage",
+    "WireProtocol",
+]
+
+WireMessage: TypeAlias = str | bytes
+"""One WebSocket message, text or binary."""
+
+
+# From the peer.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallStart:
+    """The peer said what the call is. None: the peer did not say, the gateway chooses."""
+
+    format: AudioFormat
+    call_id: str | None = None
+    bot: str | None = None
+    language: str | None = None
+    caller: str | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class AudioReceived:
+    """Bytes in the call's own encoding, any number of them."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DigitReceived:
+    """One DTMF key: 0-9, *, #, A-D."""
+
+    digit: str
+
+
+@dataclass(frozen=True, slots=True)
+class MarkReached:
+    """The peer has played everything sent before the mark of this name."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopReceived:
+    """The caller hung up, said in the protocol's own words."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerFault:
+    """The peer broke its protocol. `close_code`: the call cannot go on; None: told, and the call goes on."""
+
+    code: str
+    message: str
+    close_code: int | None = None
+
+
+WireEvent: TypeAlias = CallStart | AudioReceived | DigitReceived | MarkReached | StopReceived | PeerFault
+
+
+# To the peer. Audio itself goes past these: `WireProtocol.send_audio`.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionReady:
+    """The call is accepted and known by this id."""
+
+    call_id: str
+    resumed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeechEdge:
+    """The caller began (`started`) or ended speaking, `at_ms` of the call's audio."""
+
+    started: bool
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnHeard:
+    """The words of a caller turn."""
+
+    round_id: int
+    text: str
+    final: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnUnderstood:
+    """The meaning of a caller turn."""
+
+    round_id: int
+    meaning: Meaning
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptStarted:
+    """A prompt's first sound has been written; `timing` in ms, by the budgets' names."""
+
+    round_id: int
+    text: str
+    node: str
+    timing: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class SendMark:
+    """Follows the last audio of a prompt."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClearPlayout:
+    """Drop what was sent and not played."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferCall:
+    """Hand the caller over."""
+
+    target: str
+    context: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class EndCall:
+    """The bot hangs up."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFault:
+    """Tell the peer what was wrong."""
+
+    code: str
+    message: str
+
+
+Command: TypeAlias = (
+    SessionReady
+    | SpeechEdge
+    | TurnHeard
+    | TurnUnderstood
+    | PromptStarted
+    | SendMark
+    | ClearPlayout
+    | TransferCall
+    | EndCall
+    | ReportFault
+)
+
+
+class WireProtocol(Protocol):
+    """One dialect, for one connection."""
+
+    name: str
+    """For reports and metrics."""
+
+    starts_within_ms: int | None
+    """Grace after the 101 until a call is taken to have started without its start message; None: it must come."""
+
+    def receive(self, message: WireMessage) -> Sequence[WireEvent]:
+        """Translate one message. Never raises on peer input."""
+        ...
+
+    def default_start(self) -> CallStart:
+        """What the call is when the peer never says."""
+        ...
+
+    def send(self, command: Command) -> Sequence[WireMessage]:
+        """Translate one command; empty where the dialect has no such thing."""
+        ...
+
+    def send_audio(self, audio: bytes | memoryview) -> WireMessage | memoryview:
+        """Wrap one frame of audio, already in the call's encoding."""
+        ...
+
+
+JsonObject: TypeAlias = dict[str, Any]
+"""A parsed JSON object; goes no further than the parser that read it."""

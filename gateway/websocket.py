@@ -1,0 +1,259 @@
+"""Server side of one WebSocket connection: `websockets`' sans-I/O protocol inside an `asyncio.Protocol` of ours.
+
+Why not `websockets.asyncio.server`: its coroutine API costs a task switch and a future per message
+(15-17 us for a 20 ms frame against 10 us here, bench/frame_path.py), and a call wants its messages in a
+synchronous callback anyway. What the protocol object decides (handshake, framing, masks, close codes) stays
+with the library; this file only moves bytes and keeps the timers.
+
+    opening --(request accepted: 101)--> open --(either side closes)--> closing --(TCP gone)--> closed
+    opening --(handshake_timeout_s)--> closed          closing --(close_timeout_s)--> closed (aborted)
+    open --(peer reads too slowly: write_limit_bytes unsent)--> closed (aborted)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+from websockets.exceptions import InvalidHandshake
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.http11 import Request, Response
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
+
+__all__ = ["Connection", "ConnectionSettings", "Receiver"]
+
+log = logging.getLogger(__name__)
+
+_ABNORMAL = 1006
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionSettings:
+    """Limits of one connection."""
+
+    max_message_bytes: int = 256 * 1024
+    handshake_timeout_s: float = 5.0
+    close_timeout_s: float = 2.0
+    write_limit_bytes: int = 512 * 1024
+    """Unsent bytes at which a peer that does not read is cut off (about 30 s of 8 kHz PCM)."""
+    ping_interval_s: float = 0.0
+    """0: no pings. Some Asterisk builds hang up on them (asterisk PR #1722)."""
+
+
+class Receiver(Protocol):
+    """What a connection reports to. All calls are synchronous, on the loop, in order."""
+
+    def message_received(self, message: str | bytes) -> None:
+        """One whole message: text or binary."""
+        ...
+
+    def connection_closed(self, code: int, reason: str) -> None:
+        """Called once, when nothing more can be sent. 1006: no close frame was seen."""
+        ...
+
+
+Accept = Callable[["Connection", Request], "Response | Receiver"]
+"""Decides on a request: a refusal, or who receives the messages."""
+
+
+def _offered_or_none(protocol: ServerProtocol, offered: object) -> Subprotocol | None:
+    # A client may offer no subprotocol, ours, or strange ones: all are welcome (PROTOCOLS.md rule 1).
+    # The match is made in `Connection._answer`, which knows what the path speaks.
+    return None
+
+
+class Connection(asyncio.Protocol):
+    """One peer. `send_*` never block and never raise once the connection is going down."""
+
+    def __init__(self, accept: Accept, settings: ConnectionSettings) -> None:
+        self._accept = accept
+        self._settings = settings
+        self._ws = ServerProtocol(
+            select_subprotocol=_offered_or_none,
+            extensions=None,  # no deflate: audio does not compress, and Asterisk refuses any extension header
+            max_size=settings.max_message_bytes,
+            logger=_QUIET,
+        )
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._receiver: Receiver | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._ping_timer: asyncio.TimerHandle | None = None
+        self._fragments: list[bytes] = []
+        self._fragments_are_text = False
+        self._cut_off = ""
+        self.closed = asyncio.Event()
+        self.peer_ip = ""
+
+    # What the owner calls.
+
+    def send_text(self, text: str) -> None:
+        """Send one text message; ignored once the connection is going down."""
+        if self._ws.state is State.OPEN:
+            self._ws.send_text(text.encode())
+            self._flush()
+
+    def send_binary(self, data: bytes | memoryview) -> None:
+        """Send one binary message; ignored once the connection is going down."""
+        if self._ws.state is State.OPEN:
+            self._ws.send_binary(data)
+            self._flush()
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Start the closing handshake. `reason` is public: no internals, at most 123 bytes."""
+        if self._ws.state is State.OPEN:
+            self._ws.send_close(code, reason)
+            self._flush()
+            self._arm(self._settings.close_timeout_s, self._abort)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether messages can still be sent."""
+        return self._ws.state is State.OPEN
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=self._settings.write_limit_bytes)
+        peer = transport.get_extra_info("peername")
+        self.peer_ip = peer[0] if isinstance(peer, tuple) else ""
+        self._arm(self._settings.handshake_timeout_s, self._abort)
+
+    def data_received(self, data: bytes) -> None:
+        ws = self._ws
+        ws.receive_data(data)
+        for event in ws.events_received():
+            if isinstance(event, Frame):
+                self._frame_received(event)
+            elif isinstance(event, Request):
+                self._answer(event)
+        self._flush()
+        if ws.state is State.CONNECTING and ws.handshake_exc is not None:
+            self._refuse_garbage(ws.handshake_exc)
+        elif ws.close_expected():
+            self._arm(self._settings.close_timeout_s, self._abort)
+
+    def eof_received(self) -> bool:
+        self._ws.receive_eof()
+        self._flush()
+        return False
+
+    def pause_writing(self) -> None:
+        """The peer has not read `write_limit_bytes`: it would hear everything late for ever, so it goes."""
+        self._cut_off = "slow reader"
+        self._abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._ws.receive_eof()
+        for timer in (self._timer, self._ping_timer):
+            if timer is not None:
+                timer.cancel()
+        self._transport = None
+        receiver, self._receiver = self._receiver, None
+        if receiver is not None:
+            seen = self._ws.close_rcvd or self._ws.close_sent
+            if self._ws.close_rcvd is None and not self._cut_off and seen is None:
+                receiver.connection_closed(_ABNORMAL, "")
+            else:
+                code = seen.code if seen else _ABNORMAL
+                receiver.connection_closed(code, self._cut_off or (seen.reason if seen else ""))
+        self.closed.set()
+
+    # Inside.
+
+    def _answer(self, request: Request) -> None:
+        verdict = self._accept(self, request)
+        if isinstance(verdict, Response):
+            self._ws.send_response(verdict)
+        else:
+            response = self._ws.accept(request)
+            chosen = getattr(verdict, "subprotocol", None)
+            if chosen and response.status_code == 101:
+                response.headers["Sec-WebSocket-Protocol"] = chosen
+            self._ws.send_response(response)
+            if response.status_code == 101:
+                self._receiver = verdict
+        self._flush()
+        if self._receiver is None:  # refused: the answer is out, the connection ends
+            self._arm(self._settings.close_timeout_s, self._abort)
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._settings.ping_interval_s > 0:
+            self._ping()
+        opened = getattr(self._receiver, "connection_opened", None)
+        if opened is not None:
+            opened(self)
+
+    def _frame_received(self, frame: Frame) -> None:
+        receiver = self._receiver
+        if receiver is None:
+            return
+        opcode = frame.opcode
+        if opcode is Opcode.BINARY and frame.fin:  # the common case, first
+            receiver.message_received(bytes(frame.data))
+        elif opcode is Opcode.TEXT and frame.fin:
+            self._deliver_text(bytes(frame.data))
+        elif opcode is Opcode.TEXT or opcode is Opcode.BINARY:
+            self._fragments = [bytes(frame.data)]
+            self._fragments_are_text = opcode is Opcode.TEXT
+        elif opcode is Opcode.CONT:
+            self._fragments.append(bytes(frame.data))
+            if frame.fin:
+                whole, self._fragments = b"".join(self._fragments), []
+                if self._fragments_are_text:
+                    self._deliver_text(whole)
+                else:
+                    receiver.message_received(whole)
+
+    def _deliver_text(self, data: bytes) -> None:
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            self.close(CloseCode.INVALID_DATA, "text is not UTF-8")
+            return
+        if self._receiver is not None:
+            self._receiver.message_received(text)
+
+    def _flush(self) -> None:
+        transport = self._transport
+        for data in self._ws.data_to_send():
+            if transport is None or transport.is_closing():
+                continue
+            if data:
+                transport.write(data)
+            elif transport.can_write_eof():
+                transport.write_eof()
+
+    def _refuse_garbage(self, exc: Exception) -> None:
+        """Bytes that are no HTTP request: one short answer, then out."""
+        if self._transport is not None:
+            kind = "malformed request" if isinstance(exc, InvalidHandshake) else "not an HTTP request"
+            self._transport.write(f"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n{kind}\n".encode())
+            self._transport.close()
+
+    def _ping(self) -> None:
+        if self._ws.state is State.OPEN:
+            self._ws.send_ping(b"")
+            self._flush()
+            self._ping_timer = self._loop.call_later(self._settings.ping_interval_s, self._ping)
+
+    def _arm(self, seconds: float, act: Callable[[], None]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(seconds, act)
+
+    def _abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+
+# The library would log every open and close at INFO, with headers (and so tokens) at DEBUG.
+_QUIET = logging.getLogger("gateway.websocket.library")
+_QUIET.setLevel(logging.WARNING)
