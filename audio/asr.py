@@ -29,9 +29,12 @@ class AsrJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transcript:
-    """What was heard. `text` is empty where there were no words; `gated_by` then says which gate
-    decided ("energy", "duration", "logprob", "no_speech", "compression") or is None if the model itself was silent.
-    `avg_logprob` is natural log per token, `no_speech_prob` 0..1."""
+    """What was heard.
+
+    `text` is empty where there were no words; `gated_by` then names the gate that decided ("energy",
+    "duration", "logprob", "no_speech", "compression") or is None if the model itself was silent.
+    `avg_logprob` is natural log per token, `no_speech_prob` 0..1.
+    """
 
     text: str
     language: str | None = None

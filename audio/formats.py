@@ -20,7 +20,7 @@ class AudioError(Exception):
 
     AudioError
     ├── UnsupportedFormatError   a format we do not speak, named in the message
-    ├── FrameSizeError           a frame of the wrong length (audio.detection)
+    ├── FrameSizeError           audio bytes of the wrong length (audio.framing)
     └── AudioFileError           a file that cannot be read as audio (audio.files)
     """
 
