@@ -2,16 +2,16 @@
 
 States and transitions, one frame at a time (times are those of `EndpointSettings`):
 
-| state       | on                                               | to      | event                              |
-| ----------- | ------------------------------------------------ | ------- | ---------------------------------- |
-| SILENCE     | `min_speech_ms` of speech in `onset_window_ms`   | SPEECH  | `SpeechStarted`                    |
-| SPEECH      | speech so far reaches `sustained_ms`             | SPEECH  | `SpeechSustained`                  |
-| SPEECH      | a frame without speech                           | TAIL    |                                    |
-| TAIL        | `resume_ms` of speech, at most one frame missing | SPEECH  | `SpeechResumed` if after a `Pause` |
-| TAIL        | `pause_ms` since the last speech, once           | TAIL    | `Pause`                            |
-| TAIL        | `tail_ms` since the last speech                  | SILENCE | `UtteranceEnded`, tail             |
-| not SILENCE | the utterance is `max_utterance_ms` long         | SILENCE | `UtteranceEnded`, max_length       |
-| not SILENCE | `flush()`: the call's audio stopped              | SILENCE | `UtteranceEnded`, flush            |
+| state       | on                                               | to      | event                           |
+| ----------- | ------------------------------------------------ | ------- | ------------------------------- |
+| SILENCE     | `min_speech_ms` of speech in `onset_window_ms`   | SPEECH  | `SpeechStarted`                 |
+| SPEECH      | speech so far reaches `sustained_ms`             | SPEECH  | `SpeechSustained`               |
+| SPEECH      | a frame without speech                           | TAIL    |                                 |
+| TAIL        | `resume_ms` of speech, at most one frame missing | SPEECH  | `SpeechResumed` after a `Pause` |
+| TAIL        | `pause_ms` since the last speech, once           | TAIL    | `Pause`                         |
+| TAIL        | `tail_ms` since the last speech                  | SILENCE | `UtteranceEnded`, tail          |
+| not SILENCE | the utterance is `max_utterance_ms` long         | SILENCE | `UtteranceEnded`, max_length    |
+| not SILENCE | `flush()`: the call's audio stopped              | SILENCE | `UtteranceEnded`, flush         |
 
 The odd cases:
 

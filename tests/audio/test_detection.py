@@ -29,7 +29,7 @@ def test_tells_a_voice_like_sound_from_silence(rate: int) -> None:
 
 
 def test_the_first_sound_of_a_call_fools_it_for_four_frames() -> None:
-    """Why `EndpointSettings.min_speech_ms` is 100: an unadapted detector plus its hang-over reads as 80 ms."""
+    """Why `EndpointSettings.min_speech_ms` is 100: one wrong frame and the hang-over read as 80 ms."""
     noise = np.random.default_rng(7).normal(0, 50, 8000)
     detector = WebRtcDetector(8000)
     judged = [detector.is_speech(frame) for frame in frames(noise, 8000)]

@@ -1,4 +1,4 @@
-"""G.711 against published table hashes, its round-trip facts, and the standard library where it still has it."""
+"""G.711 against published table hashes, its round-trip facts, and the standard library where it has one."""
 
 from __future__ import annotations
 
