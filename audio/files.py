@@ -1,4 +1,4 @@
-"""Recordings on disk: whatever libsndfile reads (WAV, FLAC, Ogg, MP3, AIFF ...) to mono PCM16, and WAV out."""
+"""Recordings on disk: whatever libsndfile reads (WAV, FLAC, Ogg, MP3 ...) to mono PCM16, and WAV out."""
 
 from __future__ import annotations
 

@@ -1,0 +1,74 @@
+"""`voicegate.json`: what a Whisper model folder says of itself, beyond what its format can say.
+
+    {
+      "name": "en-small", "version": "1", "languages": ["en"],
+      "short_windows": true,      trained without padding to 30 s
+      "narrowband": true,         trained on telephone audio brought to 16 kHz
+      "max_window_s": 6.0,        longest audio it was trained on
+      "gates": {"min_avg_logprob": -0.8}
+    }
+
+Every key is optional; stock Whisper folders have no such file and get the defaults. Unknown keys are
+ignored, so that an older gateway reads a newer model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from audio.formats import AudioError
+from audio.gates import GateSettings
+
+__all__ = ["PROFILE_FILE", "AsrModelError", "WhisperProfile", "read_profile"]
+
+PROFILE_FILE = "voicegate.json"
+
+
+class AsrModelError(AudioError):
+    """A recogniser that cannot be found, read or run; the message names it, the reason and the mend."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WhisperProfile:
+    """How to use one model; the defaults are right for stock Whisper weights."""
+
+    name: str = ""
+    version: str = ""
+    languages: tuple[str, ...] = ()
+    """Languages it knows, most likely first; empty: all that its tokens name."""
+    short_windows: bool = False
+    """Takes audio padded to the next half second. Stock weights were trained on 30 s and lose quality."""
+    narrowband: bool = False
+    """Hears everything through 8 kHz, as a telephone gives it, whatever rate the audio has."""
+    max_window_s: Annotated[float, Field(ge=1, le=30)] = 30.0
+    """Longer audio is cut into windows of at most this, at quiet places."""
+    gates: GateSettings = field(default_factory=GateSettings)
+
+
+def read_profile(folder: Path, name: str) -> WhisperProfile:
+    """Read a model folder's profile.
+
+    Args:
+        folder: the model's folder.
+        name: what to call the model where its folder does not say.
+
+    Raises:
+        AsrModelError: the file is there but wrong, with the key that is.
+    """
+    path = folder / PROFILE_FILE
+    if not path.is_file():
+        return WhisperProfile(name=name)
+    try:
+        profile = TypeAdapter(WhisperProfile).validate_json(path.read_bytes(), strict=True)
+    except ValidationError as error:
+        faults = "; ".join(
+            ".".join(str(part) for part in fault["loc"]) + f" {fault['msg']}" for fault in error.errors()
+        )
+        raise AsrModelError(
+            f"{path}: {faults.strip()}; mend it, or remove the file to use the model as stock Whisper"
+        ) from error
+    return profile if profile.name else replace(profile, name=name)
