@@ -1,0 +1,306 @@
+"""Who may connect: tokens checked before the upgrade is answered; the reason is for our log, not for the peer.
+
+Where a token is looked for, in this order; the first one found decides, and is not followed by another try:
+
+    Authorization: Bearer TOKEN        most clients
+    Authorization: Basic base64(any:TOKEN)   Asterisk, jambonz: the password is the token
+    ?token=TOKEN                       browsers, which cannot set headers
+
+A token is either one of the fixed ones in the settings (scope `call` alone) or a JWT signed with the
+settings' secret (HS256; `sub`, `iat`, `exp` and `scope`, words separated by spaces as in RFC 9068 §2.2.3).
+With neither secret nor fixed tokens, whoever is on this machine may do everything and nobody else anything:
+keep it so behind a reverse proxy, whose connections come from loopback, by setting a secret.
+
+Errors: AuthError, with the refusal and the HTTP status that the peer sees. No message holds a token or a
+query string.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import ipaddress
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from http import HTTPStatus
+from typing import Final, Protocol
+from urllib.parse import parse_qs
+
+import jwt
+
+from gateway.settings import AuthSettings
+
+__all__ = [
+    "MIN_SECRET_BYTES",
+    "AuthError",
+    "Authenticator",
+    "Identity",
+    "Refusal",
+    "Scope",
+    "WeakSecretError",
+    "mint",
+]
+
+MIN_SECRET_BYTES: Final = 32
+"""RFC 7518 §3.2: an HS256 key as long as the hash; a shorter one can be searched for offline."""
+CLOCK_SKEW_S: Final = 10
+"""Hosts of one site rarely differ by more; a fresh token must not be refused for it."""
+MAX_TOKEN_CHARS: Final = 4096
+MAX_QUERY_FIELDS: Final = 64
+ALGORITHM: Final = "HS256"
+REALM: Final = 'Bearer realm="voicegate"'
+
+
+class Scope(StrEnum):
+    """What a token allows."""
+
+    CALL = "call"
+    """Place calls."""
+    MONITOR = "monitor"
+    """Watch and hear other people's calls."""
+    ADMIN = "admin"
+    """Change the running gateway; holds the other two as well."""
+
+
+class Refusal(StrEnum):
+    """Why a peer was turned away: a word for the log and a metric's label."""
+
+    NO_TOKEN = "no_token"
+    MALFORMED = "malformed"
+    UNKNOWN_TOKEN = "unknown_token"
+    WRONG_SIGNATURE = "wrong_signature"
+    EXPIRED = "expired"
+    NOT_YET_VALID = "not_yet_valid"
+    MISSING_SCOPE = "missing_scope"
+    NOT_LOOPBACK = "not_loopback"
+
+
+_FORBIDDEN: Final = frozenset({Refusal.MISSING_SCOPE, Refusal.NOT_LOOPBACK})
+"""A token would not help, or a different one would: 403. For all others 401."""
+
+
+class AuthError(Exception):
+    """A peer that may not do what it asks. `str()` is for our log; the peer gets `status` alone."""
+
+    def __init__(self, refusal: Refusal, detail: str) -> None:
+        super().__init__(f"{refusal}: {detail}")
+        self.refusal = refusal
+        self.status = HTTPStatus.FORBIDDEN if refusal in _FORBIDDEN else HTTPStatus.UNAUTHORIZED
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers of the answer: RFC 9110 §11.6.1 wants the challenge on a 401."""
+        return {"WWW-Authenticate": REALM} if self.status is HTTPStatus.UNAUTHORIZED else {}
+
+
+class WeakSecretError(ValueError):
+    """A signing secret that could be guessed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who connected. `subject` may be logged: the token's own, "shared-N", or "loopback"."""
+
+    subject: str
+    scopes: frozenset[Scope]
+
+    def allows(self, scope: Scope) -> bool:
+        """Whether `scope` was granted."""
+        return scope in self.scopes or Scope.ADMIN in self.scopes
+
+
+class Headers(Protocol):
+    """Request headers with case-insensitive names, as websockets and Starlette give them."""
+
+    def get(self, key: str, /) -> str | None:
+        """The value, or None. websockets raises a LookupError where the header came twice."""
+        ...
+
+
+def mint(
+    secret: str,
+    subject: str,
+    scopes: Iterable[Scope],
+    lifetime_s: float,
+    *,
+    now: float | None = None,
+) -> str:
+    """A signed token.
+
+    Args:
+        secret: the gateway's, at least 32 bytes.
+        subject: who it is for; appears in logs.
+        scopes: what it allows, at least one.
+        lifetime_s: seconds until it expires, positive.
+        now: Unix time of issue; None is the present.
+
+    Raises:
+        WeakSecretError: the secret is too short.
+        ValueError: no subject, no scope, or no lifetime.
+    """
+    _check_secret(secret)
+    granted = sorted(set(scopes))
+    if not subject or not granted or lifetime_s <= 0:
+        raise ValueError("a token needs a subject, at least one scope and a lifetime above zero")
+    issued_at = int(time.time() if now is None else now)
+    claims = {
+        "sub": subject,
+        "scope": " ".join(granted),
+        "iat": issued_at,
+        "exp": issued_at + int(max(1, lifetime_s)),
+    }
+    return jwt.encode(claims, secret, algorithm=ALGORITHM)
+
+
+def _check_secret(secret: str) -> None:
+    if (size := len(secret.encode())) < MIN_SECRET_BYTES:
+        raise WeakSecretError(
+            f"the signing secret has {size} bytes and needs {MIN_SECRET_BYTES} or more; "
+            "make one: openssl rand -hex 32"
+        )
+
+
+class Authenticator:
+    """Checks tokens against one gateway's settings. Immutable; shared by all connections.
+
+    Raises:
+        WeakSecretError: at construction.
+    """
+
+    def __init__(self, settings: AuthSettings) -> None:
+        self._secret = settings.secret.get_secret_value() if settings.secret else None
+        if self._secret is not None:
+            _check_secret(self._secret)
+        # Digests have one length, so comparing them tells nothing about a token's.
+        self._shared = tuple(_digest(token.get_secret_value()) for token in settings.tokens)
+
+    @property
+    def required(self) -> bool:
+        """Whether peers must show a token; if not, only loopback is served."""
+        return self._secret is not None or bool(self._shared)
+
+    def authenticate(
+        self, headers: Headers, target: str, peer_ip: str, *, scope: Scope = Scope.CALL
+    ) -> Identity:
+        """Decide on one request.
+
+        Args:
+            headers: of the request.
+            target: its path with the query ("/v1/call?token=...").
+            peer_ip: address that it came from.
+            scope: what the path needs.
+
+        Raises:
+            AuthError: refused; answer with its `status` and `headers`, log its text.
+        """
+        if not self.required:
+            if not _is_loopback(peer_ip):
+                raise AuthError(
+                    Refusal.NOT_LOOPBACK, "no authentication is set, so only this machine may connect"
+                )
+            return Identity("loopback", frozenset(Scope))
+        identity = self._identify(_find_token(headers, target))
+        if not identity.allows(scope):
+            raise AuthError(
+                Refusal.MISSING_SCOPE,
+                f"the token of {identity.subject!r:.80} has scopes {sorted(identity.scopes)}; this needs {scope}",
+            )
+        return identity
+
+    def _identify(self, token: str) -> Identity:
+        if len(token) > MAX_TOKEN_CHARS:
+            raise AuthError(Refusal.MALFORMED, f"a token of {len(token)} characters")
+        # All are compared: the time taken does not tell which one was near.
+        digest = _digest(token)
+        matches = [hmac.compare_digest(digest, known) for known in self._shared]
+        if any(matches):
+            return Identity(f"shared-{matches.index(True) + 1}", frozenset({Scope.CALL}))
+        if self._secret is None:
+            raise AuthError(
+                Refusal.UNKNOWN_TOKEN, "none of the fixed tokens, and no secret is set to check others"
+            )
+        if not token.isascii():  # PyJWT would fail on what is not even UTF-8
+            raise AuthError(Refusal.MALFORMED, "a token with characters that no token of ours has")
+        return _verify(token, self._secret)
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+
+
+def _verify(token: str, secret: str) -> Identity:
+    """Identity of a signed token; scopes that this version does not know are ignored."""
+    try:
+        claims = jwt.decode(
+            token,
+            secret,
+            algorithms=[ALGORITHM],  # pinned: a token must not choose how it is checked
+            options={"require": ["sub", "exp", "iat"], "verify_aud": False},
+            leeway=CLOCK_SKEW_S,
+        )
+    except jwt.ExpiredSignatureError:
+        raise AuthError(
+            Refusal.EXPIRED, "the token has expired; mint another with `voicegate token`"
+        ) from None
+    except jwt.ImmatureSignatureError:
+        raise AuthError(
+            Refusal.NOT_YET_VALID, "the token starts in the future; do the clocks agree?"
+        ) from None
+    except jwt.InvalidSignatureError:
+        raise AuthError(Refusal.WRONG_SIGNATURE, "the token was signed with another secret") from None
+    except jwt.InvalidTokenError as error:
+        # The type alone: PyJWT quotes parts of the token in some messages.
+        raise AuthError(Refusal.MALFORMED, f"not a token of ours ({type(error).__name__})") from None
+    words = claims.get("scope", "")
+    known = {scope.value for scope in Scope}
+    granted = {Scope(word) for word in words.split() if word in known} if isinstance(words, str) else set()
+    return Identity(str(claims["sub"]), frozenset(granted))
+
+
+def _find_token(headers: Headers, target: str) -> str:
+    """The first token of the request."""
+    try:
+        authorization = headers.get("Authorization") or ""
+    except LookupError:
+        raise AuthError(Refusal.MALFORMED, "more than one Authorization header") from None
+    scheme, _, credentials = authorization.strip().partition(" ")
+    if scheme.lower() == "bearer" and (token := credentials.strip()):
+        return token
+    if scheme.lower() == "basic":
+        return _basic_password(credentials.strip())
+    try:
+        fields = parse_qs(target.partition("?")[2], max_num_fields=MAX_QUERY_FIELDS)
+    except ValueError:
+        raise AuthError(Refusal.MALFORMED, f"a query of more than {MAX_QUERY_FIELDS} fields") from None
+    tokens = fields.get("token", [])
+    if len(tokens) > 1:
+        raise AuthError(Refusal.MALFORMED, "more than one token in the query")
+    if not tokens:
+        raise AuthError(Refusal.NO_TOKEN, "no Bearer, no Basic password and no ?token=")
+    return tokens[0]
+
+
+def _basic_password(credentials: str) -> str:
+    """Password of a Basic header (RFC 7617: `user:password` in base64)."""
+    try:
+        user_and_password = base64.b64decode(credentials, validate=True).decode()
+    except (binascii.Error, ValueError):
+        raise AuthError(Refusal.MALFORMED, "Basic credentials that are not base64 of UTF-8") from None
+    _, colon, password = user_and_password.partition(":")
+    if not colon or not password:
+        raise AuthError(Refusal.NO_TOKEN, "Basic credentials without a password")
+    return password
+
+
+def _is_loopback(peer_ip: str) -> bool:
+    try:
+        address = ipaddress.ip_address(peer_ip.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped  # ::ffff:127.0.0.1 on a dual-stack socket; Python < 3.13 says no
+    return address.is_loopback
