@@ -1,4 +1,4 @@
-"""Who may connect: tokens checked before the upgrade is answered; the reason is for our log, not for the peer.
+"""Who may connect: tokens checked before the upgrade is answered, the reason for our log and not the peer.
 
 Where a token is looked for, in this order; the first one found decides, and is not followed by another try:
 
@@ -205,9 +205,9 @@ class Authenticator:
             return Identity("loopback", frozenset(Scope))
         identity = self._identify(_find_token(headers, target))
         if not identity.allows(scope):
+            held = " ".join(sorted(identity.scopes)) or "nothing"
             raise AuthError(
-                Refusal.MISSING_SCOPE,
-                f"the token of {identity.subject!r:.80} has scopes {sorted(identity.scopes)}; this needs {scope}",
+                Refusal.MISSING_SCOPE, f"{identity.subject!r:.80} may use {held}, and this needs {scope}"
             )
         return identity
 
