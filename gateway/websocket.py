@@ -48,6 +48,13 @@ class ConnectionSettings:
 class Receiver(Protocol):
     """What a connection reports to. All calls are synchronous, on the loop, in order."""
 
+    subprotocol: str | None
+    """What the 101 names; must be one that the client offered, or None."""
+
+    def connection_opened(self, connection: Connection) -> None:
+        """Called once, right after the 101 was written."""
+        ...
+
     def message_received(self, message: str | bytes) -> None:
         """One whole message: text or binary."""
         ...
@@ -173,12 +180,11 @@ class Connection(asyncio.Protocol):
             self._ws.send_response(verdict)
         else:
             response = self._ws.accept(request)
-            chosen = getattr(verdict, "subprotocol", None)
-            if chosen and response.status_code == 101:
-                response.headers["Sec-WebSocket-Protocol"] = chosen
-            self._ws.send_response(response)
             if response.status_code == 101:
                 self._receiver = verdict
+                if verdict.subprotocol:
+                    response.headers["Sec-WebSocket-Protocol"] = verdict.subprotocol
+            self._ws.send_response(response)
         self._flush()
         if self._receiver is None:  # refused: the answer is out, the connection ends
             self._arm(self._settings.close_timeout_s, self._abort)
@@ -187,9 +193,7 @@ class Connection(asyncio.Protocol):
             self._timer.cancel()
         if self._settings.ping_interval_s > 0:
             self._ping()
-        opened = getattr(self._receiver, "connection_opened", None)
-        if opened is not None:
-            opened(self)
+        self._receiver.connection_opened(self)
 
     def _frame_received(self, frame: Frame) -> None:
         receiver = self._receiver

@@ -209,7 +209,7 @@ class WireProtocol(Protocol):
         """Translate one command; empty where the dialect has no such thing."""
         ...
 
-    def send_audio(self, audio: bytes | memoryview) -> WireMessage | memoryview:
+    def send_audio(self, audio: bytes | memoryview) -> bytes | memoryview:
         """Wrap one frame of audio, already in the call's encoding."""
         ...
 

@@ -1,0 +1,137 @@
+"""From an utterance to its meaning, with work begun during the tail.
+
+    idle --Pause--> speculating --utterance with the same samples--> used
+                        |--caller goes on--> wasted (cancelled)
+    idle | other samples --utterance--> transcribed and understood now
+
+At the pause the utterance so far is transcribed, understood, and the reply's audio made ready; nothing is written
+and no action is taken. Pause and endpoint cut the utterance alike, so a used speculation gives what the work at the
+endpoint would have given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from audio.asr import AsrJob
+from audio.formats import Pcm16
+from audio.inbound import Pause, UtteranceEnded
+from gateway.inference import Inference, InferenceError
+from gateway.metrics import Metrics
+from nlu.meaning import Meaning
+
+__all__ = ["CallerTurn", "Listener"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallerTurn:
+    """What the caller said. `text` is empty and `meaning` None where there were no words."""
+
+    text: str
+    meaning: Meaning | None
+    timing: dict[str, float] = field(default_factory=dict)
+    """ms at each stage: asr_ms, asr_queue_ms, nlu_ms, nlu_queue_ms; speculated is 1.0 where it was ready early."""
+
+
+Prepare = Callable[[CallerTurn], Awaitable[None]]
+
+
+class Listener:
+    """One call's way from utterances to meanings. At most one speculation at a time."""
+
+    def __init__(
+        self,
+        inference: Inference,
+        metrics: Metrics,
+        tasks: asyncio.TaskGroup,
+        *,
+        nlu_model: str | None,
+        language: str | None,
+        sample_rate_hz: int,
+        timeout_s: float,
+        prepare: Prepare,
+    ) -> None:
+        """`prepare` makes the reply to a turn ready (renders its prompts) without acting; its failures cost only
+        time. `nlu_model` None: the bot understands nothing and every turn is out of scope."""
+        self._inference = inference
+        self._metrics = metrics
+        self._tasks = tasks
+        self._nlu_model = nlu_model
+        self._language = language
+        self._rate = sample_rate_hz
+        self._timeout_s = timeout_s
+        self._prepare = prepare
+        self._speculation: asyncio.Task[CallerTurn | None] | None = None
+        self._covers = (0, 0)
+
+    def speculate(self, pause: Pause) -> None:
+        """Begin work on the utterance so far."""
+        self.cancel()
+        self._metrics.speculation.labels("started").inc()
+        self._covers = (pause.start, pause.end)
+        self._speculation = self._tasks.create_task(self._ahead(pause.pcm), name="speculation")
+
+    def cancel(self) -> None:
+        """The caller went on: what was begun is void."""
+        if self._speculation is not None:
+            self._speculation.cancel()
+            self._speculation = None
+            self._metrics.speculation.labels("wasted").inc()
+
+    async def understand(self, utterance: UtteranceEnded) -> CallerTurn:
+        """The turn that this utterance is.
+
+        Raises:
+            InferenceError: no answer from the models.
+        """
+        speculation, self._speculation = self._speculation, None
+        if speculation is not None:
+            if self._covers == (utterance.start, utterance.end):
+                was_ready = speculation.done()
+                turn = await speculation
+                if turn is not None:
+                    self._metrics.speculation.labels("used").inc()
+                    return CallerTurn(
+                        text=turn.text,
+                        meaning=turn.meaning,
+                        timing={**turn.timing, "speculated": 1.0 if was_ready else 0.5},
+                    )
+            else:
+                speculation.cancel()
+            self._metrics.speculation.labels("wasted").inc()
+        return await self._hear(utterance.pcm)
+
+    async def _ahead(self, pcm: Pcm16) -> CallerTurn | None:
+        """A turn made ready early; None where it failed, and the endpoint will try again."""
+        try:
+            turn = await self._hear(pcm)
+            if turn.text:
+                await self._prepare(turn)
+        except InferenceError as exc:
+            log.info("speculation gave up: %s", exc)
+            return None
+        return turn
+
+    async def _hear(self, pcm: Pcm16) -> CallerTurn:
+        begun = time.monotonic()
+        job = AsrJob(pcm=pcm, sample_rate_hz=self._rate, language=self._language)
+        heard = await self._inference.transcribe(job, timeout_s=self._timeout_s)
+        asr_done = time.monotonic()
+        timing = {"asr_ms": (asr_done - begun) * 1000, "asr_queue_ms": heard.queue_ms}
+        self._metrics.stage.labels("asr").observe(asr_done - begun)
+        text = heard.transcript.text.strip()
+        if not text:
+            return CallerTurn(text="", meaning=None, timing=timing)
+        if self._nlu_model is None:
+            return CallerTurn(text=text, meaning=Meaning("oos", 0.0), timing=timing)
+        understood = await self._inference.understand(self._nlu_model, text, timeout_s=self._timeout_s)
+        nlu_s = time.monotonic() - asr_done
+        self._metrics.stage.labels("nlu").observe(nlu_s)
+        timing |= {"nlu_ms": nlu_s * 1000, "nlu_queue_ms": understood.queue_ms}
+        return CallerTurn(text=text, meaning=understood.meaning, timing=timing)

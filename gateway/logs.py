@@ -1,0 +1,58 @@
+"""Log set-up: one line a record on stderr, `call_id` on every record of a call, never a caller's words.
+
+`call_id` travels in a context variable, so a log line written anywhere below a call's task carries it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from contextvars import ContextVar
+
+__all__ = ["call_id_var", "configure"]
+
+call_id_var: ContextVar[str] = ContextVar("call_id", default="-")
+
+
+class _WithCall(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not hasattr(record, "call_id"):
+            record.call_id = call_id_var.get()
+        return True
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        body = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "call_id": getattr(record, "call_id", "-"),
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            body["exception"] = self.formatException(record.exc_info)
+        return json.dumps(body, ensure_ascii=False)
+
+
+def configure(level: str, style: str, *, process: str) -> None:
+    """Send this process's log to stderr.
+
+    Args:
+        level: "debug" .. "error".
+        style: "text" for people, "json" for machines.
+        process: this process's name, such as "worker 0".
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_WithCall())
+    if style == "json":
+        handler.setFormatter(_Json())
+    else:
+        handler.setFormatter(
+            logging.Formatter(
+                f"%(asctime)s %(levelname)-7s {process} [%(call_id)s] %(name)s: %(message)s", datefmt="%H:%M:%S"
+            )
+        )
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

@@ -1,0 +1,66 @@
+"""Prometheus metrics of the gateway: the budgets of the design as histograms, and what was refused or dropped.
+
+In a deployment the processes share a folder of memory-mapped files (prometheus_client's multi-process mode,
+PROMETHEUS_MULTIPROC_DIR), which the control plane reads. Nothing here runs per frame: sessions count frames in plain
+integers and hand them over once a second.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+
+__all__ = ["Metrics"]
+
+# Buckets stand close around the budgets (seconds): 20, 30, 200 ms for replies, 300 ms for barge-in.
+_REPLY = (0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0)
+_LAG = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0)
+
+
+class Metrics:
+    """One set per process. `registry` is the default one in a worker and a fresh one in tests."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self.calls = Gauge(
+            "voicegate_calls", "Calls in progress.", ["protocol"], registry=registry, multiprocess_mode="livesum"
+        )
+        self.calls_started = Counter(
+            "voicegate_calls_started", "Calls accepted.", ["protocol", "bot", "resumed"], registry=registry
+        )
+        self.calls_ended = Counter("voicegate_calls_ended", "Calls over, by how.", ["ended_by"], registry=registry)
+        self.refused = Counter("voicegate_refused", "Connections refused.", ["reason"], registry=registry)
+        self.peer_faults = Counter("voicegate_peer_faults", "What peers did wrong.", ["code"], registry=registry)
+        self.first_utterance = Histogram(
+            "voicegate_first_utterance_seconds",
+            "From the call's start to its first prompt sample (budget p99 0.2).",
+            buckets=_REPLY,
+            registry=registry,
+        )
+        self.endpoint_to_reply = Histogram(
+            "voicegate_endpoint_to_reply_seconds",
+            "From the end of the tail to the reply's first prompt sample (budget p50 0.02, p99 0.2).",
+            buckets=_REPLY,
+            registry=registry,
+        )
+        self.barge_in = Histogram(
+            "voicegate_barge_in_seconds",
+            "From the first speech sample over a prompt to playout held (budget p99 0.3).",
+            buckets=_REPLY,
+            registry=registry,
+        )
+        self.stage = Histogram(
+            "voicegate_stage_seconds", "Time of one stage of a turn.", ["stage"], buckets=_REPLY, registry=registry
+        )
+        self.loop_lag = Histogram(
+            "voicegate_loop_lag_seconds",
+            "How late the event loop runs: what a frame waits at most (budget p99 0.02).",
+            buckets=_LAG,
+            registry=registry,
+        )
+        self.turns = Counter("voicegate_turns", "Caller turns, by what came of them.", ["outcome"], registry=registry)
+        self.speculation = Counter(
+            "voicegate_speculation", "Work begun in the tail.", ["outcome"], registry=registry
+        )
+        self.dropped = Counter(
+            "voicegate_dropped", "Events dropped because a call's queue was full.", ["kind"], registry=registry
+        )
+        self.frames = Counter("voicegate_frames", "Inbound frames judged.", registry=registry)

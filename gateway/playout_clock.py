@@ -1,0 +1,51 @@
+"""One clock per worker for all calls that are playing a prompt: a timer per call would cost 50 wake-ups a second each.
+
+The clock runs only while somebody plays. A tick may be late by the loop's lag; each call's own times come from its
+playout's anchor, so lateness is made up at the next tick and the lead (100 ms) hides it from the caller.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+__all__ = ["Player", "PlayoutClock"]
+
+
+class Player(Protocol):
+    """Something with audio to send."""
+
+    def playout_tick(self, now: float) -> bool:
+        """Send what is due; False: nothing left, do not call again."""
+        ...
+
+
+class PlayoutClock:
+    """Ticks every `tick_s` on the running loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, tick_s: float = 0.02) -> None:
+        self._loop = loop
+        self._tick_s = tick_s
+        self._players: set[Player] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, player: Player) -> None:
+        """Call `player` from the next tick on, until it says False."""
+        self._players.add(player)
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._tick_s, self._tick, self._loop.time() + self._tick_s)
+
+    def remove(self, player: Player) -> None:
+        """Stop calling `player`."""
+        self._players.discard(player)
+
+    def _tick(self, due: float) -> None:
+        now = self._loop.time()
+        self._players.difference_update([p for p in self._players if not p.playout_tick(now)])
+        if not self._players:
+            self._timer = None
+            return
+        next_due = due + self._tick_s
+        if next_due < now:  # the loop stalled: start a new grid rather than catch up tick by tick
+            next_due = now + self._tick_s
+        self._timer = self._loop.call_at(next_due, self._tick, next_due)

@@ -1,0 +1,28 @@
+"""What the calls of one worker share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dialogue.bots import Bot
+from dialogue.store import StateStore
+from gateway.inference import Inference
+from gateway.metrics import Metrics
+from gateway.playout_clock import PlayoutClock
+from gateway.settings import Settings
+from tts_stub.prompts import PromptCache
+
+__all__ = ["Services"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """Made once per worker, handed to every call."""
+
+    settings: Settings
+    inference: Inference
+    bots: dict[str, Bot]
+    store: StateStore
+    prompts: PromptCache
+    metrics: Metrics
+    clock: PlayoutClock

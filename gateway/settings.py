@@ -1,0 +1,290 @@
+"""Everything that can be set, in one place: flags over environment over TOML file over the defaults here.
+
+    voicegate serve --config voicegate.toml
+    VOICEGATE_PORT=9000 VOICEGATE_LIMITS_CALLS_PER_WORKER=200 voicegate serve
+
+`[limits] calls_per_worker` in the file is `VOICEGATE_LIMITS_CALLS_PER_WORKER` in the environment. `load` checks all
+of it and names every fault at once, with its source. Nothing else in the project reads `os.environ`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from audio.endpointing import EndpointSettings
+
+__all__ = [
+    "AsrSettings",
+    "AuthSettings",
+    "LimitSettings",
+    "PlayoutSettings",
+    "RedisSettings",
+    "Settings",
+    "SettingsError",
+    "SpeechSettings",
+    "load",
+]
+
+ENV_PREFIX = "VOICEGATE_"
+
+
+class SettingsError(Exception):
+    """Settings that cannot be used; the message lists every fault, one a line, with where it stands."""
+
+
+class _Area(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LimitSettings(_Area):
+    """What one peer, one call and one worker may take."""
+
+    calls_per_worker: int = Field(1000, ge=1)
+    """One more is answered 503 with Retry-After."""
+    message_bytes: int = Field(256 * 1024, ge=1024)
+    """A larger WebSocket message closes the call with 1009."""
+    handshake_s: float = Field(5.0, gt=0)
+    call_s: float = Field(3600.0, gt=0)
+    """A call that lasts longer is ended."""
+    no_audio_s: float = Field(20.0, gt=0)
+    """A call from which no audio message comes for so long is ended."""
+    stalled_speech_s: float = Field(1.5, gt=0)
+    """Speech whose audio stops coming is taken to have ended after this."""
+    flood_s: float = Field(5.0, gt=0)
+    """Audio this far ahead of the wall clock ends the call."""
+    peer_faults: int = Field(20, ge=1)
+    """Malformed messages a call survives."""
+    drain_s: float = Field(30.0, ge=0)
+    """On SIGTERM, calls get this long to end by themselves."""
+    reply_s: float = Field(8.0, gt=0)
+    """Longest wait for a model or the store within a turn."""
+
+
+class PlayoutSettings(_Area):
+    """How prompts are sent."""
+
+    ptime_ms: Literal[10, 20, 30, 40, 60] = 20
+    lead_ms: int = Field(100, ge=20, le=200)
+    """Audio that may wait at the peer."""
+
+
+class RedisSettings(_Area):
+    """Where dialogues live."""
+
+    url: str | None = None
+    """None: an embedded Valkey is started. REDIS_URL is read too."""
+    state_dir: Path | None = None
+    """Keeps the embedded server's data over restarts; None: in memory only."""
+    call_ttl_s: int = Field(3600, ge=60)
+
+
+class AsrSettings(_Area):
+    """The recogniser."""
+
+    model: str = "bundled"
+    """"bundled", a CTranslate2 Whisper folder, or a hub id such as "large-v3"."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    compute_type: str = "default"
+    threads: int = Field(1, ge=1)
+    language: str | None = None
+    """Language of calls that do not say; None: the bot's."""
+    max_batch: int = Field(16, ge=1)
+    max_wait_ms: float = Field(0.0, ge=0)
+    speculate: bool = True
+    """Transcribe and understand during the tail, so that the reply is ready when it closes."""
+
+
+class SpeechSettings(_Area):
+    """The bot's voice."""
+
+    engine: str = "espeak"
+    """"espeak", or the http(s) address of a synthesis service (tts_stub/http_engine.py)."""
+    cache_bytes: int = Field(256 * 1024 * 1024, ge=1024 * 1024)
+    timeout_s: float = Field(5.0, gt=0)
+
+
+class AuthSettings(_Area):
+    """Who may connect. With neither secret nor tokens, only loopback is served."""
+
+    secret: SecretStr | None = Field(None, repr=False)
+    """Signs and checks tokens (`voicegate token`)."""
+    tokens: tuple[SecretStr, ...] = Field((), repr=False)
+    """Fixed tokens, for peers that cannot renew one."""
+
+
+class Settings(_Area):
+    """The whole. Frozen; every part is handed to who needs it."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8765, ge=0, le=65535)
+    control_port: int = Field(8080, ge=0, le=65535)
+    workers: int = Field(1, ge=1, le=256)
+    bot: str = "bill-reminder"
+    """Bot of a call that names none: a bundled one or a directory."""
+    bots: tuple[str, ...] = ("load",)
+    """More bots to load; a call may name any loaded one."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = "text"
+    limits: LimitSettings = LimitSettings()  # type: ignore[call-arg]  # the defaults are the pydantic fields'
+    playout: PlayoutSettings = PlayoutSettings()  # type: ignore[call-arg]
+    redis: RedisSettings = RedisSettings()  # type: ignore[call-arg]
+    asr: AsrSettings = AsrSettings()  # type: ignore[call-arg]
+    speech: SpeechSettings = SpeechSettings()  # type: ignore[call-arg]
+    auth: AuthSettings = AuthSettings()  # type: ignore[call-arg]
+    endpointing: EndpointSettings = EndpointSettings()
+
+    @property
+    def all_bots(self) -> tuple[str, ...]:
+        """The default bot first, each once."""
+        return tuple(dict.fromkeys((self.bot, *self.bots)))
+
+    @property
+    def requires_authentication(self) -> bool:
+        """Whether callers must show a token."""
+        return self.auth.secret is not None or bool(self.auth.tokens)
+
+    def dump_json(self) -> str:
+        """For a child process: secrets in the clear, so the file is 0600 and short-lived."""
+        return json.dumps(self.model_dump(), default=_reveal)
+
+
+def _reveal(value: object) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+
+
+def load(
+    *,
+    config: Path | None = None,
+    environ: Mapping[str, str] = os.environ,
+    flags: Mapping[str, Any] | None = None,
+) -> Settings:
+    """Settings from all their sources.
+
+    Args:
+        config: TOML file; None: none is read.
+        environ: the environment.
+        flags: values by dotted name ("redis.url"); None values are taken as not given.
+
+    Raises:
+        SettingsError: with every fault of every source.
+    """
+    faults: list[str] = []
+    merged: dict[str, Any] = {}
+    source: dict[str, str] = {}
+    for path, value, where in (
+        *_from_file(config, faults),
+        *_from_environment(environ, faults),
+        *((name, value, f"--{name.replace('.', '-')}") for name, value in (flags or {}).items() if value is not None),
+    ):
+        if not _known(path):
+            faults.append(f"{where}: no such setting{_suggest(path)}")
+            continue
+        source[path] = where
+        table = merged
+        *groups, leaf = path.split(".")
+        for group in groups:
+            table = table.setdefault(group, {})
+        table[leaf] = value
+    settings: Settings | None = None
+    try:
+        settings = Settings.model_validate(merged)
+    except ValidationError as exc:
+        for error in exc.errors():
+            path = ".".join(str(part) for part in error["loc"])
+            where = source.get(path) or next((w for p, w in source.items() if path.startswith(p)), path)
+            given = error.get("input")
+            shown = f" (given: {given!r})" if isinstance(given, str | int | float) and "auth" not in path else ""
+            faults.append(f"{where}: {error['msg']}{shown}")
+    if settings is not None:
+        faults += _cross_checks(settings)
+    if faults or settings is None:
+        raise SettingsError("\n".join(faults))
+    return settings
+
+
+def _cross_checks(settings: Settings) -> list[str]:
+    faults = []
+    try:
+        loopback = settings.host == "localhost" or ipaddress.ip_address(settings.host).is_loopback
+    except ValueError:
+        loopback = False
+        faults.append(f"host: {settings.host!r} is not an IP address; use 127.0.0.1, or 0.0.0.0 for all")
+    if not loopback and not settings.requires_authentication:
+        faults.append(
+            f"host: {settings.host} can be reached by others, and no authentication is set; "
+            "set VOICEGATE_AUTH_SECRET (make one: openssl rand -hex 32) and hand out tokens with `voicegate token`"
+        )
+    if settings.port and settings.port == settings.control_port:
+        faults.append(f"control_port: {settings.control_port} is the media port too; give it another")
+    secret = settings.auth.secret
+    if secret is not None and len(secret.get_secret_value()) < 32:
+        faults.append("auth.secret: shorter than 32 characters; make one: openssl rand -hex 32")
+    return faults
+
+
+_Found = tuple[str, Any, str]  # dotted path, value, where it stands
+
+
+def _from_file(config: Path | None, faults: list[str]) -> list[_Found]:
+    if config is None:
+        return []
+    try:
+        table = tomllib.loads(config.read_text())
+    except OSError as exc:
+        faults.append(f"{config}: cannot be read: {exc.strerror}")
+        return []
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        faults.append(f"{config}: is not TOML: {exc}")
+        return []
+    found: list[_Found] = []
+    for key, value in table.items():
+        if isinstance(value, dict):
+            found += [(f"{key}.{leaf}", inner, f"{config}: [{key}] {leaf}") for leaf, inner in value.items()]
+        else:
+            found.append((key, value, f"{config}: {key}"))
+    return found
+
+
+def _from_environment(environ: Mapping[str, str], faults: list[str]) -> list[_Found]:
+    found: list[_Found] = []
+    if environ.get("REDIS_URL"):
+        found.append(("redis.url", environ["REDIS_URL"], "REDIS_URL"))
+    names = {path.replace(".", "_").upper(): path for path in _all_paths()}
+    for name, text in environ.items():
+        if name.startswith(ENV_PREFIX) and text:
+            path = names.get(name.removeprefix(ENV_PREFIX), name.removeprefix(ENV_PREFIX).lower())
+            is_list = path in ("bots", "auth.tokens")
+            found.append((path, [part for part in text.split(",") if part] if is_list else text, name))
+    return found
+
+
+def _all_paths() -> list[str]:
+    paths: list[str] = []
+    for name, info in Settings.model_fields.items():
+        kind = info.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            paths += [f"{name}.{leaf}" for leaf in kind.model_fields]
+        elif is_dataclass(kind):
+            paths += [f"{name}.{leaf.name}" for leaf in fields(kind)]
+        else:
+            paths.append(name)
+    return paths
+
+
+def _known(path: str) -> bool:
+    return path in _all_paths()
+
+
+def _suggest(path: str) -> str:
+    close = difflib.get_close_matches(path, _all_paths(), n=1)
+    return f"; did you mean {close[0]}?" if close else "; see `voicegate serve --help` and docs/operations.md"
