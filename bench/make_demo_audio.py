@@ -78,7 +78,7 @@ class Dictated:
 
 
 _MAN = Voice("en-us+m5", 155, 50)
-_WOMAN = Voice("en-us+steph2", 155, 50)
+_WOMAN = Voice("en-us+f3", 155, 50)
 
 CALLS: Final[dict[str, tuple[Said | Dictated, ...]]] = {
     # Asks back, then promises to pay on Friday: ends in node goodbye, disposition promise_to_pay.
@@ -92,7 +92,7 @@ CALLS: Final[dict[str, tuple[Said | Dictated, ...]]] = {
     ),
     # Has paid, and has the reference: ends in node goodbye, disposition already_paid.
     "paid": (
-        Said("01-yes-i-am", "yes i am", _WOMAN, "Yes, I am."),
+        Said("01-yes-this-is-me", "yes this is me", _WOMAN, "Yes, this is me."),
         Dictated("02-account-digits", "4417", "nicolas"),
         Said("03-i-already-paid", "i already paid", _WOMAN, "I already paid."),
         Dictated("04-reference-digits", "52896", "nicolas"),
