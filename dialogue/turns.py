@@ -33,6 +33,8 @@ class DialogueError(Exception):
 
     DialogueError
     ├── BotError        a bot folder with faults, each with file and line (dialogue.bots)
+    ├── MetadataError   a call's metadata hold a value that the flow's variable refuses (dialogue.step)
+    ├── RoundError      a round older than the answers kept (dialogue.store)
     ├── StoreError      the state store cannot be reached or answered nonsense (dialogue.store)
     └── FencedError     another owner took the call over; this one must stop (dialogue.store)
     """
@@ -90,7 +92,7 @@ Event: TypeAlias = CallStarted | CallResumed | CallerSaid | CallerSilent | Digit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Say:
-    """Speak one prompt. `recording` is a file of the bot's own instead of synthesis; `text` is then its transcript."""
+    """Speak one prompt. `recording` is a file of the bot's own to play instead; `text` is its transcript."""
 
     text: str
     node: str
@@ -121,7 +123,7 @@ class Transfer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HangUp:
-    """End the call after the prompts before it were heard. `disposition` is the bot's own word for how it went."""
+    """End the call once the prompts before it were heard. `disposition` is the bot's word for how it went."""
 
     disposition: str
 

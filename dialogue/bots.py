@@ -1,0 +1,174 @@
+"""Bots: a folder with `bot.yaml`, a flow, examples and an NLU artefact. The bundled ones are in `bots/`.
+
+```yaml
+name: bill-reminder
+version: "1"
+language: en
+voice: {name: en-us, rate: 160}      # an espeak-ng voice; words per minute
+flow: flow.yaml
+nlu: nlu                             # artefact folder; may be another bot's
+examples: [examples.jsonl, examples.dev.jsonl]
+```
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dialogue.flow import Flow
+from dialogue.flow_yaml import LANGUAGES, load_flow
+from dialogue.turns import DialogueError, Say
+from dialogue.yaml_source import Fault, Faults, Section, read_yaml
+
+__all__ = ["Bot", "BotError", "Voice", "bundled_bots", "load_bot"]
+
+_BUNDLED = Path(__file__).parent / "bots"
+
+
+class BotError(DialogueError):
+    """A bot that cannot be used. `faults` are all of them, in file and line order."""
+
+    def __init__(self, name: str, faults: list[Fault]) -> None:
+        lines = "\n".join(map(str, faults))
+        super().__init__(f"bot {name!r} has {len(faults)} fault{'s'[: len(faults) != 1]}:\n{lines}")
+        self.faults = tuple(faults)
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """The synthesiser's voice name and its rate in words per minute."""
+
+    name: str
+    rate: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bot:
+    """One bot, checked. Immutable, shared by all its calls. `nlu_path` may not exist yet (not trained)."""
+
+    name: str
+    version: str
+    language: str
+    voice: Voice
+    flow: Flow
+    directory: Path
+    nlu_path: Path | None
+
+    def fixed_prompts(self) -> list[Say]:
+        """Every prompt without slot values, once, the first words first: to be rendered before calls come."""
+        unique: dict[tuple[str, str | None], Say] = {}
+        for prompt in self.flow.prompts():
+            if not prompt.slots:
+                said = Say(text=prompt.text, node="", recording=prompt.recording)
+                unique.setdefault((prompt.text, prompt.recording), said)
+        return list(unique.values())
+
+
+def bundled_bots() -> list[str]:
+    """Names of the bots that come with the package."""
+    return sorted(path.parent.name for path in _BUNDLED.glob("*/bot.yaml"))
+
+
+def load_bot(name_or_dir: str | Path) -> Bot:
+    """Load a bundled bot by name, or any bot by its folder.
+
+    Raises:
+        BotError: with every fault of its files, each with file, line and mend.
+    """
+    bundled = _BUNDLED / name_or_dir
+    directory = bundled if str(name_or_dir) in bundled_bots() else Path(name_or_dir)
+    path = directory / "bot.yaml"
+    faults = Faults(str(path))
+    if not path.is_file():
+        known = ", ".join(bundled_bots())
+        faults.add(1, "there is no such file", f"give a bot's folder, or a bundled bot: {known}")
+        raise BotError(str(name_or_dir), faults.found)
+    top = read_yaml(path, "the bot", faults)
+    if top is None:
+        raise BotError(str(name_or_dir), faults.found)
+    bot = _read(top, directory, faults)
+    if bot is None or faults.found:
+        raise BotError(str(name_or_dir), faults.found)
+    return bot
+
+
+def _read(top: Section, directory: Path, faults: Faults) -> Bot | None:
+    for key, mend in (
+        ("name", "name the bot"),
+        ("language", "add `language: en`"),
+        ("flow", "add `flow: flow.yaml`"),
+    ):
+        top.require(key, mend)
+    name, version, language = (top.text(key) for key in ("name", "version", "language"))
+    flow_file, nlu = top.text("flow"), top.text("nlu")
+    voice = _voice(top.section("voice"))
+    files = top.texts("examples")
+    if language and language.text not in LANGUAGES:
+        faults.add(
+            language.line, f"language {language.text!r} has no slot readers", f"use {', '.join(LANGUAGES)}"
+        )
+    before = len(faults.found)
+    intents: set[str] = set()
+    for file in files:
+        intents |= _intents(directory / file.text, faults)
+    # A broken examples file is one fault, not one for every intent that it would have held.
+    known = intents if files and len(faults.found) == before else None
+    top.finish()
+    if not name or not language or not flow_file:
+        return None
+    flow, wrong = load_flow(directory / flow_file.text, language=language.text, intents=known)
+    faults.found.extend(wrong)
+    if flow is None:
+        return None
+    return Bot(
+        name=name.text,
+        version=version.text if version else "0",
+        language=language.text,
+        voice=voice,
+        flow=flow,
+        directory=directory.resolve(),
+        nlu_path=(directory / nlu.text).resolve() if nlu else None,
+    )
+
+
+def _voice(section: Section | None) -> Voice:
+    if section is None:
+        return Voice("en-us", 160)
+    name, rate = section.text("name"), section.integer("rate", low=80, high=450)
+    section.finish()
+    return Voice(name.text if name else "en-us", rate or 160)
+
+
+def _intents(path: Path, faults: Faults) -> set[str]:
+    """Intents of an examples file; its malformed lines become faults."""
+    mine = Faults(str(path))
+    found = set(_example_intents(path, mine))
+    faults.found.extend(mine.found)
+    return found
+
+
+def _example_intents(path: Path, faults: Faults) -> Iterator[str]:
+    mend = 'write {"text": "...", "intent": "...", "slots": [{"name": "...", "start": 0, "end": 1}]}'
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        faults.add(1, "examples file cannot be read", "create it, or correct `examples` in bot.yaml")
+        return
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            example = json.loads(line)
+            text, intent, slots = example["text"], example["intent"], example.get("slots", [])
+            sane = isinstance(text, str) and isinstance(intent, str)
+            spans = [(slot["name"], slot["start"], slot["end"]) for slot in slots]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            faults.add(number, "not an example", mend)
+            continue
+        if not sane or any(not 0 <= start < end <= len(text) for _, start, end in spans):
+            faults.add(number, "an example with wrong types or slot offsets", mend)
+            continue
+        yield intent

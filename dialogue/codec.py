@@ -1,0 +1,86 @@
+"""State and actions as JSON text, the form in which the store keeps them.
+
+`version` is the form's own number: a reader refuses one it does not know rather than guess.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from dialogue.slots import SlotValue
+from dialogue.state import DialogueState, Turn
+from dialogue.turns import Action, HangUp, Listen, Say, Transfer
+
+__all__ = ["CodecError", "decode_actions", "decode_state", "encode_actions", "encode_state"]
+
+VERSION = 1
+
+_ACTIONS: dict[str, type[Say] | type[Listen] | type[Transfer] | type[HangUp]] = {
+    "say": Say,
+    "listen": Listen,
+    "transfer": Transfer,
+    "hang_up": HangUp,
+}
+_NAMES = {kind: name for name, kind in _ACTIONS.items()}
+
+
+class CodecError(ValueError):
+    """Stored text that is not what this version writes."""
+
+
+def encode_state(state: DialogueState) -> str:
+    """State as one JSON object."""
+    return json.dumps({"version": VERSION, **asdict(state)}, ensure_ascii=False, separators=(",", ":"))
+
+
+def decode_state(text: str) -> DialogueState:
+    """The inverse of `encode_state`.
+
+    Raises:
+        CodecError: not JSON, another version, or fields of the wrong form.
+    """
+    fields = _object(text, "state")
+    try:
+        slots = {name: SlotValue(**slot) for name, slot in fields.pop("slots").items()}
+        history = tuple(Turn(**turn) for turn in fields.pop("history"))
+        return DialogueState(**fields, slots=slots, history=history)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CodecError(f"stored state has not the fields of version {VERSION}: {error}") from error
+
+
+def encode_actions(actions: Sequence[Action]) -> str:
+    """Actions as one JSON object, in order."""
+    steps = [{"do": _NAMES[type(action)], **asdict(action)} for action in actions]
+    return json.dumps({"version": VERSION, "actions": steps}, ensure_ascii=False, separators=(",", ":"))
+
+
+def decode_actions(text: str) -> tuple[Action, ...]:
+    """The inverse of `encode_actions`.
+
+    Raises:
+        CodecError: not JSON, another version, or an unknown action.
+    """
+    try:
+        return tuple(_action(fields) for fields in _object(text, "answer")["actions"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CodecError(f"stored answer has not the fields of version {VERSION}: {error}") from error
+
+
+def _action(fields: dict[str, Any]) -> Action:
+    kind = _ACTIONS[fields.pop("do")]
+    if kind is Transfer:
+        fields["context"] = tuple((name, value) for name, value in fields["context"])
+    return kind(**fields)
+
+
+def _object(text: str, what: str) -> dict[str, Any]:
+    try:
+        fields = json.loads(text)
+    except ValueError as error:
+        raise CodecError(f"stored {what} is not JSON") from error
+    if not isinstance(fields, dict) or fields.pop("version", None) != VERSION:
+        raise CodecError(f"stored {what} is not of version {VERSION}, which this program writes")
+    return fields

@@ -1,0 +1,157 @@
+"""A dialogue's definition: nodes, prompts, slots, transitions. Immutable, shared by all calls of a bot.
+
+Built by `dialogue.flow_yaml`, which has checked every reference; `dialogue.step` runs it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from dialogue.slots import SlotSpec
+
+__all__ = ["ANY_INTENT", "Flow", "Node", "Patience", "Prompt", "Stay", "Transition"]
+
+ANY_INTENT = "*"
+"""Key of a transition for every caller turn that no other one takes, words or not."""
+
+_SLOT_IN_TEXT = re.compile(r"\{(\w+)\}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """One thing to say. `{slot}` in `text` is replaced by the slot's spoken value.
+
+    `needs` names a slot without whose value the prompt is left out. `recording` is a file of the bot's
+    folder to play instead of synthesis, and then `text` is what it says.
+    """
+
+    text: str
+    recording: str | None = None
+    interruptible: bool = True
+    needs: str | None = None
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """Names of the slots in the text."""
+        return tuple(_SLOT_IN_TEXT.findall(self.text))
+
+    def fill(self, values: Mapping[str, str]) -> str:
+        """The text with each `{slot}` replaced."""
+        return _SLOT_IN_TEXT.sub(lambda m: values[m[1]], self.text)
+
+
+class Stay(StrEnum):
+    """What a transition that stays at its node does after its own prompts."""
+
+    REPEAT = "repeat"
+    """Say the whole node again."""
+    ASK = "ask"
+    """Ask the node's question again."""
+    LISTEN = "listen"
+    """Only listen."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transition:
+    """Where an intent or a key leads: to node `to`, or (`to` None) nowhere, answering as `stay` says.
+
+    Taken only where slot `needs` has a value. `forget` empties slots on the way.
+    """
+
+    to: str | None = None
+    stay: Stay = Stay.ASK
+    say: tuple[Prompt, ...] = ()
+    needs: str | None = None
+    forget: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """What to say to the first, second, ... failure in a row, and the node to go to when they are spent.
+
+    `give_up` None: the last prompt for ever, as a load bot wants.
+    """
+
+    prompts: tuple[Prompt, ...] = ()
+    give_up: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One place in the dialogue.
+
+    On entry it says `say`, then exactly one of: passes on to `then`; ends in `hang_up` or `transfer`; or
+    asks `ask` and listens. With `collect` it listens for that slot (passed over where it is filled), takes
+    the `optional` ones if they are mentioned, and goes on to `then`. With `confirm` another value for one
+    of those slots replaces it and the question is asked again.
+
+    What a flow file leaves to the flow's own settings (patience, `no_input_ms`, `expect`) is filled in here.
+    """
+
+    name: str
+    say: tuple[Prompt, ...] = ()
+    ask: tuple[Prompt, ...] = ()
+    collect: str | None = None
+    optional: tuple[str, ...] = ()
+    confirm: tuple[str, ...] = ()
+    invalid: tuple[Prompt, ...] = ()
+    on: Mapping[str, tuple[Transition, ...]] = field(default_factory=dict)
+    keys: Mapping[str, tuple[Transition, ...]] = field(default_factory=dict)
+    then: str | None = None
+    hang_up: str | None = None
+    transfer: str | None = None
+    outcome: str | None = None
+    no_match: Patience = Patience()
+    no_input: Patience = Patience()
+    no_input_ms: int | None = None
+    tail_ms: int | None = None
+    expect: str | None = None
+
+    @property
+    def listens(self) -> bool:
+        """Whether the node waits for the caller."""
+        return not self.ends and (self.then is None or self.collect is not None)
+
+    @property
+    def ends(self) -> bool:
+        """Whether the call is over for the bot here."""
+        return self.hang_up is not None or self.transfer is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flow:
+    """A whole dialogue. `anywhere` and `keys` hold at every listening node that has no transition of its own.
+
+    `slots` holds variables too. `min_score` is the intent probability below which a turn counts as not
+    understood. After `max_turns` caller turns (None: no limit) the call goes to node `give_up`.
+    """
+
+    language: str
+    start: str
+    nodes: Mapping[str, Node]
+    slots: Mapping[str, SlotSpec]
+    anywhere: Mapping[str, tuple[Transition, ...]]
+    keys: Mapping[str, tuple[Transition, ...]]
+    give_up: str | None = None
+    resume: tuple[Prompt, ...] = ()
+    min_score: float = 0.0
+    max_turns: int | None = None
+
+    def transitions(self) -> Iterator[Transition]:
+        """Every transition of the flow."""
+        for table in (self.anywhere, self.keys, *(t for n in self.nodes.values() for t in (n.on, n.keys))):
+            for options in table.values():
+                yield from options
+
+    def prompts(self) -> Iterator[Prompt]:
+        """Every prompt of the flow, the start node's first."""
+        yield from self.nodes[self.start].say
+        for node in self.nodes.values():
+            yield from (*node.say, *node.ask, *node.invalid)
+            yield from (*node.no_input.prompts, *node.no_match.prompts)
+        yield from self.resume
+        for transition in self.transitions():
+            yield from transition.say

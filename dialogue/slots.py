@@ -1,0 +1,187 @@
+"""What a flow wants to know: slot types, their validators, reading a value and saying it back.
+
+A value has two forms: the caller's own words and a normalised string, one form per type, which is what the
+store keeps and the operator's systems receive:
+
+| type   | normalised            | read back               |
+| ------ | --------------------- | ----------------------- |
+| digits | "4417"                | "four four one seven"   |
+| amount | "84.50"               | "84 dollars and 50 cents" |
+| date   | "2026-11-27" (ISO)    | "Friday, November 27th" |
+| yes_no | "yes", "no"           | the same                |
+| choice | the choice's name     | the same                |
+| text   | the words as heard    | the same                |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from enum import StrEnum
+
+from dialogue import english
+
+__all__ = ["InvalidValue", "SlotSpec", "SlotType", "SlotValue", "parse_slot", "say_slot"]
+
+
+class SlotType(StrEnum):
+    """Kinds of value; the words of the flow file."""
+
+    DIGITS = "digits"
+    AMOUNT = "amount"
+    DATE = "date"
+    YES_NO = "yes_no"
+    CHOICE = "choice"
+    TEXT = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class SlotValue:
+    """A filled slot: the caller's words (or the call's metadata) and the normalised value."""
+
+    text: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidValue:
+    """A value was heard but a validator refused it; `reason` is for logs and tests, not for the caller."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotSpec:
+    """One slot of a flow, with its validators.
+
+    `entity` is the NLU's slot name (several flow slots may read the same one). A variable is known before
+    the call: from its metadata, else `default`. `default_from` names the slot whose value stands in until
+    this one is filled. Day limits count from the day of the call.
+    """
+
+    name: str
+    type: SlotType
+    entity: str
+    variable: bool = False
+    default: str | None = None
+    default_from: str | None = None
+    min_length: int = 1
+    max_length: int = 40
+    equals: str | None = None
+    choices: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    earliest_days: int | None = None
+    latest_days: int | None = None
+    minimum: Decimal | None = None
+    maximum: Decimal | None = None
+    currency: str = "dollar"
+
+
+def parse_slot(
+    spec: SlotSpec,
+    text: str,
+    *,
+    today: date,
+    known: Mapping[str, SlotValue],
+    asked: bool = False,
+) -> SlotValue | InvalidValue | None:
+    """Read a value of the slot's type anywhere in `text` and validate it.
+
+    Args:
+        text: an entity the NLU marked, or a whole utterance.
+        known: slots filled so far, for `equals`.
+        asked: the bot has just asked for this slot, so a bare number may be an amount and any words may
+            be a text.
+
+    Returns:
+        The value; `InvalidValue` where one was heard that the validators refuse; None where there is none.
+    """
+    match spec.type:
+        case SlotType.DIGITS:
+            return _parse_digits(spec, text, known)
+        case SlotType.AMOUNT:
+            return _parse_amount(spec, text, asked)
+        case SlotType.DATE:
+            return _parse_date(spec, text, today)
+        case SlotType.YES_NO:
+            answer = english.find_yes_no(text)
+            return None if answer is None else SlotValue(text, "yes" if answer else "no")
+        case SlotType.CHOICE:
+            return _parse_choice(spec, text)
+        case SlotType.TEXT:
+            words = " ".join(text.split())
+            return SlotValue(text, words) if asked and words else None
+
+
+def _parse_digits(
+    spec: SlotSpec, text: str, known: Mapping[str, SlotValue]
+) -> SlotValue | InvalidValue | None:
+    """The last run of a right length, so that "no four four one eight" corrects; else all runs joined."""
+    runs = english.find_digit_runs(text)
+    if not runs:
+        return None
+    wanted = range(spec.min_length, spec.max_length + 1)
+    # "oh four four one seven": a sigh, not a zero, where only the rest has the right length.
+    fitting = [
+        candidate
+        for run in [*reversed(runs), "".join(runs)]
+        for candidate in (run, run[1:] if run[0] == "0" else run)
+        if len(candidate) in wanted
+    ]
+    if not fitting:
+        return InvalidValue(f"{max(map(len, runs))} digits, not {_length(spec)}")
+    expected = known.get(spec.equals) if spec.equals else None
+    if expected is not None and expected.value not in fitting:
+        return InvalidValue(f"not the digits of {spec.equals}")
+    return SlotValue(text, expected.value if expected else fitting[0])
+
+
+def _length(spec: SlotSpec) -> str:
+    low, high = spec.min_length, spec.max_length
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _parse_amount(spec: SlotSpec, text: str, asked: bool) -> SlotValue | InvalidValue | None:
+    amount = english.find_amount(text, bare=asked)
+    if amount is None:
+        return None
+    if spec.minimum is not None and amount < spec.minimum:
+        return InvalidValue(f"below {spec.minimum}")
+    if spec.maximum is not None and amount > spec.maximum:
+        return InvalidValue(f"above {spec.maximum}")
+    return SlotValue(text, str(amount))
+
+
+def _parse_date(spec: SlotSpec, text: str, today: date) -> SlotValue | InvalidValue | None:
+    past = spec.latest_days is not None and spec.latest_days <= 0
+    day = english.find_date(text, today, past=past)
+    if day is None:
+        return None
+    ahead = (day - today).days
+    if spec.earliest_days is not None and ahead < spec.earliest_days:
+        return InvalidValue(f"earlier than {spec.earliest_days} days ahead")
+    if spec.latest_days is not None and ahead > spec.latest_days:
+        return InvalidValue(f"later than {spec.latest_days} days ahead")
+    return SlotValue(text, day.isoformat())
+
+
+def _parse_choice(spec: SlotSpec, text: str) -> SlotValue | None:
+    heard = f" {' '.join(text.lower().split())} "
+    for name, words in spec.choices:
+        if any(f" {word.lower()} " in heard for word in words):
+            return SlotValue(text, name)
+    return None
+
+
+def say_slot(spec: SlotSpec, value: str, *, today: date) -> str:
+    """The words a bot reads a normalised value back with."""
+    match spec.type:
+        case SlotType.DIGITS:
+            return english.say_digits(value)
+        case SlotType.AMOUNT:
+            return english.say_amount(Decimal(value), spec.currency)
+        case SlotType.DATE:
+            return english.say_date(date.fromisoformat(value), today)
+        case SlotType.YES_NO | SlotType.CHOICE | SlotType.TEXT:
+            return value

@@ -1,0 +1,52 @@
+"""One call's dialogue state: immutable, replaced by each step, kept in the store as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from dialogue.slots import SlotValue
+
+__all__ = ["HISTORY_TURNS", "DialogueState", "Turn"]
+
+HISTORY_TURNS = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One caller turn and the bot's reply, for whoever reads the call later."""
+
+    round_id: int
+    node: str
+    said: str
+    intent: str
+    score: float
+    reply: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DialogueState:
+    """Where a call stands.
+
+    `node` is "" before the call has started. `today` (ISO) is the day it started, against which "friday" is
+    read. `no_input` and `no_match` count failures in a row. `outcome` is the bot's word for what was
+    achieved so far; `disposition` is set once the bot has ended or transferred the call, `ended_by` once
+    the call itself is over. `slots` is never mutated.
+    """
+
+    node: str = ""
+    today: str = ""
+    slots: Mapping[str, SlotValue] = field(default_factory=dict)
+    round_id: int = 0
+    turns: int = 0
+    no_input: int = 0
+    no_match: int = 0
+    outcome: str | None = None
+    disposition: str | None = None
+    ended_by: str | None = None
+    history: tuple[Turn, ...] = ()
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more is to be said: the bot has finished, or the call is over."""
+        return self.disposition is not None or self.ended_by is not None

@@ -1,0 +1,397 @@
+"""The dialogue's decisions: `step(flow, state, event) -> (state, actions)`. Pure; the same in a replay.
+
+States are the flow's nodes. What an event does at a listening node:
+
+| event           | first that applies                                                              |
+| --------------- | ------------------------------------------------------------------------------- |
+| `CallStarted`   | variables from metadata and defaults, enter the start node                      |
+| `CallResumed`   | ended by the bot: its last action again; else "we were cut off", the question   |
+| `CallerSaid`    | 1. a confirmed slot named anew: replaced, question again                        |
+|                 | 2. the intent's transition (node's own, then anywhere) that leads elsewhere     |
+|                 | 3. the collected slot read from the entities, else from the words: on to `then` |
+|                 | 4. the transition for any intent, `*`                                           |
+|                 | 5. refused by a validator: the `invalid` prompt; else no-match; both escalate   |
+| `DigitsPressed` | 3 of above for a digits slot, else the key's transition, else 5                 |
+| `CallerSilent`  | no-input prompt and question, escalating to the node's `give_up`                |
+| `CallEnded`     | noted                                                                           |
+
+Odd cases: a node that collects is passed over where its slot is filled, but a value in this very turn
+replaces it ("I will pay Friday" later corrected to "I will pay Monday"). An entity serves one slot a turn.
+A prompt whose slot has no value is left out. After the bot's end every event but `CallResumed` and
+`CallEnded` gives no action. A node that a new version of the flow no longer has restarts the dialogue,
+with its slots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import date
+
+from dialogue.flow import ANY_INTENT, Flow, Node, Patience, Prompt, Stay, Transition
+from dialogue.slots import InvalidValue, SlotSpec, SlotType, SlotValue, parse_slot, say_slot
+from dialogue.state import HISTORY_TURNS, DialogueState, Turn
+from dialogue.turns import (
+    Action,
+    CallEnded,
+    CallerSaid,
+    CallerSilent,
+    CallResumed,
+    CallStarted,
+    DialogueError,
+    DigitsPressed,
+    Event,
+    HangUp,
+    Listen,
+    Say,
+    Transfer,
+)
+from nlu.meaning import OUT_OF_SCOPE, Meaning, Slot
+
+__all__ = ["MetadataError", "step"]
+
+_NO_MEANING = Meaning("", 0.0)
+
+
+class MetadataError(DialogueError):
+    """A call's metadata hold a value its variable cannot take. Better no call than a wrong sum read out."""
+
+
+def step(
+    flow: Flow, state: DialogueState, event: Event, *, round_id: int | None = None
+) -> tuple[DialogueState, tuple[Action, ...]]:
+    """Advance a dialogue by one event.
+
+    Args:
+        round_id: the number of this caller turn where the client brings its own; else the next one.
+            Events that are no caller turn take none.
+
+    Returns:
+        The new state and the actions, to be carried out in order.
+
+    Raises:
+        MetadataError: `CallStarted` with a value that a variable refuses; the message names it.
+    """
+    if isinstance(event, CallEnded):
+        return replace(state, ended_by=event.by), ()
+    if isinstance(event, CallStarted):
+        state = replace(state, today=event.today, slots=_variables(flow, event))
+        return _Run(flow, state).start()
+    if isinstance(event, CallResumed):
+        return _Run(flow, replace(state, ended_by=None)).resume()
+    if isinstance(event, CallerSilent):
+        return (state, ()) if state.ended else _Run(flow, state).hear_nothing()
+    state = replace(
+        state, round_id=state.round_id + 1 if round_id is None else round_id, turns=state.turns + 1
+    )
+    if state.ended:
+        return state, ()
+    if isinstance(event, CallerSaid):
+        return _Run(flow, state, event.text, event.meaning).hear_words()
+    return _Run(flow, state, event.digits).hear_keys(event)
+
+
+def _variables(flow: Flow, event: CallStarted) -> dict[str, SlotValue]:
+    """Values of the flow's variables: from the call's metadata, else their defaults."""
+    given = dict(event.metadata)
+    today = date.fromisoformat(event.today)
+    values: dict[str, SlotValue] = {}
+    for spec in flow.slots.values():
+        text = given.get(spec.name, spec.default) if spec.variable else None
+        if text is None:
+            continue
+        value = parse_slot(spec, text, today=today, known=values, asked=True)
+        if not isinstance(value, SlotValue):
+            why = f" ({value.reason})" if value else ""
+            raise MetadataError(
+                f"metadata {spec.name!r} is no {spec.type} that the bot can use{why}; "
+                f"correct it, or leave it out to use the bot's default"
+            )
+        values[spec.name] = value
+    return values
+
+
+class _Run:
+    """One step in the making: the state so far and the actions collected. Lives for one call of `step`."""
+
+    def __init__(
+        self, flow: Flow, state: DialogueState, words: str = "", meaning: Meaning = _NO_MEANING
+    ) -> None:
+        self._flow = flow
+        self._from = state.node
+        self._state = state
+        self._words = words
+        self._meaning = meaning
+        self._entities: tuple[Slot, ...] = meaning.slots
+        self._used: set[str] = set()  # entity names that have filled a slot in this step
+        self._today = date.fromisoformat(state.today) if state.today else date.min
+        self._actions: list[Action] = []
+
+    # Events
+
+    def start(self) -> tuple[DialogueState, tuple[Action, ...]]:
+        self._enter(self._flow.start)
+        return self._state, tuple(self._actions)
+
+    def resume(self) -> tuple[DialogueState, tuple[Action, ...]]:
+        node = self._flow.nodes.get(self._state.node)
+        if node is None:
+            self._state = replace(self._state, disposition=None)
+            self._enter(self._flow.start)
+        elif node.ends:
+            self._end(node)
+        else:
+            self._say(self._flow.resume, node)
+            self._ask(node)
+        return self._state, tuple(self._actions)
+
+    def hear_nothing(self) -> tuple[DialogueState, tuple[Action, ...]]:
+        node = self._node
+        failures = self._state.no_input
+        self._state = replace(self._state, no_input=failures + 1)
+        self._try_again(node, node.no_input, failures, None)
+        return self._state, tuple(self._actions)
+
+    def hear_words(self) -> tuple[DialogueState, tuple[Action, ...]]:
+        if not self._turns_spent():
+            self._understand(self._node)
+        return self._remember()
+
+    def hear_keys(self, event: DigitsPressed) -> tuple[DialogueState, tuple[Action, ...]]:
+        if not self._turns_spent():
+            node = self._node
+            spec = self._flow.slots[node.collect] if node.collect else None
+            value = self._read(spec, asked=True) if spec and spec.type is SlotType.DIGITS else None
+            pressed = self._route(node.keys, self._flow.keys, event.digits)
+            if isinstance(value, SlotValue):
+                self._enter(node.name)
+            elif pressed:
+                self._take(node, pressed)
+            else:
+                self._misunderstand(node, value)
+        return self._remember()
+
+    def _turns_spent(self) -> bool:
+        """Leave by the flow's way out where the call has had its turns."""
+        limit, way_out = self._flow.max_turns, self._flow.give_up
+        if limit is None or way_out is None or self._state.turns <= limit:
+            return False
+        self._enter(way_out)
+        return True
+
+    def _understand(self, node: Node) -> None:
+        known = self._meaning.score >= self._flow.min_score and self._meaning.intent != OUT_OF_SCOPE
+        intent = self._meaning.intent if known and self._words else ""
+        route = self._route(node.on, self._flow.anywhere, intent)
+        if node.confirm and (route is None or intent in node.on) and self._correct(node):
+            self._ask(node)
+            return
+        if route and route.to != node.name:
+            self._take(node, route)
+            return
+        value: SlotValue | InvalidValue | None = None
+        if node.collect and self._words:
+            value = self._read(self._flow.slots[node.collect], asked=True)
+            if isinstance(value, SlotValue):
+                self._enter(node.name)
+                return
+        if anything := self._route(node.on, self._flow.anywhere, ANY_INTENT):
+            self._take(node, anything)
+        elif route and not node.collect:
+            self._take(node, route)
+        else:
+            self._misunderstand(node, value)
+
+    # Moves
+
+    @property
+    def _node(self) -> Node:
+        return self._flow.nodes[self._state.node]
+
+    def _route(
+        self,
+        own: Mapping[str, tuple[Transition, ...]],
+        common: Mapping[str, tuple[Transition, ...]],
+        key: str,
+    ) -> Transition | None:
+        options = own.get(key) or common.get(key, ())
+        return next((t for t in options if t.needs is None or t.needs in self._state.slots), None)
+
+    def _take(self, node: Node, transition: Transition) -> None:
+        if transition.forget:
+            kept = {n: v for n, v in self._state.slots.items() if n not in transition.forget}
+            self._state = replace(self._state, slots=kept)
+        self._say(transition.say, node)
+        if transition.to is not None:
+            self._enter(transition.to)
+            return
+        # A side question is not an understood answer: failures go on counting, silence does not.
+        self._state = replace(self._state, no_input=0)
+        if transition.stay is Stay.LISTEN:
+            self._listen(node)
+            return
+        if transition.stay is Stay.REPEAT:
+            self._say(node.say, node)
+        self._ask(node)
+
+    def _enter(self, name: str) -> None:
+        """Enter a node and those it passes on to, until one listens or ends. `flow_yaml` refuses circles."""
+        while True:
+            node = self._flow.nodes[name]
+            self._state = replace(
+                self._state,
+                node=name,
+                no_input=0,
+                no_match=0,
+                outcome=node.outcome or self._state.outcome,
+            )
+            if node.collect:
+                refused = self._collect(node)
+                if node.collect in self._state.slots and node.then is not None:
+                    name = node.then
+                    continue
+                if refused:
+                    self._say(node.invalid, node)
+                    self._state = replace(self._state, no_match=1)
+                    self._ask(node)
+                    return
+            self._say(node.say, node)
+            if node.ends:
+                self._end(node)
+                return
+            if node.collect or node.then is None:
+                self._ask(node)
+                return
+            name = node.then
+
+    def _end(self, node: Node) -> None:
+        if node.hang_up is not None:
+            disposition = self._state.outcome or node.hang_up
+            self._actions.append(HangUp(disposition=disposition))
+        else:
+            assert node.transfer is not None
+            disposition = self._state.outcome or "transfer"
+            context = tuple((name, slot.value) for name, slot in self._state.slots.items())
+            self._actions.append(Transfer(target=node.transfer, context=context))
+        self._state = replace(self._state, disposition=disposition)
+
+    def _misunderstand(self, node: Node, value: SlotValue | InvalidValue | None) -> None:
+        failures = self._state.no_match
+        self._state = replace(self._state, no_match=failures + 1)
+        refused = node.invalid if isinstance(value, InvalidValue) else ()
+        self._try_again(node, node.no_match, failures, refused)
+
+    def _try_again(
+        self, node: Node, patience: Patience, failures: int, instead: Sequence[Prompt] | None
+    ) -> None:
+        """Say the prompt for this many failures (or `instead`) and ask again; give up once they are spent."""
+        if failures >= len(patience.prompts) and patience.give_up is not None:
+            self._words, self._entities = "", ()  # what was not understood here must not fill a slot there
+            self._enter(patience.give_up)
+            return
+        prompts = patience.prompts[min(failures, len(patience.prompts) - 1) :][:1] if patience.prompts else ()
+        self._say(instead or prompts, node)
+        self._ask(node)
+
+    # Slots
+
+    def _collect(self, node: Node) -> bool:
+        """Fill the node's slots from this turn. Whether a value for the collected one was refused."""
+        refused = False
+        for name in (node.collect, *node.optional):
+            assert name is not None
+            value = self._read(self._flow.slots[name], asked=name == node.collect == self._asked)
+            if isinstance(value, SlotValue):
+                self._fill(name, value)
+            elif value and name == node.collect:
+                refused = True
+        return refused
+
+    @property
+    def _asked(self) -> str | None:
+        """The slot that the caller has just been asked for."""
+        node = self._flow.nodes.get(self._from)
+        return node.collect if node else None
+
+    def _correct(self, node: Node) -> bool:
+        """Take new values for the slots that the node confirms. Whether there was one."""
+        changed = False
+        for name in node.confirm:
+            value = self._read(self._flow.slots[name], asked=False)
+            before = self._state.slots.get(name)
+            if isinstance(value, SlotValue) and (before is None or before.value != value.value):
+                self._fill(name, value)
+                changed = True
+        return changed
+
+    def _read(self, spec: SlotSpec, *, asked: bool) -> SlotValue | InvalidValue | None:
+        """A value for the slot in this turn: the entities marked for it, the last first, then all the words.
+
+        The words alone must be plain about it: unless the slot was `asked` for, a value in them that the
+        validators refuse is none ("speaking to number one" refuses no account number).
+        """
+        if spec.entity in self._used or not self._words:
+            return None
+        refused: InvalidValue | None = None
+        for entity in reversed(self._entities):
+            if entity.name == spec.entity:
+                value = self._parse(spec, entity.text, asked=True)
+                if isinstance(value, SlotValue):
+                    return value
+                refused = refused or value
+        value = self._parse(spec, self._words, asked=asked)
+        if isinstance(value, SlotValue) and (asked or spec.type not in (SlotType.YES_NO, SlotType.CHOICE)):
+            return value
+        return refused or (value if asked and isinstance(value, InvalidValue) else None)
+
+    def _parse(self, spec: SlotSpec, text: str, *, asked: bool) -> SlotValue | InvalidValue | None:
+        return parse_slot(spec, text, today=self._today, known=self._state.slots, asked=asked)
+
+    def _fill(self, name: str, value: SlotValue) -> None:
+        self._used.add(self._flow.slots[name].entity)
+        self._state = replace(self._state, slots={**self._state.slots, name: value})
+
+    # Speech
+
+    def _say(self, prompts: Sequence[Prompt], node: Node) -> None:
+        for prompt in prompts:
+            values = {name: self._spoken(name) for name in prompt.slots}
+            filled = {name: spoken for name, spoken in values.items() if spoken is not None}
+            if len(filled) < len(values) or (prompt.needs and prompt.needs not in self._state.slots):
+                continue
+            self._actions.append(
+                Say(
+                    text=prompt.fill(filled),
+                    node=node.name,
+                    recording=prompt.recording,
+                    interruptible=prompt.interruptible,
+                )
+            )
+
+    def _spoken(self, name: str) -> str | None:
+        spec = self._flow.slots[name]
+        slot = self._state.slots.get(name)
+        if slot is not None:
+            return say_slot(spec, slot.value, today=self._today)
+        return self._spoken(spec.default_from) if spec.default_from else None
+
+    def _ask(self, node: Node) -> None:
+        self._say(node.ask, node)
+        self._listen(node)
+
+    def _listen(self, node: Node) -> None:
+        self._actions.append(
+            Listen(node=node.name, no_input_ms=node.no_input_ms, tail_ms=node.tail_ms, expect=node.expect)
+        )
+
+    def _remember(self) -> tuple[DialogueState, tuple[Action, ...]]:
+        turn = Turn(
+            round_id=self._state.round_id,
+            node=self._from,
+            said=self._words,
+            intent=self._meaning.intent,
+            score=self._meaning.score,
+            reply=" ".join(action.text for action in self._actions if isinstance(action, Say)),
+        )
+        history = (*self._state.history, turn)[-HISTORY_TURNS:]
+        return replace(self._state, history=history), tuple(self._actions)
