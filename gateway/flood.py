@@ -1,4 +1,4 @@
-"""Is a peer sending audio faster than it can be spoken? Counted in bytes, so that a stall and its burst are no flood."""
+"""Is a peer sending audio faster than it can be spoken? Counted in bytes: a stall and its burst are no flood."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import socket
 import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -173,9 +174,11 @@ class InferenceServer:
 
     async def start(self, path: Path) -> None:
         """Listen at `path`, replacing a dead worker's socket file."""
-        path.unlink(missing_ok=True)
-        self._server = await asyncio.start_unix_server(self._serve, str(path))
-        path.chmod(0o600)
+        listener = socket.socket(socket.AF_UNIX)
+        path.unlink(missing_ok=True)  # noqa: ASYNC240  # at start, before anyone is served
+        listener.bind(str(path))
+        path.chmod(0o600)  # noqa: ASYNC240  # before it listens
+        self._server = await asyncio.start_unix_server(self._serve, sock=listener)
 
     async def stop(self) -> None:
         """Close the listening socket; connections end with their tasks."""
@@ -216,7 +219,9 @@ class InferenceServer:
 
     async def _asr(self, body: _Body) -> _Body:
         job = AsrJob(
-            pcm=np.frombuffer(body["pcm"], dtype="<i2"), sample_rate_hz=body["rate"], language=body["language"]
+            pcm=np.frombuffer(body["pcm"], dtype="<i2"),
+            sample_rate_hz=body["rate"],
+            language=body["language"],
         )
         heard = await self._inference.transcribe(job, timeout_s=body["timeout_s"])
         t = heard.transcript

@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from audio.endpointing import EndpointState
@@ -32,8 +32,8 @@ from audio.inbound import (
     SpeechSustained,
     UtteranceEnded,
 )
-from dialogue.bots import Bot
 from dialogue.loop import DialogueLoop, Step
+from dialogue.step import MetadataError
 from dialogue.store import FencedError
 from dialogue.turns import (
     CallerSaid,
@@ -72,7 +72,7 @@ from gateway.speaker import ReplyClock, Speaker
 from gateway.websocket import Connection
 from tts_stub.synthesis import SynthesisError
 
-__all__ = ["CallSession"]
+__all__ = ["CallSession", "Calls"]
 
 log = logging.getLogger(__name__)
 
@@ -112,6 +112,14 @@ class _Keyed:
 _Entry: TypeAlias = _Spoke | _Silent | _Keyed
 
 
+@dataclass(slots=True)
+class Calls:
+    """The calls of one worker: those whose connection is open, and the one that owns each call id."""
+
+    open: set[CallSession] = field(default_factory=set)
+    by_id: dict[str, CallSession] = field(default_factory=dict)
+
+
 class CallSession:
     """Implements `gateway.websocket.Receiver`."""
 
@@ -119,18 +127,18 @@ class CallSession:
         self,
         protocol: WireProtocol,
         services: Services,
-        sessions: dict[str, CallSession],
+        calls: Calls,
         *,
         subprotocol: str | None = None,
     ) -> None:
-        """`sessions` are this worker's calls by id; the session enters and leaves it by itself."""
+        """The session enters and leaves `calls` by itself; `subprotocol` is what the 101 names."""
         self.subprotocol = subprotocol
         self.call_id = ""
         self.ended_by = ""
         """Empty while the call goes on, then "bot", "caller", "transfer" or "error"."""
         self._protocol = protocol
         self._services = services
-        self._sessions = sessions
+        self._calls = calls
         self._limits = services.settings.limits
         self._loop = asyncio.get_running_loop()
         self._connection: Connection | None = None
@@ -163,6 +171,7 @@ class CallSession:
         """The 101 is out."""
         self._connection = connection
         self._opened_at = self._audio_at = self._loop.time()
+        self._calls.open.add(self)
         self._services.metrics.calls.labels(self._protocol.name).inc()
         self._task = self._loop.create_task(self._run(), name="call")
         grace_ms = self._protocol.starts_within_ms
@@ -335,6 +344,8 @@ class CallSession:
             self.call_id = start.call_id or secrets.token_hex(16)
             call_id_var.set(self.call_id)
             await self._talk(start)
+        except* MetadataError as group:
+            self._fail("bad_metadata", "; ".join(map(str, group.exceptions)), CLOSE_BAD_START)
         except* FencedError:
             self._fail("taken_over", "another connection has taken this call over", CLOSE_TAKEN_OVER)
         except* (InferenceError, DialogueError, SynthesisError, TimeoutError) as group:
@@ -349,7 +360,7 @@ class CallSession:
     async def _talk(self, start: CallStart) -> None:
         services, connection = self._services, self._connection
         assert connection is not None
-        name = start.bot or services.settings.all_bots[0]
+        name = start.bot or next(iter(services.bots))
         bot = services.bots.get(name)
         if bot is None:
             known = ", ".join(services.bots)
@@ -394,8 +405,8 @@ class CallSession:
 
     async def _take_over(self) -> None:
         """This connection is the call now; an older one of the same id in this worker goes."""
-        older = self._sessions.get(self.call_id)
-        self._sessions[self.call_id] = self
+        older = self._calls.by_id.get(self.call_id)
+        self._calls.by_id[self.call_id] = self
         if older is not None:
             older._fail("taken_over", "another connection has taken this call over", CLOSE_TAKEN_OVER)
             await older.over()
@@ -459,9 +470,7 @@ class CallSession:
         for action in step.actions:
             match action:
                 case Say():
-                    await speaker.say(
-                        action, step.round_id, clock=clock, timing=timing, interruptible=not final
-                    )
+                    await speaker.say(action, step.round_id, clock=clock, timing=timing, interruptible=not final)
                     clock = timing = None
                 case Listen():
                     self._listen = action
@@ -538,8 +547,9 @@ class CallSession:
                 timer.cancel()
         if self._speaker is not None:
             self._speaker.close()
-        if self._sessions.get(self.call_id) is self:
-            del self._sessions[self.call_id]
+        self._calls.open.discard(self)
+        if self._calls.by_id.get(self.call_id) is self:
+            del self._calls.by_id[self.call_id]
         self._services.metrics.calls_ended.labels(self.ended_by or "error").inc()
         self._log.info("call over: %s", self.ended_by or "error")
 

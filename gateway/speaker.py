@@ -46,7 +46,7 @@ class _Report:
 
 def voice_of(bot: Bot) -> Voice:
     """A bot's voice in the synthesiser's words."""
-    return Voice(bot.voice.name, bot.voice.rate_wpm, bot.voice.pitch)
+    return Voice(bot.voice.name, bot.voice.rate)
 
 
 class Speaker:

@@ -92,7 +92,7 @@ class NativeProtocol:
         except (ValueError, RecursionError):
             parsed = None
         if not isinstance(parsed, dict):
-            return (self._fault("bad_json", "a text message must be one JSON object with a \"type\""),)
+            return (self._fault("bad_json", 'a text message must be one JSON object with a "type"'),)
         kind = parsed.get("type")
         if kind == "start":
             return (self._start(parsed),)
@@ -133,9 +133,7 @@ class NativeProtocol:
                     "round_id": command.round_id,
                     "intent": meaning.intent,
                     "score": round(meaning.score, 4),
-                    "slots": [
-                        {"name": s.name, "value": s.text, "start": s.start, "end": s.end} for s in meaning.slots
-                    ],
+                    "slots": [{"name": s.name, "value": s.text, "start": s.start, "end": s.end} for s in meaning.slots],
                 }
             case PromptStarted():
                 body = {

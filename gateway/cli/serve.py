@@ -1,0 +1,118 @@
+"""`voicegate serve`: the gateway, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(serve)
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on. A public one needs authentication.")] = None,
+    port: Annotated[int | None, typer.Option(help="Media port: calls come to ws://HOST:PORT/v1/call.")] = None,
+    control_port: Annotated[int | None, typer.Option(help="Health, readiness, metrics over HTTP.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Gateway worker processes; one a core is usual.")] = None,
+    bot: Annotated[str | None, typer.Option(help="Bot of calls that name none: a bundled one or a directory.")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file of settings.")] = None,
+    redis_url: Annotated[
+        str | None, typer.Option(help="A Redis or Valkey of yours instead of the embedded one (REDIS_URL).")
+    ] = None,
+    state_dir: Annotated[Path | None, typer.Option(help="Keep the embedded Redis's data here over restarts.")] = None,
+) -> None:
+    """Serve calls: gateway workers, inference, control plane, and an embedded Redis unless one is given.
+
+    Every setting can also come from the environment (VOICEGATE_PORT, VOICEGATE_LIMITS_CALLS_PER_WORKER, ...) or from
+    --config; flags win. SIGTERM or Ctrl-C drains: calls in progress get up to 30 s to end.
+
+    Example: voicegate serve --bot ./my-bot --workers 2
+    """
+    from gateway.settings import SettingsError, load
+
+    flags = {
+        "host": host,
+        "port": port,
+        "control_port": control_port,
+        "workers": workers,
+        "bot": bot,
+        "redis.url": redis_url,
+        "redis.state_dir": state_dir,
+    }
+    try:
+        settings = load(config=config, flags=flags)
+    except SettingsError as exc:
+        typer.echo(f"Settings that cannot be used:\n{_indent(str(exc))}", err=True)
+        raise typer.Exit(2) from None
+    from dialogue.bots import BotError, load_bot
+
+    for name in settings.all_bots:
+        try:
+            load_bot(name)
+        except BotError as exc:
+            typer.echo(f"The bot {name!r} cannot be used:\n{_indent(str(exc))}", err=True)
+            raise typer.Exit(2) from None
+    from gateway import logs
+
+    logs.configure(settings.log_level, settings.log_format, process="serve")
+    sys.exit(asyncio.run(_serve(settings)))
+
+
+async def _serve(settings: object) -> int:
+    from gateway.embedded_redis import EmbeddedRedisError
+    from gateway.processes import PortTakenError
+    from gateway.settings import Settings
+    from gateway.supervisor import ChildFailedError, Gateway
+
+    assert isinstance(settings, Settings)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        async with Gateway(settings) as gateway:
+            ready = asyncio.create_task(
+                gateway.ready(told=lambda part: typer.echo(f"waiting for {part} ...", err=True))
+            )
+            stopped = asyncio.create_task(stop.wait())
+            await asyncio.wait([ready, stopped], return_when=asyncio.FIRST_COMPLETED)
+            stopped.cancel()
+            if ready.done():
+                ready.result()
+                typer.echo(_addresses(settings.host, gateway.port, gateway.control_url), err=True)
+                await gateway.run_until(stop)
+            else:
+                ready.cancel()
+            typer.echo("stopping: calls in progress may end ...", err=True)
+    except (PortTakenError, EmbeddedRedisError, ChildFailedError) as exc:
+        typer.echo(f"Cannot serve: {exc}", err=True)
+        return 1
+    except TimeoutError:
+        typer.echo("Cannot serve: not ready within two minutes; the log above says what is missing", err=True)
+        return 1
+    return 0
+
+
+def _addresses(host: str, port: int, control_url: str) -> str:
+    shown = f"[{host}]" if ":" in host else host
+    return (
+        "ready\n"
+        f"  calls      ws://{shown}:{port}/v1/call\n"
+        f"  health     {control_url}/readyz\n"
+        f"  metrics    {control_url}/metrics\n"
+        f"  API        {control_url}/docs\n"
+        f"  try it     voicegate call hello.wav --url ws://{shown}:{port}/v1/call"
+    )
+
+
+def _indent(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.splitlines())

@@ -1,0 +1,65 @@
+"""Workers say in Redis that they are there: how the control plane, on any host, counts them.
+
+A key per worker with a short time to live; a worker that dies is gone from the list by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable
+
+import redis.asyncio as redis
+from redis.exceptions import RedisError
+
+__all__ = ["Presence", "present_workers"]
+
+log = logging.getLogger(__name__)
+
+_PREFIX = "vg:worker:"
+_TTL_S = 4
+_EVERY_S = 1.0
+
+
+class Presence:
+    """Keeps one worker's key alive. Use as an async context, entered when the worker accepts calls."""
+
+    def __init__(self, redis_url: str, *, name: str, calls: Callable[[], int]) -> None:
+        self._client = redis.Redis.from_url(redis_url, decode_responses=True, socket_timeout=2.0)
+        self._key = _PREFIX + name
+        self._calls = calls
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Presence:
+        self._task = asyncio.create_task(self._keep(), name="presence")
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        assert self._task is not None
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        try:
+            await self._client.delete(self._key)
+        except (RedisError, OSError) as exc:
+            log.info("presence not withdrawn (%s); it expires in %d s", type(exc).__name__, _TTL_S)
+        await self._client.aclose()
+
+    async def _keep(self) -> None:
+        while True:
+            try:
+                await self._client.set(self._key, json.dumps({"calls": self._calls()}), ex=_TTL_S)
+            except (RedisError, OSError) as exc:
+                log.warning("presence not renewed: %s", type(exc).__name__)
+            await asyncio.sleep(_EVERY_S)
+
+
+async def present_workers(client: redis.Redis) -> dict[str, int]:
+    """Calls in progress by worker name. Raises RedisError or OSError."""
+    keys = [key async for key in client.scan_iter(match=_PREFIX + "*", count=1000)]
+    values = await client.mget(keys) if keys else []
+    return {
+        key.removeprefix(_PREFIX): int(json.loads(value)["calls"])
+        for key, value in zip(keys, values, strict=True)
+        if value is not None
+    }

@@ -1,0 +1,248 @@
+"""A gateway worker: sockets, detection, dialogue and playout of its share of the calls, in one process.
+
+No model code is imported here (tests/test_layering.py): models answer over the inference seam. Workers of one
+gateway listen on the same port with SO_REUSEPORT, and the kernel spreads new connections over them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from http import HTTPStatus
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+import uvloop
+from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
+
+from dialogue.bots import Bot, load_bot
+from dialogue.store import RedisStore
+from dialogue.turns import DialogueError
+from gateway import logs
+from gateway.auth import Authenticator, AuthError
+from gateway.inference import Inference
+from gateway.inference_socket import SocketInference
+from gateway.metrics import Metrics
+from gateway.playout_clock import PlayoutClock
+from gateway.presence import Presence
+from gateway.processes import EXIT_CONFIG, die_with_parent
+from gateway.protocols.native import SUBPROTOCOL, NativeProtocol
+from gateway.services import Services
+from gateway.session import Calls, CallSession
+from gateway.settings import Settings
+from gateway.speaker import voice_of
+from gateway.websocket import Connection, ConnectionSettings, Receiver
+from tts_stub.espeak import EspeakSynthesizer
+from tts_stub.http_engine import HttpSynthesizer
+from tts_stub.prompts import PromptCache, PromptSpec
+from tts_stub.synthesis import SynthesisError, Synthesizer
+
+__all__ = ["GatewayWorker", "main", "prompt_specs", "synthesizer"]
+
+log = logging.getLogger(__name__)
+
+_SWEEP_S = 1.0
+_LAG_PROBE_S = 0.1
+_RETRY_AFTER_S = 5
+_RATES_HZ = (8000, 16000)
+
+
+def synthesizer(settings: Settings) -> Synthesizer:
+    """The speech engine that the settings name."""
+    engine = settings.speech.engine
+    if engine == "espeak":
+        return EspeakSynthesizer()
+    return HttpSynthesizer(engine, timeout_s=settings.speech.timeout_s)
+
+
+def prompt_specs(bots: dict[str, Bot]) -> list[PromptSpec]:
+    """Every prompt that can be rendered before a call comes, at each rate a call may have."""
+    return [
+        PromptSpec(prompt.text, voice_of(bot), rate, bot.directory / prompt.recording if prompt.recording else None)
+        for bot in bots.values()
+        for prompt in bot.fixed_prompts()
+        for rate in _RATES_HZ
+    ]
+
+
+class GatewayWorker:
+    """Accepts connections, makes their sessions, watches over them, drains."""
+
+    def __init__(self, services: Services, authenticator: Authenticator) -> None:
+        self._services = services
+        self._auth = authenticator
+        self._limits = services.settings.limits
+        self._connections = ConnectionSettings(
+            max_message_bytes=self._limits.message_bytes, handshake_timeout_s=self._limits.handshake_s
+        )
+        self._loop = asyncio.get_running_loop()
+        self._calls = Calls()
+        self._server: asyncio.Server | None = None
+        self._draining = False
+        self._timers: list[asyncio.TimerHandle] = []
+
+    @property
+    def calls(self) -> int:
+        """Calls in progress."""
+        return len(self._calls.open)
+
+    async def listen(self, sock: socket.socket) -> None:
+        """Start to accept on a bound socket."""
+        self._server = await self._loop.create_server(
+            lambda: Connection(self._accept, self._connections), sock=sock, backlog=1024
+        )
+        self._sweep()
+        self._probe_lag(self._loop.time() + _LAG_PROBE_S)
+
+    async def drain(self, deadline_s: float) -> None:
+        """Stop accepting, let calls end by themselves until the deadline, then send the rest away (1001)."""
+        self._draining = True
+        if self._server is not None:
+            self._server.close()
+        until = self._loop.time() + deadline_s
+        log.info("draining: %d calls in progress, %g s for them to end", self.calls, deadline_s)
+        try:
+            async with asyncio.timeout_at(until):
+                while self._calls.open:
+                    await asyncio.gather(*(session.over() for session in self._calls.open))
+        except TimeoutError:
+            leftover = list(self._calls.open)
+            for session in leftover:
+                session.go_away()
+            await asyncio.gather(*(session.over() for session in leftover))
+        for timer in self._timers:
+            timer.cancel()
+
+    def _accept(self, connection: Connection, request: Request) -> Response | Receiver:
+        target = urlsplit(request.path)
+        if target.path != "/v1/call":
+            return self._refuse("unknown_path", HTTPStatus.NOT_FOUND, "no such path; calls come to /v1/call")
+        if self._draining:
+            return self._refuse("draining", HTTPStatus.SERVICE_UNAVAILABLE, "shutting down", retry=True)
+        if self.calls >= self._limits.calls_per_worker:
+            return self._refuse("full", HTTPStatus.SERVICE_UNAVAILABLE, "all lines are busy", retry=True)
+        try:
+            self._auth.authenticate(request.headers, request.path, connection.peer_ip)
+        except AuthError as exc:
+            log.warning("refused a connection from %s: %s", connection.peer_ip, exc)
+            return self._refuse("unauthorized", exc.status, exc.status.phrase, extra=exc.headers)
+        offers = ",".join(request.headers.get_all("Sec-WebSocket-Protocol")).split(",")
+        offered = {name.strip() for name in offers}
+        return CallSession(
+            NativeProtocol(dict(parse_qsl(target.query))),
+            self._services,
+            self._calls,
+            subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None,
+        )
+
+    def _refuse(
+        self,
+        reason: str,
+        status: HTTPStatus,
+        text: str,
+        *,
+        retry: bool = False,
+        extra: dict[str, str] | None = None,
+    ) -> Response:
+        self._services.metrics.refused.labels(reason).inc()
+        body = f"{text}\n".encode()
+        headers = Headers(
+            {
+                "Connection": "close",
+                "Content-Length": str(len(body)),
+                "Content-Type": "text/plain; charset=utf-8",
+                **(extra or {}),
+            }
+        )
+        if retry:
+            headers["Retry-After"] = str(_RETRY_AFTER_S)
+        return Response(status.value, status.phrase, headers, body)
+
+    def _sweep(self) -> None:
+        """Wall-clock limits of all calls, once a second: cheaper than timers of their own."""
+        now = self._loop.time()
+        for session in list(self._calls.open):
+            session.check_limits(now)
+        self._timers[:1] = [self._loop.call_later(_SWEEP_S, self._sweep)]
+
+    def _probe_lag(self, due: float) -> None:
+        now = self._loop.time()
+        self._services.metrics.loop_lag.observe(max(0.0, now - due))
+        self._timers[1:] = [self._loop.call_later(_LAG_PROBE_S, self._probe_lag, now + _LAG_PROBE_S)]
+
+
+@asynccontextmanager
+async def services(settings: Settings, redis_url: str, inference: Inference) -> AsyncIterator[Services]:
+    """Everything a worker's calls share, with the fixed prompts rendered."""
+    async with AsyncExitStack() as stack:
+        bots = {bot.name: bot for bot in map(load_bot, settings.all_bots)}
+        store = RedisStore.connect(redis_url, ttl_s=settings.redis.call_ttl_s)
+        stack.push_async_callback(store.close)
+        prompts = PromptCache(
+            synthesizer(settings), max_bytes=settings.speech.cache_bytes, timeout_s=settings.speech.timeout_s
+        )
+        stack.push_async_callback(prompts.aclose)
+        await prompts.render_all(prompt_specs(bots))
+        yield Services(
+            settings=settings,
+            inference=inference,
+            bots=bots,
+            store=store,
+            prompts=prompts,
+            metrics=Metrics(),
+            clock=PlayoutClock(asyncio.get_running_loop()),
+        )
+
+
+async def _serve(settings: Settings, redis_url: str, inference_socket: Path, index: int) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind((settings.host, settings.port))
+    async with AsyncExitStack() as stack:
+        inference = await stack.enter_async_context(SocketInference(inference_socket))
+        shared = await stack.enter_async_context(services(settings, redis_url, inference))
+        await inference.wait_connected()
+        worker = GatewayWorker(shared, Authenticator(settings.auth))
+        await worker.listen(sock)
+        presence = Presence(redis_url, name=f"{socket.gethostname()}-{os.getpid()}", calls=lambda: worker.calls)
+        await stack.enter_async_context(presence)
+        log.info("worker %d listens on %s:%d", index, settings.host, settings.port)
+        await stop.wait()
+        await worker.drain(settings.limits.drain_s)
+
+
+def main() -> None:
+    """Entry point of the process: `python -m gateway.worker`."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--settings", type=Path, required=True)
+    parser.add_argument("--redis-url", required=True)
+    parser.add_argument("--inference", type=Path, required=True)
+    parser.add_argument("--index", type=int, required=True)
+    parser.add_argument("--parent", type=int, required=True)
+    args = parser.parse_args()
+    die_with_parent(args.parent)
+    settings = Settings.model_validate_json(args.settings.read_text())
+    logs.configure(settings.log_level, settings.log_format, process=f"worker {args.index}")
+    try:
+        uvloop.run(_serve(settings, args.redis_url, args.inference, args.index))
+    except (SynthesisError, DialogueError) as exc:
+        log.error("cannot start: %s", exc)
+        sys.exit(EXIT_CONFIG)
+
+
+if __name__ == "__main__":
+    main()
