@@ -40,9 +40,7 @@ def parse_lifetime(text: str) -> int:
 
 
 def token(
-    scope: Annotated[
-        list[Scope] | None, typer.Option(help="What it allows; repeat for more. Default: call.")
-    ] = None,
+    scope: Annotated[list[Scope] | None, typer.Option(help="What it allows; repeat for more. Default: call.")] = None,
     lifetime: Annotated[str, typer.Option(help="How long it is good for: 90s, 30m, 1h, 7d.")] = "1h",
     subject: Annotated[str, typer.Option(help="Whom it is for; the gateway's log shows it.")] = "caller",
     secret_file: Annotated[
@@ -55,11 +53,14 @@ def token(
 ) -> None:
     """Mint a token that opens the gateway.
 
-    The token goes to stdout alone, so that it can be captured:
+    It is signed with the gateway's own secret, from VOICEGATE_AUTH_SECRET, --secret-file or --config. Peers
+    send it as `Authorization: Bearer`, as the password of Basic, or as `?token=`. On stdout it stands alone,
+    so that it can be captured.
 
-        voicegate call hello.wav --url "ws://gateway:8765/v1/call?token=$(voicegate token)"
-
-    Peers may send it as `Authorization: Bearer`, as the password of Basic, or as `?token=`.
+    \b
+    voicegate token --subject pbx-1 --lifetime 7d
+    voicegate call a.wav --url "ws://host:8765/v1/call?token=$(voicegate token)"
+    voicegate token --scope monitor --json
     """
     scopes = scope or [Scope.CALL]
     try:
@@ -74,13 +75,13 @@ def token(
     except WeakSecretError as error:
         _fail(str(error))
     if as_json:
-        print_json = {
+        document = {
             "token": minted,
             "subject": subject,
             "scopes": sorted(set(scopes)),
             "expires_at": datetime.fromtimestamp(now + lifetime_s, UTC).isoformat(),
         }
-        typer.echo(json.dumps(print_json))
+        typer.echo(json.dumps(document))
         return
     typer.echo(minted)
     if sys.stderr.isatty():
@@ -94,9 +95,7 @@ def _secret(secret_file: Path | None, config: Path | None) -> str:
             text = secret_file.read_text().strip()
         except (OSError, UnicodeDecodeError) as error:
             _fail(f"--secret-file {secret_file}: {error}")
-        return text or _fail(
-            f"--secret-file {secret_file}: is empty; fill it: openssl rand -hex 32 > {secret_file}"
-        )
+        return text or _fail(f"--secret-file {secret_file}: is empty; fill it: openssl rand -hex 32 > {secret_file}")
     try:
         secret = settings.load(config=config).auth.secret
     except settings.SettingsError as error:
