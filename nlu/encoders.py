@@ -138,9 +138,11 @@ class EncoderFiles:
                 return Tokenizer.from_file(str(self.vocabulary))
             settings_file = self.config.with_name("tokenizer_config.json")
             settings = json.loads(settings_file.read_text()) if settings_file.is_file() else {}
-            return BertWordPieceTokenizer(
+            wordpiece = BertWordPieceTokenizer(
                 str(self.vocabulary), lowercase=bool(settings.get("do_lower_case", True))
-            )._tokenizer
+            )
+            return Tokenizer.from_str(wordpiece.to_str())
+            return Tokenizer.from_str(wordpiece.to_str())
         except Exception as error:  # the tokenizers library raises bare Exception
             raise EncoderError(
                 f"encoder {self.name}: {self.vocabulary.name} is broken ({error}); fetch it again"

@@ -144,10 +144,12 @@ def _group(words: _Words, index: int, *, after_digits: bool) -> _Group | None:
     if word in _REPEATS and (digit := _digit(words[index + 1])) is not None:
         return _Group(str(digit) * _REPEATS[word], index + 2, joins=True)
     if word in _OH:
-        following = [_digit(words[index + step]) is not None for step in (1, 2)]
-        is_zero = any(following[:1]) if after_digits else all(following)
-        ends_digits = after_digits and words[index + 1] == ""
-        return _Group("0", index + 1, joins=True) if is_zero or ends_digits else None
+        following = words[index + 1]
+        if after_digits:
+            is_zero = following == "" or following in _REPEATS or _digit(following) is not None
+        else:
+            is_zero = _digit(following) is not None and _digit(words[index + 2]) is not None
+        return _Group("0", index + 1, joins=True) if is_zero else None
     if word in _TENS and words[index + 1] in _UNIT_ORDINALS:
         return None  # "twenty first": an ordinal
     if cardinal := _cardinal(words, index):
