@@ -12,59 +12,79 @@ import numpy as np
 
 from audio.formats import Pcm16
 
-__all__ = ["GateSettings", "gate_audio", "gate_words"]
+__all__ = ["GateSettings", "Sound", "gate_audio", "gate_words", "measure"]
 
 _BLOCK_MS = 20
+_FLOOR_DBFS = -120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateSettings:
-    """Thresholds; a model's own stand in its `voicegate.json`."""
+    """Thresholds. The defaults suit stock Whisper; a model's own stand in its `voicegate.json`."""
 
     min_audio_ms: int = 120
     """Shorter audio holds no word ("duration")."""
-    min_level_dbfs: float = -55.0
+    min_loudest_dbfs: float = -60.0
     """The loudest 20 ms must reach this ("energy")."""
-    min_contrast_db: float = 0.0
-    """The loudest tenth of 20 ms blocks must stand this far above the quietest tenth ("energy"): steady noise
-    does not, speech between its own pauses and padding does."""
     min_avg_logprob: float = -1.0
     """Natural log per token; less is a guess ("logprob")."""
+    clear_contrast_db: float = 0.0
+    """Sound of less contrast (see `Sound`) is doubtful: steady noise has 5-15 dB, speech on a line 30-50 ..."""
+    min_unclear_logprob: float = -0.4
+    """... and its words must be surer than this ("logprob")."""
     max_no_speech_prob: float = 0.6
-    """Above this the model itself doubts that anybody spoke ("no_speech") ..."""
-    no_speech_logprob: float = -0.5
-    """... which counts where it is unsure of the words too."""
+    """Above this the model doubts that anybody spoke ("no_speech") ..."""
+    no_speech_logprob: float = -1.0
+    """... which counts where it is no surer than this of the words."""
     max_compression_ratio: float = 2.4
     """Text that zlib shrinks further is a decoder caught in a loop ("compression")."""
     compression_chars: int = 100
     """Shorter texts are exempt: "nine nine nine nine" is an account number."""
 
 
-def gate_audio(settings: GateSettings, pcm: Pcm16, sample_rate_hz: int) -> str | None:
-    """The gate that keeps this audio from the recogniser, or None.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sound:
+    """What an utterance's waveform says before anybody listens, in blocks of 20 ms.
 
-    Args:
-        settings: thresholds.
-        pcm: one utterance, int16 mono.
-        sample_rate_hz: its rate.
+    `contrast_db` is how far the loudest tenth of the blocks stands above the quietest tenth: speech has its
+    own pauses, and padding, to stand out from.
     """
-    if len(pcm) * 1000 < settings.min_audio_ms * sample_rate_hz:
-        return "duration"
+
+    duration_ms: float
+    loudest_dbfs: float
+    contrast_db: float
+
+
+def measure(pcm: Pcm16, sample_rate_hz: int) -> Sound:
+    """Measure one utterance: int16 mono at `sample_rate_hz`."""
     size = sample_rate_hz * _BLOCK_MS // 1000
-    blocks = pcm[: len(pcm) - len(pcm) % size].reshape(-1, size).astype(np.float64)
-    blocks -= blocks.mean(axis=1, keepdims=True)  # a cheap line's DC offset is no sound
-    levels_db = 10 * np.log10(np.mean(blocks**2, axis=1) / 32768**2 + 1e-12)
-    quiet_db, loud_db = np.percentile(levels_db, (10, 90))
-    if levels_db.max() < settings.min_level_dbfs or loud_db - quiet_db < settings.min_contrast_db:
+    blocks = pcm[: len(pcm) - len(pcm) % size].reshape(-1, size).astype(np.float64) / 32768
+    duration_ms = len(pcm) * 1000 / sample_rate_hz
+    if not len(blocks):
+        return Sound(duration_ms=duration_ms, loudest_dbfs=_FLOOR_DBFS, contrast_db=0.0)
+    power = np.var(blocks, axis=1)  # about the mean: a cheap line's DC offset is no sound
+    levels = 10 * np.log10(np.maximum(power, 10 ** (_FLOOR_DBFS / 10)))
+    quiet, loud = np.percentile(levels, (10, 90))
+    return Sound(duration_ms=duration_ms, loudest_dbfs=float(levels.max()), contrast_db=float(loud - quiet))
+
+
+def gate_audio(settings: GateSettings, sound: Sound) -> str | None:
+    """The gate that keeps this sound from the recogniser, or None."""
+    if sound.duration_ms < settings.min_audio_ms:
+        return "duration"
+    if sound.loudest_dbfs < settings.min_loudest_dbfs:
         return "energy"
     return None
 
 
-def gate_words(settings: GateSettings, text: str, avg_logprob: float, no_speech_prob: float) -> str | None:
+def gate_words(
+    settings: GateSettings, sound: Sound, text: str, avg_logprob: float, no_speech_prob: float
+) -> str | None:
     """The gate that keeps these words from the dialogue, or None."""
     if no_speech_prob > settings.max_no_speech_prob and avg_logprob < settings.no_speech_logprob:
         return "no_speech"
-    if avg_logprob < settings.min_avg_logprob:
+    clear = sound.contrast_db >= settings.clear_contrast_db
+    if avg_logprob < (settings.min_avg_logprob if clear else settings.min_unclear_logprob):
         return "logprob"
     raw = text.encode()
     if len(text) >= settings.compression_chars and (

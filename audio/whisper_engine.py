@@ -28,7 +28,7 @@ from faster_whisper import WhisperModel
 from numpy.typing import NDArray
 
 from audio.asr import AsrJob, Transcript
-from audio.gates import GateSettings, gate_audio, gate_words
+from audio.gates import GateSettings, Sound, gate_audio, gate_words, measure
 from audio.resampling import pcm16_to_float
 from audio.whisper_profile import AsrModelError, read_profile
 
@@ -94,9 +94,7 @@ class WhisperEngine:
         if compute_type == "default":
             compute_type = "float16" if device == "cuda" else "int8"
         try:
-            loaded = WhisperModel(
-                str(model), device=device, compute_type=compute_type, cpu_threads=cpu_threads
-            )
+            loaded = WhisperModel(str(model), device=device, compute_type=compute_type, cpu_threads=cpu_threads)
         except (RuntimeError, ValueError, OSError) as error:
             raise AsrModelError(
                 f"speech model {str(model)!r} cannot be loaded ({error}); name a folder made by "
@@ -140,7 +138,8 @@ class WhisperEngine:
 
     def transcribe(self, jobs: list[AsrJob]) -> list[Transcript]:
         """See `audio.asr.AsrEngine.transcribe`. Audio longer than a window is cut and joined, not dropped."""
-        gated = [gate_audio(self._gates, job.pcm, job.sample_rate_hz) for job in jobs]
+        sounds = [measure(job.pcm, job.sample_rate_hz) for job in jobs]
+        gated = [gate_audio(self._gates, sound) for sound in sounds]
         pieces = [
             self._piece(index, window)
             for index, job in enumerate(jobs)
@@ -153,7 +152,7 @@ class WhisperEngine:
         return [
             Transcript(text="", language=self._language(job), gated_by=gated[index])
             if gated[index]
-            else self._transcript(heard[index])
+            else self._transcript(heard[index], sounds[index])
             for index, job in enumerate(jobs)
         ]
 
@@ -217,10 +216,10 @@ class WhisperEngine:
                 language=language,
             )
 
-    def _transcript(self, windows: list[_Decoded]) -> Transcript:
-        """Join a job's windows, each gated by itself, so that noise in one does not cost the words of another."""
+    def _transcript(self, windows: list[_Decoded], sound: Sound) -> Transcript:
+        """Join a job's windows, each gated by itself: noise in one must not cost the words of another."""
         gates = [
-            gate_words(self._gates, window.text, window.avg_logprob, window.no_speech_prob)
+            gate_words(self._gates, sound, window.text, window.avg_logprob, window.no_speech_prob)
             if window.text
             else None
             for window in windows
@@ -268,19 +267,17 @@ class WhisperEngine:
 def split_at_quiet(
     audio: NDArray[np.float32], sample_rate_hz: int, max_window_s: float
 ) -> Iterator[NDArray[np.float32]]:
-    """Cut audio into windows of at most `max_window_s`, each border in the quietest 100 ms
-    of a window's last third.
+    """Cut audio into windows of at most `max_window_s`, each cut in the
+    quietest 100 ms of a window's last half.
 
-    Every sample is in exactly one window.
+    Every sample is in exactly one window; the last is at least half a second, or all there is.
     """
     longest = int(max_window_s * sample_rate_hz)
     block = sample_rate_hz // 10
     while len(audio) > longest:
-        search_from = longest * 2 // 3
-        blocks = audio[search_from : search_from + (longest - search_from) // block * block].reshape(
-            -1, block
-        )
-        cut = search_from + int(np.argmin(np.square(blocks).mean(axis=1))) * block + block // 2
+        start, stop = longest // 2, min(longest, len(audio) - 5 * block)
+        blocks = audio[start : start + (stop - start) // block * block].reshape(-1, block)
+        cut = start + int(np.argmin(np.square(blocks).mean(axis=1))) * block + block // 2
         yield audio[:cut]
         audio = audio[cut:]
     if len(audio):

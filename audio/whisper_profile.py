@@ -4,7 +4,7 @@
       "name": "en-small", "version": "1", "languages": ["en"],
       "short_windows": true,      trained without padding to 30 s
       "narrowband": true,         trained on telephone audio brought to 16 kHz
-      "max_window_s": 6.0,        longest audio it was trained on
+      "max_window_s": 3.0,        longest audio it hears well
       "gates": {"min_avg_logprob": -0.8}
     }
 
@@ -44,7 +44,7 @@ class WhisperProfile:
     """Takes audio padded to the next half second. Stock weights were trained on 30 s and lose quality."""
     narrowband: bool = False
     """Hears everything through 8 kHz, as a telephone gives it, whatever rate the audio has."""
-    max_window_s: Annotated[float, Field(ge=1, le=30)] = 30.0
+    max_window_s: Annotated[float, Field(ge=2, le=30)] = 30.0
     """Longer audio is cut into windows of at most this, at quiet places."""
     gates: GateSettings = field(default_factory=GateSettings)
 
