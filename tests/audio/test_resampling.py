@@ -37,9 +37,7 @@ def test_output_does_not_depend_on_the_cutting(in_hz: int, out_hz: int, sizes: l
 def test_a_tone_in_20_ms_messages_comes_out_as_the_tone(in_hz: int, out_hz: int) -> None:
     """A click at a message border would be an error of thousands."""
     stream, pcm, step = StreamResampler(in_hz, out_hz), tone(in_hz), in_hz // 50
-    out = np.concatenate(
-        [stream.push(pcm[i : i + step]) for i in range(0, len(pcm), step)] + [stream.flush()]
-    )
+    out = np.concatenate([stream.push(pcm[i : i + step]) for i in range(0, len(pcm), step)] + [stream.flush()])
     expected = tone(out_hz)
     middle = slice(out_hz // 10, -out_hz // 10)  # the filter rings where the tone starts and stops
     assert abs(len(out) - len(expected)) <= 1
@@ -48,9 +46,7 @@ def test_a_tone_in_20_ms_messages_comes_out_as_the_tone(in_hz: int, out_hz: int)
 
 def test_stream_and_one_shot_agree() -> None:
     stream = StreamResampler(8000, 16000)
-    assert np.array_equal(
-        np.concatenate([stream.push(SIGNAL), stream.flush()]), resample(SIGNAL, 8000, 16000)
-    )
+    assert np.array_equal(np.concatenate([stream.push(SIGNAL), stream.flush()]), resample(SIGNAL, 8000, 16000))
 
 
 def test_a_flushed_stream_starts_afresh() -> None:

@@ -1,0 +1,232 @@
+"""The endpointer as a table of speech frames and the events they bring."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from audio.endpointing import (
+    Endpointer,
+    EndpointEvent,
+    EndpointSettings,
+    EndpointState,
+    EndReason,
+    Pause,
+    SpeechResumed,
+    SpeechStarted,
+    SpeechSustained,
+    UtteranceEnded,
+)
+
+pytestmark = pytest.mark.unit
+
+FRAME = 160  # samples of 20 ms at 8 kHz
+SETTINGS = EndpointSettings(
+    tail_ms=800,
+    pause_ms=260,
+    min_speech_ms=100,
+    onset_window_ms=160,
+    resume_ms=40,
+    sustained_ms=200,
+    onset_padding_ms=240,
+    keep_after_ms=200,
+    max_utterance_ms=5000,
+)
+
+
+def run(script: str, endpointer: Endpointer | None = None) -> list[EndpointEvent]:
+    """Feed a script of frames: `#` speech, `.` none; "50." is fifty of them."""
+    endpointer = endpointer or Endpointer(SETTINGS, 8000)
+    return [event for frame in frames(script) for event in endpointer.push(frame)]
+
+
+def frames(script: str) -> list[bool]:
+    out: list[bool] = []
+    for word in script.split():
+        count, kind = (int(word[:-1]), word[-1]) if len(word) > 1 else (1, word)
+        out += [kind == "#"] * count
+    return out
+
+
+def test_an_utterance_from_first_speech_to_endpoint() -> None:
+    assert run("50. 30# 50.") == [
+        SpeechStarted(50 * FRAME),
+        SpeechSustained(50 * FRAME),
+        Pause(start=38 * FRAME, end=90 * FRAME),
+        UtteranceEnded(start=38 * FRAME, end=90 * FRAME, decided_at=120 * FRAME, reason=EndReason.TAIL),
+    ]
+
+
+def test_positions_count_samples_at_the_rate_of_the_call() -> None:
+    wide = Endpointer(SETTINGS, 16000)
+    assert run("50. 30# 50.", wide)[-1] == UtteranceEnded(
+        start=38 * 320, end=90 * 320, decided_at=120 * 320, reason=EndReason.TAIL
+    )
+    assert (wide.frames_seen, wide.samples_seen) == (130, 130 * 320)
+
+
+def test_speech_is_told_on_the_frame_that_makes_it_sure() -> None:
+    endpointer = Endpointer(SETTINGS, 8000)
+    assert run("10. 4#", endpointer) == []
+    assert endpointer.state is EndpointState.SILENCE
+    assert endpointer.push(True) == (SpeechStarted(10 * FRAME),)
+    assert (endpointer.state, endpointer.speech_ms) == (EndpointState.SPEECH, 100)
+
+
+@pytest.mark.parametrize("blip", ["4#", "4# 4. #", "2# 4. 2#", "# . # . # . #"])
+def test_noises_shorter_than_the_minimum_never_become_an_utterance(blip: str) -> None:
+    assert run(f"20. {blip} 100.") == []
+
+
+def test_five_scattered_frames_within_the_window_do() -> None:
+    """Onset is judged over a window: one frame missing does not start the count again."""
+    assert run("20. 2# . 3#") == [SpeechStarted(20 * FRAME)]
+    assert run("20. # 3. 4#") == [SpeechStarted(20 * FRAME)]
+
+
+def test_a_short_tail_ends_without_a_pause_and_ends_sooner() -> None:
+    endpointer = Endpointer(SETTINGS, 8000)
+    endpointer.set_tail_ms(200)
+    assert run("12. 10# 10.", endpointer) == [
+        SpeechStarted(12 * FRAME),
+        SpeechSustained(12 * FRAME),
+        UtteranceEnded(start=0, end=32 * FRAME, decided_at=32 * FRAME, reason=EndReason.TAIL),
+    ]
+
+
+def test_the_tail_may_change_within_a_tail() -> None:
+    endpointer = Endpointer(SETTINGS, 8000)
+    run("12. 10# 30.", endpointer)
+    endpointer.set_tail_ms(1600)
+    assert run("49.", endpointer) == []
+    assert run(".", endpointer) == [
+        UtteranceEnded(start=0, end=32 * FRAME, decided_at=102 * FRAME, reason=EndReason.TAIL)
+    ]
+    run("10# 30.", endpointer)
+    endpointer.set_tail_ms(400)
+    (ended,) = run(".", endpointer)
+    assert isinstance(ended, UtteranceEnded)
+
+
+def test_the_caller_who_goes_on_after_a_pause() -> None:
+    events = run("12. 10# 20. 10# 20. 5# 60.")
+    assert events[2:] == [
+        Pause(start=0, end=32 * FRAME),
+        SpeechResumed(42 * FRAME),
+        Pause(start=0, end=62 * FRAME),
+        SpeechResumed(72 * FRAME),
+        Pause(start=0, end=87 * FRAME),
+        UtteranceEnded(start=0, end=87 * FRAME, decided_at=117 * FRAME, reason=EndReason.TAIL),
+    ]
+
+
+def test_a_hesitation_shorter_than_a_pause_is_not_told() -> None:
+    events = run("12. 10# 11. 10#")
+    assert events == [SpeechStarted(12 * FRAME), SpeechSustained(12 * FRAME)]
+
+
+def test_a_click_in_the_tail_does_not_prolong_it() -> None:
+    assert run("12. 10# 20. # 40.")[-1] == run("12. 10# 61.")[-1]
+
+
+def test_a_click_does_not_hide_the_pause() -> None:
+    """The pause falls due on the very frame of the click."""
+    assert run("12. 10# 12. #")[-1] == Pause(start=0, end=32 * FRAME)
+
+
+def test_a_dropped_frame_does_not_end_speech_nor_count_it_twice() -> None:
+    endpointer = Endpointer(SETTINGS, 8000)
+    run("12. 10# . 10#", endpointer)
+    assert (endpointer.state, endpointer.speech_ms) == (EndpointState.SPEECH, 400)
+
+
+def test_sustained_speech_is_told_once_wherever_it_is_reached() -> None:
+    """Across a hesitation too; never for a short word."""
+    assert run("12. 6# 60.")[1:2] == [Pause(start=0, end=28 * FRAME)]
+    assert run("12. 6# 5. 4#") == [SpeechStarted(12 * FRAME), SpeechSustained(12 * FRAME)]
+    early = Endpointer(dataclasses.replace(SETTINGS, sustained_ms=60), 8000)
+    assert run("12. 5#", early) == [SpeechStarted(12 * FRAME), SpeechSustained(12 * FRAME)]
+
+
+def test_an_endless_noise_is_cut_and_goes_on_without_gap_or_overlap() -> None:
+    endings = [event for event in run("20. 600# 60.") if isinstance(event, UtteranceEnded)]
+    assert [ended.reason for ended in endings] == [EndReason.MAX_LENGTH, EndReason.MAX_LENGTH, EndReason.TAIL]
+    assert [ended.end - ended.start for ended in endings[:2]] == [250 * FRAME, 250 * FRAME]
+    assert [ended.start for ended in endings] == [8 * FRAME, endings[0].end, endings[1].end]
+
+
+def test_the_limit_falls_within_a_tail_too() -> None:
+    settings = dataclasses.replace(SETTINGS, max_utterance_ms=1000, tail_ms=2000)
+    ended = run("12. 25# 40.", Endpointer(settings, 8000))[-1]
+    assert ended == UtteranceEnded(start=0, end=47 * FRAME, decided_at=50 * FRAME, reason=EndReason.MAX_LENGTH)
+
+
+def test_flush_ends_an_utterance_and_nothing_else() -> None:
+    endpointer = Endpointer(SETTINGS, 8000)
+    assert endpointer.flush() == ()
+    run("20. 4#", endpointer)
+    assert endpointer.flush() == ()
+    run("6#", endpointer)
+    assert endpointer.flush() == (
+        UtteranceEnded(start=8 * FRAME, end=30 * FRAME, decided_at=30 * FRAME, reason=EndReason.FLUSH),
+    )
+    assert (endpointer.flush(), endpointer.state, endpointer.speech_ms) == ((), EndpointState.SILENCE, 0)
+
+
+def test_padding_never_reaches_back_into_the_utterance_before() -> None:
+    endpointer = Endpointer(SETTINGS, 8000)
+    run("20. 10#", endpointer)
+    (first,) = endpointer.flush()
+    (second,) = [event for event in run("5# 60.", endpointer) if isinstance(event, UtteranceEnded)]
+    assert isinstance(first, UtteranceEnded)
+    assert second.start == first.end
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"tail_ms": 0}, "tail_ms=0 must be at least 20"),
+        ({"pause_ms": 100}, "pause_ms=100 must be at least keep_after_ms=200"),
+        ({"onset_window_ms": 80}, "onset_window_ms=80 must be at least 100"),
+        ({"max_utterance_ms": 300}, "max_utterance_ms=300 must be at least"),
+        ({"tail_ms": -1, "resume_ms": 0}, "tail_ms=-1 .*; resume_ms=0"),
+    ],
+)
+def test_settings_that_cannot_work_are_all_named(change: dict[str, int], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        dataclasses.replace(SETTINGS, **change)
+    with pytest.raises(ValueError, match="tail_ms=0"):
+        Endpointer(SETTINGS, 8000).set_tail_ms(0)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 60)), max_size=40))
+def test_whatever_the_frames_say(stretches: list[tuple[bool, int]]) -> None:
+    """Utterances never overlap, start with a SpeechStarted and hold it; pauses promise the end's own cut."""
+    endpointer = Endpointer(SETTINGS, 8000)
+    events = [event for speech, n in stretches for _ in range(n) for event in endpointer.push(speech)]
+    events += endpointer.flush()
+    previous_end, begun, pause = 0, None, None
+    for event in events:
+        match event:
+            case SpeechStarted(at=at):
+                assert begun is None
+                begun = at
+            case Pause():
+                assert begun is not None
+                assert pause is None
+                pause = event
+            case SpeechResumed(at=at):
+                assert pause is not None
+                assert at > begun
+                pause = None
+            case UtteranceEnded(start=start, end=end, decided_at=decided_at):
+                assert begun is not None
+                assert previous_end <= start <= begun < end <= decided_at
+                assert end - start <= 250 * FRAME
+                assert pause is None or (pause.start, pause.end) == (start, end)
+                previous_end, begun, pause = end, None, None
+    assert begun is None
+    assert endpointer.state is EndpointState.SILENCE
