@@ -41,6 +41,8 @@ _RATE, _PITCH = 1, 3
 _OK: Final = 0
 
 _MAX_DATA_PATH_BYTES: Final = 140
+_SEED: Final = 1
+"""The breath of some voices is random, seeded by the clock; fixed, the same program says the same samples."""
 
 
 class _EspeakVoice(ctypes.Structure):
@@ -68,8 +70,7 @@ class _Library:
             data = Path(espeakng_loader.get_data_path())
         except (OSError, RuntimeError) as error:
             raise EngineUnavailableError(
-                f"espeak-ng cannot be loaded ({error}); reinstall it: "
-                "pip install --force-reinstall espeakng-loader"
+                f"espeak-ng cannot be loaded ({error}); reinstall it: pip install --force-reinstall espeakng-loader"
             ) from error
         self._declare()
         self.sample_rate_hz = self._lib.espeak_Initialize(
@@ -77,8 +78,7 @@ class _Library:
         )
         if self.sample_rate_hz <= 0:
             raise EngineUnavailableError(
-                f"espeak-ng cannot read its data in {data}; reinstall it: "
-                "pip install --force-reinstall espeakng-loader"
+                f"espeak-ng cannot read its data in {data}; reinstall it: pip install --force-reinstall espeakng-loader"
             )
         self._blocks: list[Pcm16] = []
         self._callback = _Callback(self._receive)  # kept: the library holds only a bare pointer to it
@@ -93,6 +93,8 @@ class _Library:
         lib.espeak_SetVoiceByName.argtypes = [ctypes.c_char_p]
         lib.espeak_GetCurrentVoice.argtypes = []
         lib.espeak_GetCurrentVoice.restype = ctypes.POINTER(_EspeakVoice)
+        lib.espeak_ng_SetRandSeed.argtypes = [ctypes.c_long]
+        lib.espeak_ng_SetRandSeed.restype = None
         lib.espeak_SetParameter.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int]
         uint, pointer = ctypes.c_uint, ctypes.c_void_p
         lib.espeak_Synth.argtypes = [
@@ -135,11 +137,10 @@ class _Library:
 
     def say(self, text: str) -> Pcm16:
         """Speak with the current voice: int16 mono at `sample_rate_hz`."""
+        self._lib.espeak_ng_SetRandSeed(_SEED)
         self._blocks = []
         encoded = text.encode() + b"\0"
-        status = self._lib.espeak_Synth(
-            encoded, len(encoded), 0, _POSITION_CHARACTER, 0, _CHARS_UTF8, None, None
-        )
+        status = self._lib.espeak_Synth(encoded, len(encoded), 0, _POSITION_CHARACTER, 0, _CHARS_UTF8, None, None)
         if status != _OK:
             raise EngineUnavailableError(f"espeak-ng failed with status {status}")
         blocks, self._blocks = self._blocks, []

@@ -19,15 +19,13 @@ TEXT = "Is this a good time to talk?"
 
 
 def alike(one: Pcm16, other: Pcm16) -> bool:
-    """The same words by the same voice: espeak-ng varies pitch a little from one utterance to the next
-    (a few samples of length), so loudness is compared in 50 ms steps instead of samples."""
-    if abs(len(one) - len(other)) > 80:
+    """The same words by the same voice: espeak-ng varies pitch from one utterance to the next (over 1,200
+    utterances at most 174 samples of length and a correlation of 0.948), so loudness is compared in 50 ms steps."""
+    if abs(len(one) - len(other)) > 250:
         return False
     steps = min(len(one), len(other)) // 400
-    loudness = [
-        np.abs(pcm[: steps * 400].astype(float)).reshape(steps, 400).mean(axis=1) for pcm in (one, other)
-    ]
-    return bool(np.corrcoef(*loudness)[0, 1] > 0.95)
+    loudness = [np.abs(pcm[: steps * 400].astype(float)).reshape(steps, 400).mean(axis=1) for pcm in (one, other)]
+    return bool(np.corrcoef(*loudness)[0, 1] > 0.9)
 
 
 @pytest.fixture(scope="module")
@@ -88,12 +86,25 @@ def test_a_nul_does_not_end_the_prompt(engine: EspeakSynthesizer) -> None:
 def test_threads_get_each_their_own_words() -> None:
     """The library is one per process; without the lock, blocks of one prompt land in another."""
     engines = [EspeakSynthesizer() for _ in range(4)]
-    prompts = [(f"number {n}", Voice("en-us" if n % 2 else "en", 120 + 10 * n)) for n in range(12)]
+    texts = [
+        " ".join(["account", "of", "Northern", "bananas", "tomorrow"][: 1 + n % 5] * (1 + n // 5)) for n in range(12)
+    ]
+    prompts = [(text, Voice("en-us" if n % 2 else "en", 120 + 10 * n)) for n, text in enumerate(texts)]
     alone = [engines[0].synthesize(text, voice, 8000) for text, voice in prompts]
     jobs = [(engines[i % 4], *prompts[i % 12]) for i in range(96)]
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(lambda job: job[0].synthesize(job[1], job[2], 8000), jobs))
     assert all(alike(pcm, alone[i % 12]) for i, pcm in enumerate(together))
+    assert not any(alike(alone[n], alone[m]) for n in range(12) for m in range(n))
+
+
+def test_two_processes_say_the_same_samples() -> None:
+    code = (
+        "import zlib; from tts_stub.espeak import EspeakSynthesizer; from tts_stub.synthesis import Voice; "
+        "print([zlib.crc32(EspeakSynthesizer().synthesize('hello', Voice(v), 8000)) for v in ('en-us+f3', 'en')])"
+    )
+    said = {subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout for _ in "ab"}
+    assert len(said) == 1
 
 
 @pytest.mark.parametrize(("out_of", "fault"), [(10, "cannot read its data"), (200, None)])
