@@ -107,9 +107,7 @@ def _read(top: Section, directory: Path, faults: Faults) -> Bot | None:
     voice = _voice(top.section("voice"))
     files = top.texts("examples")
     if language and language.text not in LANGUAGES:
-        faults.add(
-            language.line, f"language {language.text!r} has no slot readers", f"use {', '.join(LANGUAGES)}"
-        )
+        faults.add(language.line, f"language {language.text!r} has no slot readers", f"use {', '.join(LANGUAGES)}")
     before = len(faults.found)
     intents: set[str] = set()
     for file in files:

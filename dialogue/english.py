@@ -27,9 +27,7 @@ __all__ = [
 _UNITS = {w: i for i, w in enumerate("zero one two three four five six seven eight nine".split())}
 _TEENS = {
     w: i
-    for i, w in enumerate(
-        "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split(), 10
-    )
+    for i, w in enumerate("ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split(), 10)
 }
 _TENS = {w: i * 10 for i, w in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)}
 _REPEATS = {"double": 2, "triple": 3}
@@ -48,10 +46,9 @@ _MONTHS = {w.lower(): i for i, w in enumerate(calendar.month_name) if w} | {
 _FILLERS = frozenset({"um", "uh", "hmm", "er", "dash"})
 _CURRENCY = frozenset({"dollar", "dollars", "bucks", "buck", "euro", "euros", "pound", "pounds", "quid"})
 _CENTS = frozenset({"cent", "cents", "pence", "penny"})
+_AND = frozenset({"and"})
 
-_TOKEN = re.compile(
-    r"[$€£]|\d{4}-\d{2}-\d{2}|\d{1,2}/\d{1,2}(?:/\d{4})?|\d[\d,]*(?:\.\d+)?(?:st|nd|rd|th)?|[a-z']+"
-)
+_TOKEN = re.compile(r"[$€£]|\d{4}-\d{2}-\d{2}|\d{1,2}/\d{1,2}(?:/\d{4})?|\d[\d,]*(?:\.\d+)?(?:st|nd|rd|th)?|[a-z']+")
 
 
 def _tokens(text: str) -> list[str]:
@@ -129,33 +126,38 @@ def find_amount(text: str, *, bare: bool) -> Decimal | None:
     found: Decimal | None = None
     i = 0
     while i < len(words):
-        symbol = words[i] in "$€£"
-        whole, used = _number_at(words, i + symbol)
-        if not used:
-            i += 1
-            continue
-        end = i + symbol + used
-        minor = Decimal(0)
-        if end < len(words) and words[end] in _CENTS:
-            whole, minor, currency, end = Decimal(0), whole / 100, True, end + 1
-        else:
-            currency = symbol or (end < len(words) and words[end] in _CURRENCY)
-            end += currency and not symbol
-            after = end + (end < len(words) and words[end] == "and")
-            cents, cents_used = _number_at(words, after)
-            named = after + cents_used < len(words) and words[after + cents_used] in _CENTS
-            if (
-                cents_used
-                and cents < 100
-                and (named or (cents >= 10 and (currency or bare) and whole < 1000))
-            ):
-                minor, end = cents / 100, after + cents_used + named
-                if end < len(words) and not currency and words[end] in _CURRENCY:
-                    currency, end = True, end + 1
-        if currency or bare:
-            found = whole + minor
-        i = end
+        amount, named, used = _amount_at(words, i)
+        if used and (named or bare):
+            found = amount
+        i += used or 1
     return None if found is None else found.quantize(Decimal("0.01"))
+
+
+def _amount_at(words: Sequence[str], i: int) -> tuple[Decimal, bool, int]:
+    """An amount that begins at word `i`, whether it names a currency, and its words; 0 words where none does."""
+    symbol = words[i] in "$€£"
+    whole, used = _number_at(words, i + symbol)
+    if not used:
+        return Decimal(0), False, 0
+    end = i + symbol + used
+    if _is_in(words, end, _CENTS):
+        return whole / 100, True, end + 1 - i
+    named = symbol or _is_in(words, end, _CURRENCY)
+    end += named and not symbol
+    after = end + _is_in(words, end, _AND)
+    cents, cents_used = _number_at(words, after)
+    said_cents = _is_in(words, after + cents_used, _CENTS)
+    # "eighty four fifty": two figures after a sum below a thousand are its cents, said so or not.
+    if cents_used and (0 < cents < 100 if said_cents else 10 <= cents < 100 and whole < 1000):
+        whole, end = whole + cents / 100, after + cents_used + said_cents
+        if not named and _is_in(words, end, _CURRENCY):
+            named, end = True, end + 1
+        named = named or said_cents
+    return whole, named, end - i
+
+
+def _is_in(words: Sequence[str], i: int, kind: frozenset[str]) -> bool:
+    return i < len(words) and words[i] in kind
 
 
 def _number_at(words: Sequence[str], i: int) -> tuple[Decimal, int]:
@@ -164,7 +166,7 @@ def _number_at(words: Sequence[str], i: int) -> tuple[Decimal, int]:
         return Decimal(0), 0
     if words[i][0].isdigit():
         plain = words[i].replace(",", "")
-        return (Decimal(plain), 1) if re.fullmatch(r"\d+(\.\d+)?", plain) else (Decimal(0), 0)
+        return (Decimal(plain), 1) if re.fullmatch(r"\d{1,9}(\.\d{1,2})?", plain) else (Decimal(0), 0)
     start, total, current = i, 0, 0
     last = 1000  # the size of the last word: "eighty four" falls, "four eighty" is two numbers
     while i < len(words):

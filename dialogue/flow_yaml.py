@@ -53,9 +53,7 @@ _EXPECT = {
 }
 
 
-def load_flow(
-    path: Path, *, language: str, intents: Collection[str] | None = None
-) -> tuple[Flow | None, list[Fault]]:
+def load_flow(path: Path, *, language: str, intents: Collection[str] | None = None) -> tuple[Flow | None, list[Fault]]:
     """Read and check a flow file.
 
     Args:
@@ -153,9 +151,7 @@ class _Reader:
         section.require("type", f"add one of {', '.join(SlotType)}")
         kind = section.text("type")
         if kind and kind.text not in list(SlotType):
-            self._faults.add(
-                kind.line, f"slot {name!r} has unknown type {kind.text!r}", suggest(kind.text, SlotType)
-            )
+            self._faults.add(kind.line, f"slot {name!r} has unknown type {kind.text!r}", suggest(kind.text, SlotType))
             kind = None
         length = section.integer("length", low=1, high=40)
         entity = section.text("entity")
@@ -245,9 +241,7 @@ class _Reader:
         self.references.slots.extend((*confirm, *optional))
         expect = section.text("expect")
         if expect and expect.text not in _EXPECT.values():
-            self._faults.add(
-                expect.line, f"unknown 'expect' {expect.text!r}", suggest(expect.text, _EXPECT.values())
-            )
+            self._faults.add(expect.line, f"unknown 'expect' {expect.text!r}", suggest(expect.text, _EXPECT.values()))
         default_expect = "yes_no" if confirm else None
         if collect is not None and collect in slots:
             default_expect = _EXPECT.get(slots[collect].type)
@@ -301,9 +295,7 @@ class _Reader:
                 "remove `then`, or say what it collects",
             )
         elif node.optional and not node.collect:
-            self._faults.add(
-                section.line, f"node {node.name!r} has 'optional' but no 'collect'", "add `collect: SLOT`"
-            )
+            self._faults.add(section.line, f"node {node.name!r} has 'optional' but no 'collect'", "add `collect: SLOT`")
 
     def _node_name(self, section: Section, key: str) -> str | None:
         named = section.text(key)
@@ -336,9 +328,7 @@ class _Reader:
             self._faults.add(stay.line, f"unknown 'stay' {stay.text!r}", suggest(stay.text, Stay))
             stay = None
         elif (to is None) == (stay is None):
-            self._faults.add(
-                section.line, f"{what} needs one of 'to' and 'stay'", "write `to: NODE` or `stay: ask`"
-            )
+            self._faults.add(section.line, f"{what} needs one of 'to' and 'stay'", "write `to: NODE` or `stay: ask`")
         transition = Transition(
             to=to,
             stay=Stay(stay.text) if stay else Stay.ASK,

@@ -58,9 +58,7 @@ class Step:
 class DialogueLoop:
     """One call's dialogue. Events are handled one at a time, in the order of the calls to `handle`."""
 
-    def __init__(
-        self, bot: Bot, store: StateStore, call_id: str, *, today: Callable[[], date] = date.today
-    ) -> None:
+    def __init__(self, bot: Bot, store: StateStore, call_id: str, *, today: Callable[[], date] = date.today) -> None:
         self._flow = bot.flow
         self._store = store
         self._call_id = call_id
@@ -186,9 +184,7 @@ class DialogueLoop:
                     )
                 case Conflict(version, body):
                     self._version, self.state = version, _decode(body)
-        raise StoreError(
-            f"{_MAX_CONFLICTS} writers in a row were faster; is one call_id used for many calls?"
-        )
+        raise StoreError(f"{_MAX_CONFLICTS} writers in a row were faster; is one call_id used for many calls?")
 
 
 def _decode(body: str) -> DialogueState:

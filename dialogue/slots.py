@@ -114,9 +114,7 @@ def parse_slot(
             return SlotValue(text, words) if asked and words else None
 
 
-def _parse_digits(
-    spec: SlotSpec, text: str, known: Mapping[str, SlotValue]
-) -> SlotValue | InvalidValue | None:
+def _parse_digits(spec: SlotSpec, text: str, known: Mapping[str, SlotValue]) -> SlotValue | InvalidValue | None:
     """The last run of a right length, so that "no four four one eight" corrects; else all runs joined."""
     runs = english.find_digit_runs(text)
     if not runs:

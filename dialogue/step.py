@@ -81,9 +81,7 @@ def step(
         return _Run(flow, replace(state, ended_by=None)).resume()
     if isinstance(event, CallerSilent):
         return (state, ()) if state.ended else _Run(flow, state).hear_nothing()
-    state = replace(
-        state, round_id=state.round_id + 1 if round_id is None else round_id, turns=state.turns + 1
-    )
+    state = replace(state, round_id=state.round_id + 1 if round_id is None else round_id, turns=state.turns + 1)
     if state.ended:
         return state, ()
     if isinstance(event, CallerSaid):
@@ -114,9 +112,7 @@ def _variables(flow: Flow, event: CallStarted) -> dict[str, SlotValue]:
 class _Run:
     """One step in the making: the state so far and the actions collected. Lives for one call of `step`."""
 
-    def __init__(
-        self, flow: Flow, state: DialogueState, words: str = "", meaning: Meaning = _NO_MEANING
-    ) -> None:
+    def __init__(self, flow: Flow, state: DialogueState, words: str = "", meaning: Meaning = _NO_MEANING) -> None:
         self._flow = flow
         self._from = state.node
         self._state = state
@@ -281,9 +277,7 @@ class _Run:
         refused = node.invalid if isinstance(value, InvalidValue) else ()
         self._try_again(node, node.no_match, failures, refused)
 
-    def _try_again(
-        self, node: Node, patience: Patience, failures: int, instead: Sequence[Prompt] | None
-    ) -> None:
+    def _try_again(self, node: Node, patience: Patience, failures: int, instead: Sequence[Prompt] | None) -> None:
         """Say the prompt for this many failures (or `instead`) and ask again; give up once they are spent."""
         if failures >= len(patience.prompts) and patience.give_up is not None:
             self._words, self._entities = "", ()  # what was not understood here must not fill a slot there

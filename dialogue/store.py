@@ -187,9 +187,7 @@ class RedisStore:
     async def claim(self, call_id: str, *, exclusive: bool = True) -> Claim:
         """See `StateStore.claim`."""
         try:
-            epoch, version, body = await self._claim(
-                keys=state_keys(call_id), args=[self._ttl_s, int(exclusive)]
-            )
+            epoch, version, body = await self._claim(keys=state_keys(call_id), args=[self._ttl_s, int(exclusive)])
         except (RedisError, OSError) as error:
             raise StoreError(_why(error)) from error
         return Claim(epoch, version, body or None)
@@ -224,9 +222,7 @@ class RedisStore:
 
 
 def _why(error: Exception) -> str:
-    return (
-        f"the state store did not answer ({type(error).__name__}: {error}); is Redis running and reachable?"
-    )
+    return f"the state store did not answer ({type(error).__name__}: {error}); is Redis running and reachable?"
 
 
 def _result(status: str, step: StepWrite, epoch: int, version: int, body: str, answer: str) -> WriteResult:
@@ -241,9 +237,7 @@ def _result(status: str, step: StepWrite, epoch: int, version: int, body: str, a
         case "fenced":
             raise FencedError(f"epoch {step.epoch} has lost the call to epoch {epoch}")
         case "stale":
-            raise RoundError(
-                f"round {step.round_id} is over and its answer is no longer kept; number rounds upwards"
-            )
+            raise RoundError(f"round {step.round_id} is over and its answer is no longer kept; number rounds upwards")
     raise StoreError(f"step.lua answered {status!r}, which this program does not know")
 
 

@@ -172,18 +172,14 @@ class Section:
         """Note each key that nothing asked for. Call it last."""
         for key in self._nodes:
             if key not in self._asked:
-                self._faults.add(
-                    self._lines[key], f"{self.what} has an unknown key {key!r}", suggest(key, self._asked)
-                )
+                self._faults.add(self._lines[key], f"{self.what} has an unknown key {key!r}", suggest(key, self._asked))
 
     def _take(self, key: str) -> yaml.Node | None:
         self._asked.add(key)
         return self._nodes.get(key)
 
     def _wrong(self, key: str, node: yaml.Node, wanted: str) -> None:
-        self._faults.add(
-            node.start_mark.line + 1, f"{key!r} of {self.what} is {_kind(node)}", f"write {wanted}"
-        )
+        self._faults.add(node.start_mark.line + 1, f"{key!r} of {self.what} is {_kind(node)}", f"write {wanted}")
 
 
 def _kind(node: yaml.Node) -> str:
@@ -205,9 +201,7 @@ def read_yaml(path: Path, what: str, faults: Faults) -> Section | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = error.problem or "not YAML"
-        faults.add(
-            mark.line + 1 if mark else 1, f"not YAML: {problem}", "check indentation, colons and quotes"
-        )
+        faults.add(mark.line + 1 if mark else 1, f"not YAML: {problem}", "check indentation, colons and quotes")
         return None
     except yaml.YAMLError as error:
         faults.add(1, f"not YAML: {str(error).splitlines()[0]}", "remove characters that are no text")

@@ -1,0 +1,46 @@
+"""Scripted calls for the dialogue tests: texts with the meanings an NLU would give them."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+
+from dialogue.bots import load_bot
+from dialogue.state import DialogueState
+from dialogue.step import step
+from dialogue.turns import Action, CallerSaid, CallStarted, HangUp, Listen, Say, Transfer
+from nlu.meaning import Meaning, Slot
+
+BILL_REMINDER = load_bot("bill-reminder")
+TODAY = date(2026, 11, 21)  # a Saturday
+
+_MARKED = re.compile(r"\[([^\]]+)\]\((\w+)\)")
+
+
+def said(intent: str, marked: str, *, score: float = 0.9) -> CallerSaid:
+    """A caller turn; slots are marked as in "i will pay on [friday](date)"."""
+    text, slots, last = "", [], 0
+    for match in _MARKED.finditer(marked):
+        text += marked[last : match.start()]
+        slots.append(Slot(match[2], match[1], len(text), len(text) + len(match[1])))
+        text += match[1]
+        last = match.end()
+    return CallerSaid(text=text + marked[last:], meaning=Meaning(intent, score, tuple(slots)))
+
+
+def started(**metadata: str) -> tuple[DialogueState, tuple[Action, ...]]:
+    """bill-reminder's state after its greeting."""
+    event = CallStarted(today=TODAY.isoformat(), metadata=tuple(metadata.items()))
+    return step(BILL_REMINDER.flow, DialogueState(), event)
+
+
+def spoken(actions: tuple[Action, ...]) -> str:
+    """What the caller hears."""
+    return " ".join(action.text for action in actions if isinstance(action, Say))
+
+
+def last(actions: tuple[Action, ...]) -> Listen | HangUp | Transfer:
+    """How the step ends; every step that does anything ends in one of these."""
+    end = actions[-1]
+    assert not isinstance(end, Say)
+    return end
