@@ -159,8 +159,7 @@ def mint(
 def _check_secret(secret: str) -> None:
     if (size := len(secret.encode())) < MIN_SECRET_BYTES:
         raise WeakSecretError(
-            f"the signing secret has {size} bytes and needs {MIN_SECRET_BYTES} or more; "
-            "make one: openssl rand -hex 32"
+            f"the signing secret has {size} bytes and needs {MIN_SECRET_BYTES} or more; make one: openssl rand -hex 32"
         )
 
 
@@ -183,9 +182,7 @@ class Authenticator:
         """Whether peers must show a token; if not, only loopback is served."""
         return self._secret is not None or bool(self._shared)
 
-    def authenticate(
-        self, headers: Headers, target: str, peer_ip: str, *, scope: Scope = Scope.CALL
-    ) -> Identity:
+    def authenticate(self, headers: Headers, target: str, peer_ip: str, *, scope: Scope = Scope.CALL) -> Identity:
         """Decide on one request.
 
         Args:
@@ -199,16 +196,12 @@ class Authenticator:
         """
         if not self.required:
             if not _is_loopback(peer_ip):
-                raise AuthError(
-                    Refusal.NOT_LOOPBACK, "no authentication is set, so only this machine may connect"
-                )
+                raise AuthError(Refusal.NOT_LOOPBACK, "no authentication is set, so only this machine may connect")
             return Identity("loopback", frozenset(Scope))
         identity = self._identify(_find_token(headers, target))
         if not identity.allows(scope):
             held = " ".join(sorted(identity.scopes)) or "nothing"
-            raise AuthError(
-                Refusal.MISSING_SCOPE, f"{identity.subject!r:.80} may use {held}, and this needs {scope}"
-            )
+            raise AuthError(Refusal.MISSING_SCOPE, f"{identity.subject!r:.80} may use {held}, and this needs {scope}")
         return identity
 
     def _identify(self, token: str) -> Identity:
@@ -220,9 +213,7 @@ class Authenticator:
         if any(matches):
             return Identity(f"shared-{matches.index(True) + 1}", frozenset({Scope.CALL}))
         if self._secret is None:
-            raise AuthError(
-                Refusal.UNKNOWN_TOKEN, "none of the fixed tokens, and no secret is set to check others"
-            )
+            raise AuthError(Refusal.UNKNOWN_TOKEN, "none of the fixed tokens, and no secret is set to check others")
         if not token.isascii():  # PyJWT would fail on what is not even UTF-8
             raise AuthError(Refusal.MALFORMED, "a token with characters that no token of ours has")
         return _verify(token, self._secret)
@@ -243,13 +234,9 @@ def _verify(token: str, secret: str) -> Identity:
             leeway=CLOCK_SKEW_S,
         )
     except jwt.ExpiredSignatureError:
-        raise AuthError(
-            Refusal.EXPIRED, "the token has expired; mint another with `voicegate token`"
-        ) from None
+        raise AuthError(Refusal.EXPIRED, "the token has expired; mint another with `voicegate token`") from None
     except jwt.ImmatureSignatureError:
-        raise AuthError(
-            Refusal.NOT_YET_VALID, "the token starts in the future; do the clocks agree?"
-        ) from None
+        raise AuthError(Refusal.NOT_YET_VALID, "the token starts in the future; do the clocks agree?") from None
     except jwt.InvalidSignatureError:
         raise AuthError(Refusal.WRONG_SIGNATURE, "the token was signed with another secret") from None
     except jwt.InvalidTokenError as error:

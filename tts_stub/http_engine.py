@@ -84,9 +84,7 @@ class HttpSynthesizer:
             return self._decode_wav(audio, sample_rate_hz)
         if kind in RAW_PCM:
             return self._decode_raw(audio)
-        raise EngineUnavailableError(
-            f"{self._name} answered with {kind!r:.60}; it must send audio/wav or audio/pcm"
-        )
+        raise EngineUnavailableError(f"{self._name} answered with {kind!r:.60}; it must send audio/wav or audio/pcm")
 
     def _post(self, body: bytes) -> tuple[str, bytes]:
         """Content type (lower case, without parameters) and body of a 200 answer."""

@@ -93,15 +93,11 @@ class PromptCache:
         """PCM bytes held now."""
         return self._bytes
 
-    def ready(
-        self, text: str, voice: Voice, sample_rate_hz: int, recording: Path | None = None
-    ) -> Prompt | None:
+    def ready(self, text: str, voice: Voice, sample_rate_hz: int, recording: Path | None = None) -> Prompt | None:
         """The prompt if it is in memory; never waits, never starts a rendering."""
         return self._lookup(PromptSpec(text, voice, sample_rate_hz, recording))
 
-    async def get(
-        self, text: str, voice: Voice, sample_rate_hz: int, recording: Path | None = None
-    ) -> Prompt:
+    async def get(self, text: str, voice: Voice, sample_rate_hz: int, recording: Path | None = None) -> Prompt:
         """The prompt, rendered if need be; callers that ask for the same one share one rendering.
 
         Raises:

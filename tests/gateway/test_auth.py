@@ -43,9 +43,7 @@ def basic(password: str, user: str = "asterisk") -> Headers:
     return Headers({"authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()})
 
 
-def refused(
-    authenticator: Authenticator, headers: Headers, target: str = "/v1/call", **options: Scope
-) -> AuthError:
+def refused(authenticator: Authenticator, headers: Headers, target: str = "/v1/call", **options: Scope) -> AuthError:
     with pytest.raises(AuthError) as caught:
         authenticator.authenticate(headers, target, ELSEWHERE, **options)
     return caught.value
@@ -121,9 +119,7 @@ ENDLESS = jwt.encode({"sub": "ann", "scope": "call", "iat": int(NOW)}, SECRET, a
         (bearer(FOREIGN), "/?token=" + mint(SECRET, "ann", [Scope.CALL], 60), Refusal.WRONG_SIGNATURE),
     ],
 )
-def test_every_refusal_has_its_own_word_and_the_same_answer(
-    headers: Headers, target: str, refusal: Refusal
-) -> None:
+def test_every_refusal_has_its_own_word_and_the_same_answer(headers: Headers, target: str, refusal: Refusal) -> None:
     error = refused(signed(), headers, target)
     assert (error.refusal, error.status) == (refusal, 401)
     assert error.headers == {"WWW-Authenticate": 'Bearer realm="voicegate"'}
@@ -182,9 +178,7 @@ def test_a_secret_that_could_be_guessed_is_refused() -> None:
 @pytest.mark.parametrize(
     ("subject", "scopes", "lifetime_s"), [("", [Scope.CALL], 1), ("a", [], 1), ("a", list(Scope), 0)]
 )
-def test_a_token_needs_a_subject_a_scope_and_a_lifetime(
-    subject: str, scopes: list[Scope], lifetime_s: float
-) -> None:
+def test_a_token_needs_a_subject_a_scope_and_a_lifetime(subject: str, scopes: list[Scope], lifetime_s: float) -> None:
     with pytest.raises(ValueError, match="a token needs"):
         mint(SECRET, subject, scopes, lifetime_s)
 
@@ -259,9 +253,7 @@ def test_mistakes_teach(
     assert SECRET not in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("90", 90), ("90s", 90), ("30m", 1800), ("1h", 3600), (" 7 d ", 604800)]
-)
+@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("30m", 1800), ("1h", 3600), (" 7 d ", 604800)])
 def test_lifetimes(text: str, seconds: int) -> None:
     assert parse_lifetime(text) == seconds
 

@@ -147,9 +147,7 @@ def test_fixed_prompts_that_do_not_fit_are_an_error_at_start() -> None:
 def test_a_failure_reaches_every_waiter_and_is_not_kept() -> None:
     async def body(cache: PromptCache, engine: ToneSynthesizer) -> None:
         engine.failure = EngineUnavailableError("no engine")
-        results = await asyncio.gather(
-            *(cache.get("hello", VOICE, RATE) for _ in range(3)), return_exceptions=True
-        )
+        results = await asyncio.gather(*(cache.get("hello", VOICE, RATE) for _ in range(3)), return_exceptions=True)
         assert results == [engine.failure] * 3
         assert engine.spoken == ["hello"]
         engine.failure = None
