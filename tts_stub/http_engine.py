@@ -55,16 +55,20 @@ class HttpSynthesizer:
         max_bytes: int = 8 * 1024 * 1024,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError as error:
+            raise SynthesisError(f"speech engine address: {error}; use http://host:port/path or https://...") from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise SynthesisError(
-                f"speech engine address {parts.scheme}://{parts.netloc} is not usable; "
+                f"speech engine address with scheme {parts.scheme!r} and host {parts.hostname!r}; "
                 "use http://host:port/path or https://..."
             )
         self._secure = parts.scheme == "https"
-        self._host, self._port = parts.hostname, parts.port
+        self._host, self._port = parts.hostname, port
         self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        self._name = f"speech engine at {parts.hostname}:{parts.port or (443 if self._secure else 80)}"
+        self._name = f"speech engine at {parts.hostname}:{port or (443 if self._secure else 80)}"
         self._timeout_s = timeout_s
         self._max_bytes = max_bytes
         self._headers = {**(headers or {}), "Content-Type": "application/json", "Accept": ", ".join(WAV)}

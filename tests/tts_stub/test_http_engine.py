@@ -50,6 +50,7 @@ class SpeechServer(BaseHTTPRequestHandler):
             "/text": lambda: self.answer("text/html", b"<h1>hello</h1>"),
             "/large": lambda: self.answer("audio/pcm", bytes(200_000)),
             "/fault": lambda: self.send_error(503, "Busy"),
+            "/chunked": self.chunked,
             "/short": self.short,
             "/drip": self.drip,
             "/hang": lambda: time.sleep(1),
@@ -62,6 +63,15 @@ class SpeechServer(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def chunked(self) -> None:
+        """Engines that stream do not know the length beforehand."""
+        self.send_response(200)
+        self.send_header("Content-Type", "audio/pcm")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for piece in (TONE[:1001].tobytes(), TONE[1001:].tobytes(), b""):
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
 
     def short(self) -> None:
         self.send_response(200)
@@ -97,7 +107,7 @@ def address() -> Iterator[str]:
         thread.join()
 
 
-@pytest.mark.parametrize("path", ["/pcm", "/wav", "/wav48", "/unnamed"])
+@pytest.mark.parametrize("path", ["/pcm", "/chunked", "/wav", "/wav48", "/unnamed"])
 def test_audio_in_any_agreed_form_is_one_second_of_the_tone(address: str, path: str) -> None:
     pcm = HttpSynthesizer(address + path).synthesize("hello", Voice(), 8000)
     assert pcm.dtype == np.int16
@@ -143,7 +153,7 @@ def test_nobody_listens_there() -> None:
         HttpSynthesizer("http://127.0.0.1:1").synthesize("hello", Voice(), 8000)
 
 
-@pytest.mark.parametrize("url", ["ftp://host/x", "host:80", "", "http://"])
+@pytest.mark.parametrize("url", ["ftp://host/x", "host:80", "", "http://", "http://host:99999", "http://[::1"])
 def test_an_address_that_is_not_http_is_refused_at_construction(url: str) -> None:
     with pytest.raises(SynthesisError, match="use http://"):
         HttpSynthesizer(url)
