@@ -6,17 +6,18 @@ variables:                    # known before the call: from its metadata, else `
   amount: {type: amount, default: "84.50"}
 slots:                        # heard from the caller; `entity` is the NLU's name, default the slot's own
   promise_date: {type: date, entity: date, earliest_days: 0, latest_days: 31}
-no_input: {after_ms: 6000, prompts: [Are you there?], give_up: goodbye}      # after_ms: never = no timer
-no_match: {prompts: [Sorry?], give_up: goodbye}
-anywhere: {speak_to_person: transfer, repeat: {stay: repeat}} # intent: node or {to|stay, say, needs, forget}
-keys: {"0": transfer}
+no_input: {after_ms: 6000, prompts: ["Are you there?"], give_up: goodbye}      # after_ms: never = no timer
+no_match: {prompts: ["Sorry?"], give_up: goodbye}
+anywhere: {speak_to_person: person, repeat: {stay: repeat}} # intent: node or {to|stay, say, needs, forget}
+keys: {"0": person}
 nodes:
   greet:
     say: Hello.                              # a text, {text, recording, needs, interruptible}, or a list
     ask: "When will you pay {amount}?"       # said again after a misunderstanding
     on: {affirm: ask_day}                    # "*" is any turn that nothing else takes
-  ask_day: {ask: Which day?, collect: promise_date, then: goodbye}
+  ask_day: {ask: "Which day?", collect: promise_date, then: goodbye}
   goodbye: {say: Goodbye., hang_up: done}
+  person: {say: One moment., transfer: agent}
 ```
 
 Reading is in two passes: the sections' own form (`_Reader`), then what they say about each other

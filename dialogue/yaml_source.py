@@ -52,7 +52,7 @@ class Faults:
 
 def suggest(word: str, known: Iterable[str]) -> str:
     """ "did you mean 'x'?", or the words there are."""
-    words = sorted(known)
+    words = sorted(str(word) for word in known)  # an enum member shows its value
     close = difflib.get_close_matches(word, words, n=1)
     if close:
         return f"did you mean {close[0]!r}?"
@@ -201,7 +201,11 @@ def read_yaml(path: Path, what: str, faults: Faults) -> Section | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = error.problem or "not YAML"
-        faults.add(mark.line + 1 if mark else 1, f"not YAML: {problem}", "check indentation, colons and quotes")
+        faults.add(
+            mark.line + 1 if mark else 1,
+            f"not YAML: {problem}",
+            "check the indentation; quote texts that hold any of : ? , # [ ] { }",
+        )
         return None
     except yaml.YAMLError as error:
         faults.add(1, f"not YAML: {str(error).splitlines()[0]}", "remove characters that are no text")

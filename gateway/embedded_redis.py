@@ -99,6 +99,7 @@ class EmbeddedRedis:
                 cwd=runtime_dir,
                 pass_fds=[lock.fileno() for lock in self._locks],
                 preexec_fn=_die_with(os.getpid()),
+                start_new_session=True,  # Ctrl-C in the terminal is for our owner, who stops us last
             )
             self._wait_until_ready(start_timeout_s)
         except BaseException:
@@ -161,9 +162,7 @@ class EmbeddedRedis:
         while not self._answers():
             code = self._process.poll()
             if code is not None:
-                raise EmbeddedRedisError(
-                    f"the embedded Redis ended with code {code}: {self._last_log_line()}"
-                )
+                raise EmbeddedRedisError(f"the embedded Redis ended with code {code}: {self._last_log_line()}")
             if time.monotonic() > deadline:
                 raise EmbeddedRedisError(
                     f"the embedded Redis did not answer within {timeout_s:g} s; see {self._log_path}"
@@ -183,10 +182,10 @@ class EmbeddedRedis:
 
     def _last_log_line(self) -> str:
         try:
-            lines = self._log_path.read_text(encoding="utf-8", errors="replace").splitlines()
+            lines = self._log_path.read_text(encoding="utf-8", errors="replace").split("\n")
         except OSError:
             lines = []
-        return lines[-1] if lines else "it wrote no log"
+        return next((line for line in reversed(lines) if line.strip()), "it wrote no log")
 
 
 def _lock(directory: Path, timeout_s: float) -> IO[bytes]:
