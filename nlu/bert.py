@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 
 import torch
@@ -55,7 +55,7 @@ class BertConfig:
             if (found := raw.get(key, supported)) != supported:
                 raise ValueError(f"{key} is {found!r}, only {supported!r} is supported")
         known = {field.name for field in fields(cls)}
-        if missing := sorted({f.name for f in fields(cls) if f.name.endswith("size")} - set(raw)):
+        if missing := sorted(f.name for f in fields(cls) if f.default is MISSING and f.name not in raw):
             raise ValueError(f"{', '.join(missing)} missing")
         return cls(**{name: value for name, value in raw.items() if name in known})
 

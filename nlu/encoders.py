@@ -142,7 +142,6 @@ class EncoderFiles:
                 str(self.vocabulary), lowercase=bool(settings.get("do_lower_case", True))
             )
             return Tokenizer.from_str(wordpiece.to_str())
-            return Tokenizer.from_str(wordpiece.to_str())
         except Exception as error:  # the tokenizers library raises bare Exception
             raise EncoderError(
                 f"encoder {self.name}: {self.vocabulary.name} is broken ({error}); fetch it again"

@@ -57,17 +57,19 @@ class Schedule:
     gradient_norm: float = 1.0
 
     @classmethod
-    def for_size(cls, examples: int) -> Schedule:
-        """The schedule for so many training lines.
+    def for_size(cls, examples: int, epochs: int | None = None) -> Schedule:
+        """The schedule for so many training lines; `epochs` overrides its own choice.
 
         One core learns about 100 lines a second (a 6-layer, 384-wide encoder). A bot of its own has
         hundreds of lines: as many epochs as fit a minute and a half. From some thousands on, an epoch is long
         and few are needed: 15,000 lines take 8 epochs of about 2 minutes.
         """
         if examples <= 2000:
-            epochs = min(20, max(6, 9000 // examples))
-            return cls(epochs=epochs, batch_size=16, encoder_rate=2e-4, head_rate=2e-3, patience=5)
-        return cls(epochs=8, batch_size=32, encoder_rate=3e-4, head_rate=1e-3, patience=2)
+            epochs = epochs or min(20, max(6, 9000 // examples))
+            # Patient, for slots start late: with few steps an epoch their F1 is 0 for some epochs.
+            patience = max(4, epochs // 2)
+            return cls(epochs=epochs, batch_size=16, encoder_rate=2e-4, head_rate=2e-3, patience=patience)
+        return cls(epochs=epochs or 8, batch_size=32, encoder_rate=3e-4, head_rate=1e-3, patience=2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,14 +149,13 @@ def train(config: TrainConfig, progress: Callable[[Progress], None] | None = Non
     began = time.monotonic()
     training, dev, warnings = _read(config)
     files = find_encoder(config.encoder or default_encoder(config.language))
-    reader = LineReader(files.read_tokenizer(), config.max_tokens)
+    max_tokens = min(config.max_tokens, files.read_config().max_position_embeddings)
+    reader = LineReader(files.read_tokenizer(), max_tokens)
     decoder = Decoder(
         intents=tuple(sorted({e.intent for e in training if e.in_scope})),
         tags=SlotTags.of(slot.name for e in training for slot in e.slots),
     )
-    schedule = Schedule.for_size(len(training))
-    if config.epochs is not None:
-        schedule = dataclasses.replace(schedule, epochs=config.epochs)
+    schedule = Schedule.for_size(len(training), config.epochs)
     head = HeadConfig(intents=len(decoder.intents), tags=len(decoder.tags), gru_size=config.gru_size)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
@@ -172,7 +173,7 @@ def train(config: TrainConfig, progress: Callable[[Progress], None] | None = Non
         intents=decoder.intents,
         slots=decoder.tags.names,
         gru_size=config.gru_size,
-        max_tokens=config.max_tokens,
+        max_tokens=max_tokens,
         temperature=decoder.temperature,
         oos_threshold=decoder.threshold,
         created_by=f"voicegate {importlib.metadata.version('voicegate')}, torch {torch.__version__}",

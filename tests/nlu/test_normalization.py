@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nlu.normalization import normalize
@@ -88,12 +88,14 @@ def test_text_without_words_is_empty() -> None:
     assert [normalize(text).text for text in ("", "  ", "?!", "\u200b…")] == ["", "", "", ""]
 
 
+@settings(deadline=None)
 @given(TEXTS)
 def test_normalising_twice_changes_nothing(text: str) -> None:
     once = normalize(text).text
     assert normalize(once).text == once
 
 
+@settings(deadline=None)
 @given(TEXTS)
 def test_every_character_has_a_raw_span(text: str) -> None:
     normal = normalize(text)
@@ -103,6 +105,7 @@ def test_every_character_has_a_raw_span(text: str) -> None:
     assert list(normal.ends) == sorted(normal.ends)
 
 
+@settings(deadline=None)
 @given(TEXTS, st.integers(0, 30), st.integers(0, 30))
 def test_raw_spans_map_to_covering_spans(text: str, start: int, length: int) -> None:
     normal = normalize(text)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nlu.spoken_numbers import chinese_number, rewrite_numbers
@@ -51,11 +51,13 @@ def test_numbers_said(said: str, written: str) -> None:
     assert rewritten(said) == written
 
 
+@settings(deadline=None)
 @given(st.integers(0, 999_999_999))
 def test_every_cardinal_is_read(value: int) -> None:
     assert rewritten(in_words(value)) == str(value)
 
 
+@settings(deadline=None)
 @given(st.text("0123456789", min_size=2, max_size=12))
 def test_every_digit_string_is_read(digits: str) -> None:
     names = "zero one two three four five six seven eight nine".split()

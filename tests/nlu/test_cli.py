@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from gateway.cli.nlu import register
+from nlu.training import TrainingSummary
+from tests.nlu.conftest import example, write_lines
+
+pytestmark = pytest.mark.unit
+
+APP = typer.Typer()
+register(APP)
+
+
+@APP.callback()
+def _program() -> None:
+    """A second command level, as the real program has."""
+
+
+def voicegate(*arguments: object, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(APP, ["nlu", *map(str, arguments)], input=stdin)
+
+
+def test_train_makes_the_folder_and_prints_one_document(encoder: Path, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "model"
+    result = voicegate(
+        "train", "--train", data, "--dev", data, "--out", out, "--encoder", encoder, "--epochs", 1, "--json"
+    )
+    assert result.exit_code == 0, result.stderr
+    summary = json.loads(result.stdout)
+    assert (summary["out"], summary["examples"], summary["epochs"]) == (str(out), 64, 1)
+    assert {"intent_accuracy", "slot_f1", "sentence_accuracy", "n"} <= summary["dev"].keys()
+    assert (out / "config.json").is_file()
+
+
+def test_train_takes_an_empty_folder_and_tells_people(encoder: Path, tmp_path: Path) -> None:
+    lines = [example("bye", "goodbye"), example("bye bye", "goodbye"), example("hm [x]", "rare")]
+    path = write_lines(tmp_path / "train.jsonl", lines)
+    (tmp_path / "m").mkdir()
+    result = voicegate("train", "--train", path, "--out", tmp_path / "m", "--encoder", encoder, "--epochs", 1)
+    assert result.exit_code == 0, result.stderr
+    assert "2 intents, 0 slots from 3 examples" in result.stdout
+    assert f"{path}:3: intent 'rare' has this one example only" in result.stderr
+
+
+@pytest.mark.parametrize("flags", [(), ("--overwrite",)])
+def test_train_refuses_a_folder_of_other_things(
+    encoder: Path, data: Path, tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    (tmp_path / "precious").write_text("")
+    result = voicegate("train", "--train", data, "--out", tmp_path, "--encoder", encoder, *flags)
+    assert result.exit_code == 1
+    assert "is not empty" in result.stderr
+    assert (tmp_path / "precious").exists()
+
+
+def test_a_malformed_line_is_told_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    path.write_text("not json\n")
+    result = voicegate("train", "--train", path, "--out", tmp_path / "m")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert f"error: {path}:1: not JSON" in result.stderr
+    assert not (tmp_path / "m").exists()
+
+
+def test_eval_prints_the_promised_keys(trained: TrainingSummary, data: Path, tmp_path: Path) -> None:
+    result = voicegate("eval", "--model", trained.out, "--data", data, "--json")
+    figures = json.loads(result.stdout)
+    assert list(figures) == [
+        "n",
+        "intent_accuracy",
+        "slot_f1",
+        "sentence_accuracy",
+        "oos_recall",
+        "oos_precision",
+    ]
+    assert (figures["n"], figures["intent_accuracy"] > 0.9) == (64, True)
+    in_scope = write_lines(tmp_path / "in.jsonl", [example("bye", "goodbye"), example("bye anna", "goodbye")])
+    result = voicegate("eval", "--model", trained.out, "--data", in_scope, "--json")
+    assert list(json.loads(result.stdout)) == ["n", "intent_accuracy", "slot_f1", "sentence_accuracy"]
+
+
+def test_eval_of_a_missing_model_names_the_mend(data: Path, tmp_path: Path) -> None:
+    result = voicegate("eval", "--model", tmp_path / "gone", "--data", data)
+    assert result.exit_code == 1
+    assert "`voicegate nlu train` makes one" in result.stderr
+
+
+def test_predict_takes_arguments_or_stdin(trained: TrainingSummary) -> None:
+    by_argument = voicegate("predict", "--model", trained.out, "--json", "I will pay on [Friday]", "bye")
+    by_stdin = voicegate("predict", "--model", trained.out, "--json", stdin="I will pay on [Friday]\nbye\n")
+    document = json.loads(by_argument.stdout)
+    assert json.loads(by_stdin.stdout) == document
+    assert document["version"] == trained.version
+    first = document["results"][0]
+    assert first["slots"] == [{"name": "date", "text": "Friday", "start": 15, "end": 21}]
+
+
+def test_predict_prints_a_line_a_text(trained: TrainingSummary) -> None:
+    result = voicegate("predict", "--model", trained.out, "get me Bob", "[b]")
+    first, second = result.stdout.splitlines()
+    assert first.startswith("transfer ")
+    assert first.endswith("person='Bob'  <- get me Bob")
+    assert second.endswith("<- [b]")
+
+
+@pytest.mark.parametrize("command", ["train", "eval", "predict"])
+def test_help_teaches_with_an_example(command: str) -> None:
+    result = voicegate(command, "--help")
+    assert result.exit_code == 0
+    assert f"voicegate nlu {command} --" in result.stdout

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from nlu.artefact import ArtefactError
+from nlu.data import DataError
+from nlu.engine import NluEngine
+from nlu.meaning import OUT_OF_SCOPE, Slot
+from nlu.training import Progress, Schedule, TrainConfig, TrainingSummary, train
+from tests.nlu.conftest import example, examples, write_lines
+
+pytestmark = pytest.mark.unit
+
+
+def digest(folder: Path) -> str:
+    return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(folder.iterdir()))).hexdigest()
+
+
+def test_a_trained_model_understands(trained: TrainingSummary) -> None:
+    engine = NluEngine.load(trained.out, "cpu")
+    text = "Okay, I will pay on MAY fifth!"
+    promise, transfer, goodbye = engine.predict([text, "is Carla there?", "Bye, bye!"], reject=False)
+    assert (promise.intent, promise.slots) == ("promise", (Slot("date", "MAY fifth", 20, 29),))
+    assert (transfer.intent, transfer.slots) == ("transfer", (Slot("person", "Carla", 3, 8),))
+    assert (goodbye.intent, goodbye.slots) == ("goodbye", ())
+
+
+def test_the_summary_has_the_figures_of_the_artefact(trained: TrainingSummary) -> None:
+    assert (trained.examples, trained.intents, trained.slots) == (64, 3, 2)
+    assert trained.warnings == ()
+    assert trained.dev.intent_accuracy is not None
+    assert trained.dev.intent_accuracy > 0.9
+    assert trained.dev.slot_f1 is not None
+    assert trained.dev.slot_f1 > 0.9
+    assert trained.dev.oos_recall is not None
+    assert trained.dev.oos_recall > 0.7
+    assert 1 <= trained.best_epoch <= trained.epochs
+    assert trained.size_bytes == sum(file.stat().st_size for file in trained.out.iterdir())
+
+
+def test_out_of_scope_is_learnt_but_is_no_class(trained: TrainingSummary) -> None:
+    engine = NluEngine.load(trained.out, "cpu")
+    assert engine.intents == ("goodbye", "promise", "transfer")
+    (meaning,) = engine.predict(["tell a joke"])
+    assert meaning.intent == OUT_OF_SCOPE
+
+
+def test_the_same_seed_gives_the_same_bytes(encoder: Path, data: Path, tmp_path: Path) -> None:
+    config = TrainConfig(train=data, out=tmp_path / "a" / "m", encoder=str(encoder), gru_size=8, epochs=2)
+    train(config)
+    train(dataclasses.replace(config, out=tmp_path / "b" / "m"))
+    train(dataclasses.replace(config, out=tmp_path / "c" / "m", seed=2))
+    first, again, other = (digest(tmp_path / folder / "m") for folder in "abc")
+    assert first == again
+    assert first != other
+
+
+def test_progress_is_told_step_by_step(encoder: Path, data: Path, tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    config = TrainConfig(train=data, dev=data, out=tmp_path / "m", encoder=str(encoder), gru_size=8, epochs=2)
+    train(config, seen.append)
+    assert [(p.epoch, p.step) for p in seen] == [(epoch, step) for epoch in (1, 2) for step in (1, 2, 3, 4)]
+    assert {p.steps for p in seen} == {4}
+    assert seen[0].dev is None
+    assert seen[-1].dev is not None
+    assert seen[-1].loss < seen[0].loss
+
+
+def test_dirty_data_trains_with_warnings(encoder: Path, tmp_path: Path) -> None:
+    lines = [*examples(), example("hm", "rare"), example("bye anna friday", "goodbye", person="anna friday")]
+    lines[-1]["slots"] += [{"name": "date", "start": 9, "end": 15}]  # type: ignore[operator]
+    path = write_lines(tmp_path / "train.jsonl", lines)
+    dev = write_lines(tmp_path / "dev.jsonl", [example("bye", "unheard"), example("bye bob", "goodbye", who="bob")])
+    summary = train(TrainConfig(train=path, dev=dev, out=tmp_path / "m", encoder=str(encoder), gru_size=8, epochs=1))
+    assert [f"{Path(w.file).name}:{w.line}" for w in summary.warnings] == [
+        "train.jsonl:66",
+        "train.jsonl:65",
+        "dev.jsonl:1",
+        "dev.jsonl:2",
+        "dev.jsonl:1",
+        "dev.jsonl:2",
+    ]
+    assert summary.dev.sentence_accuracy == 0.0
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [example("one line", "only")],
+        [example("a", "x"), example("b", "x"), example("?!", "x"), example("...", "y")],
+    ],
+)
+def test_hardly_any_data_trains(encoder: Path, tmp_path: Path, lines: list[dict[str, object]]) -> None:
+    path = write_lines(tmp_path / "train.jsonl", lines)
+    summary = train(TrainConfig(train=path, out=tmp_path / "m", encoder=str(encoder), gru_size=8, epochs=1))
+    assert summary.slots == 0
+    assert NluEngine.load(summary.out, "cpu").predict(["one line"], reject=False)[0].slots == ()
+
+
+def test_data_without_an_intent_is_refused(encoder: Path, tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "train.jsonl", [example("tell a joke", "oos")] * 3)
+    with pytest.raises(DataError, match="every line is out of scope"):
+        train(TrainConfig(train=path, out=tmp_path / "m", encoder=str(encoder)))
+
+
+def test_an_out_folder_that_cannot_be_made_is_named(encoder: Path, data: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    config = TrainConfig(train=data, out=tmp_path / "file" / "m", encoder=str(encoder), gru_size=8, epochs=1)
+    with pytest.raises(ArtefactError, match="cannot be written"):
+        train(config)
+
+
+@pytest.mark.parametrize(("examples", "epochs"), [(50, 20), (600, 15), (1500, 6), (15_000, 8)])
+def test_the_schedule_fits_the_time_that_the_size_allows(examples: int, epochs: int) -> None:
+    schedule = Schedule.for_size(examples)
+    assert schedule.epochs == epochs
+    assert schedule.epochs * examples <= 15_000 * 8
