@@ -69,9 +69,7 @@ def speakable(text: str) -> str:
         return 0 <= index < len(words) and len(words[index]) == 1
 
     return " ".join(
-        word.upper()
-        if is_letter(at) and (word not in "ai" or is_letter(at - 1) or is_letter(at + 1))
-        else word
+        word.upper() if is_letter(at) and (word not in "ai" or is_letter(at - 1) or is_letter(at + 1)) else word
         for at, word in enumerate(words)
     )
 
@@ -121,9 +119,7 @@ class EspeakSpeakers:
             raise RuntimeError(f"espeak-ng found no data in {data}; reinstall espeakng-loader")
         self._pcm: list[np.ndarray[Any, np.dtype[np.int16]]] = []
         self._phones: list[tuple[float, str]] = []
-        prototype = ctypes.CFUNCTYPE(
-            ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
-        )
+        prototype = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
         self._callback = prototype(self._receive)  # kept: the library holds only its address
         self._sentences_left = 0
 
@@ -168,9 +164,7 @@ class EspeakSpeakers:
         stretch = rng.uniform(0.86, 1.14) if rng.random() < 0.6 and not self._unheard else 1.0
         native = np.concatenate(self._pcm).astype(np.float32) / np.float32(32768)
         samples = soxr.resample(native, self._native_hz * stretch, SAMPLE_RATE_HZ, quality="LQ")
-        return Speech(
-            samples=samples, phones=tuple((time_s / stretch, phone) for time_s, phone in self._phones)
-        )
+        return Speech(samples=samples, phones=tuple((time_s / stretch, phone) for time_s, phone in self._phones))
 
     def _choose_voice(self, rng: Random) -> None:
         if self._unheard:
@@ -252,7 +246,7 @@ class HibariSpeaker:
     """A small neural voice (`hibari-tts`, 15 ms a sentence), made several by changes of pace and pitch."""
 
     def __init__(self) -> None:
-        from hibari import Hibari
+        from hibari import Hibari  # type: ignore[import-untyped,unused-ignore]  # optional, untyped
 
         self._engine = Hibari(threads=1)
 

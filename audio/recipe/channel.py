@@ -64,7 +64,7 @@ def companding(samples: Samples, *, law: str) -> Samples:
         curve = np.where(loudness < 1 / 87.6, 87.6 * loudness, 1 + np.log(np.maximum(87.6 * loudness, 1e-9)))
         code = np.round(128 * curve / scale) / 128
         back = np.where(code < 1 / scale, code * scale, np.exp(code * scale - 1)) / 87.6
-    return (np.sign(samples) * back).astype(np.float32)
+    return np.asarray(np.sign(samples) * back, np.float32)
 
 
 def gsm(samples: Samples) -> Samples:
@@ -106,9 +106,7 @@ def unit_noise(rng: Random, generator: np.random.Generator, count: int, backgrou
     elif kind < 0.73:
         mains_hz = rng.choice([50, 60, 100, 120])
         time_s = np.arange(count) / SAMPLE_RATE_HZ
-        sound = (
-            np.sin(2 * np.pi * mains_hz * time_s) + 0.3 * np.sin(6 * np.pi * mains_hz * time_s) + 0.1 * white
-        )
+        sound = np.sin(2 * np.pi * mains_hz * time_s) + 0.3 * np.sin(6 * np.pi * mains_hz * time_s) + 0.1 * white
     else:
         sound = white
     return np.asarray(sound / (np.sqrt((sound**2).mean()) + 1e-9), np.float32)
@@ -139,7 +137,7 @@ def telephone(
     sound = sound / (np.abs(sound).max(initial=0.0) + 1e-9) * 10 ** (rng.uniform(-30, 0) / 20)
     if rng.random() > clean_share:
         snr_db = min(35.0, max(4.0, rng.gauss(20, 9)))
-        noise = unit_noise(rng, generator, len(sound), background)
+        noise: NDArray[np.floating] = unit_noise(rng, generator, len(sound), background)
         if rng.random() < 0.2:  # noise that comes and goes
             envelope = generator.random(6) * 1.5
             noise = noise * np.interp(np.arange(len(sound)), np.linspace(0, len(sound), 6), envelope)
@@ -180,9 +178,7 @@ def non_speech(rng: Random, generator: np.random.Generator, background: Backgrou
             start = rng.randrange(count)
             length = min(count - start, rng.randint(10, 400))
             decay = np.exp(-np.arange(length) / length * 5)
-            sound[start : start + length] += (
-                generator.standard_normal(length) * decay * rng.uniform(0.05, 0.9)
-            )
+            sound[start : start + length] += generator.standard_normal(length) * decay * rng.uniform(0.05, 0.9)
     else:  # breath, rustle: filtered noise under a slow envelope
         low_hz = rng.uniform(300, 2200)
         band = [low_hz, min(3900, low_hz * rng.uniform(1.3, 3))]

@@ -6,11 +6,8 @@ what is heard there.
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from random import Random
 from typing import Any, TypeAlias
 
@@ -19,13 +16,13 @@ import soxr
 from numpy.typing import NDArray
 
 from audio.recipe.channel import Background, non_speech, telephone
-from audio.recipe.phrases import draw_sentence, plain_words
 from audio.recipe.recordings import RecordedSet, Recordings
-from audio.recipe.speech import SAMPLE_RATE_HZ, Clip, Samples, SpeechMaker
+from audio.recipe.speech import SAMPLE_RATE_HZ, Clip, ClipStore, Samples, SpeechMaker
 from audio.recipe.spoken_forms import DIGITS
+from audio.recipe.texts import Texts, TextSource
 
 __all__ = [
-    "FRAME_S", "Example", "ExampleStream", "Mel", "TextSource", "log_mel", "real_requests", "spliced_digits",
+    "FRAME_S", "Example", "ExampleStream", "Mel", "log_mel", "spliced_digits",
 ]  # fmt: skip
 
 Mel: TypeAlias = NDArray[np.float32]
@@ -67,50 +64,6 @@ def log_mel(samples: Samples) -> Mel:
     return np.asarray(_extractor(wide)[:, :-1], np.float32)
 
 
-def real_requests(data: Path, split: str) -> list[str]:
-    """Requests written by people (BANKING77, CC BY 4.0) that hold words only; empty without the file."""
-    path = data / "banking77" / f"{split}.jsonl"
-    if not path.exists():
-        return []
-    requests = (plain_words(json.loads(line)["text"]) for line in path.read_text().splitlines() if line)
-    return [
-        text for text in requests if all(char.isascii() and (char.isalpha() or char in " '") for char in text)
-    ]
-
-
-class TextSource:
-    """Training text: the phrase grammar, pieces of real requests, and word salad.
-
-    Word salad (random words in a row) is what keeps the decoder from leaning on sentences it knows.
-    """
-
-    def __init__(self, rng: Random, requests: Sequence[str], *, request_words: int = 500) -> None:
-        self._rng = rng
-        fixed = Random(1)  # the vocabulary is the same whatever the seed
-        grammar = {word for _ in range(20_000) for word in draw_sentence(fixed).split()}
-        counts = Counter(word for text in requests for word in text.split() if word not in grammar)
-        self.vocabulary = sorted(grammar) + [word for word, _ in counts.most_common(request_words)]
-        known = set(self.vocabulary)
-        self._requests = [text for text in requests if known.issuperset(text.split())]
-
-    def draw(self, max_words: int) -> str:
-        """One text of 1 to `max_words` words, never from a test template."""
-        rng = self._rng
-        while True:
-            kind = rng.random()
-            if kind < 0.62 or (kind < 0.8 and not self._requests):
-                text = draw_sentence(rng)
-            elif kind < 0.8:
-                words = rng.choice(self._requests).split()
-                count = rng.randint(2, 8)
-                start = rng.randrange(max(1, len(words) - count + 1))
-                text = " ".join(words[start : start + count])
-            else:
-                text = " ".join(rng.choice(self.vocabulary) for _ in range(rng.randint(1, 5)))
-            if 0 < len(text.split()) <= max_words:
-                return text
-
-
 def spliced_digits(
     rng: Random, speaker_digits: dict[int, list[Clip]], count: int, generator: np.random.Generator
 ) -> tuple[str, Samples]:
@@ -135,14 +88,14 @@ class ExampleStream:
         seed: int,
         maker: SpeechMaker,
         recordings: Recordings,
-        cached: Sequence[Sequence[Clip]],
-        requests: Sequence[str],
+        cached: Sequence[ClipStore],
+        texts: Texts,
     ) -> None:
         self._rng = Random(seed)
         self._generator = np.random.default_rng(seed)
         self._maker = maker
         self._phone_ids = {name: index for index, name in enumerate(maker.phone_names)}
-        self._text = TextSource(self._rng, requests)
+        self._text = TextSource(self._rng, texts)
         self._recordings = recordings
         self._cached = [store for store in cached if len(store)]
         self._babble: list[Samples] = []
@@ -161,9 +114,7 @@ class ExampleStream:
         if source == "digits":
             speaker = rng.choice(sorted(self._recordings.digits_train))
             count = rng.choice([1, 1, 1, 2, 3, 4, 4, 5, 6, 6, 8])
-            text, samples = spliced_digits(
-                rng, self._recordings.digits_train[speaker], count, self._generator
-            )
+            text, samples = spliced_digits(rng, self._recordings.digits_train[speaker], count, self._generator)
             samples = self._warp(samples)
         elif source == "cached":
             clip = self._choose(rng.choice(self._cached))
@@ -178,9 +129,7 @@ class ExampleStream:
         lead_s, tail_s = min(1.0, rng.expovariate(5)), min(1.0, 0.05 + rng.expovariate(6))
         samples = np.pad(samples, (int(SAMPLE_RATE_HZ * lead_s), int(SAMPLE_RATE_HZ * tail_s)))
         mel = log_mel(telephone(samples, rng, self._generator, background))
-        return Example(
-            mel=mel, text=text, phones=self._labels(phones, lead_s, mel.shape[1]) if phones else None
-        )
+        return Example(mel=mel, text=text, phones=self._labels(phones, lead_s, mel.shape[1]) if phones else None)
 
     def batches(self, count: int, frame_budget: int) -> list[list[Example]]:
         """`count` batches, each of at most `frame_budget` padded frames and of examples alike in length."""
@@ -224,7 +173,7 @@ class ExampleStream:
                 samples = np.concatenate([samples, gap, self._warp(word.samples) * level])
         return text, samples
 
-    def _choose(self, clips: Sequence[Clip]) -> Clip:
+    def _choose(self, clips: Sequence[Clip] | ClipStore) -> Clip:
         return clips[self._rng.randrange(len(clips))]
 
     def _warp(self, samples: Samples) -> Samples:
@@ -232,9 +181,7 @@ class ExampleStream:
         factor = self._rng.uniform(0.86, 1.14)
         if self._rng.random() < 0.25:
             return samples
-        return np.asarray(
-            soxr.resample(samples, SAMPLE_RATE_HZ * factor, SAMPLE_RATE_HZ, quality="LQ"), np.float32
-        )
+        return np.asarray(soxr.resample(samples, SAMPLE_RATE_HZ * factor, SAMPLE_RATE_HZ, quality="LQ"), np.float32)
 
     def _remember(self, samples: Samples) -> None:
         """Keep some voices for babble."""

@@ -99,8 +99,7 @@ def collate(batch: Sequence[Example], tokenizer: Tokenizer, rng: Random, pad_to:
     `<|nospeech|>` if not, which is where Whisper's no-speech probability is read.
     """
     end, start, plain, silent = (
-        tokenizer.token_to_id(f"<|{name}|>")
-        for name in ("endoftext", "startoftranscript", "notimestamps", "nospeech")
+        tokenizer.token_to_id(f"<|{name}|>") for name in ("endoftext", "startoftranscript", "notimestamps", "nospeech")
     )
     longest = max(example.mel.shape[1] for example in batch)
     # two in five as the engine pads (to whole half seconds), the others tight: padding costs time
@@ -108,8 +107,7 @@ def collate(batch: Sequence[Example], tokenizer: Tokenizer, rng: Random, pad_to:
     frames = max(frames, pad_to)
     frames = min(frames + frames % 2, 2 * MAX_POSITIONS)
     ids = [
-        tokenizer.encode(f" {example.text}", add_special_tokens=False).ids if example.text else []
-        for example in batch
+        tokenizer.encode(f" {example.text}", add_special_tokens=False).ids if example.text else [] for example in batch
     ]
     length = max(map(len, ids)) + 2
     mel = np.zeros((len(batch), 80, frames), np.float32)

@@ -359,11 +359,7 @@ def fill_slots(rng: Random, template: str) -> str:
 
 def is_test_template(template: str) -> bool:
     """Whether a template belongs to tests; fixed for ever by its text."""
-    return (
-        template not in SHARED
-        and len(template.split()) > 1
-        and zlib.crc32(template.encode()) % TEST_SHARE == 0
-    )
+    return template not in SHARED and len(template.split()) > 1 and zlib.crc32(template.encode()) % TEST_SHARE == 0
 
 
 def draw_template(rng: Random, *, test: bool = False, topics: dict[str, int] = TOPICS) -> str:

@@ -152,9 +152,7 @@ def _read_set(folder: Path) -> Iterator[Clip]:
             row = json.loads(line)
             audio, written, speaker = row["audio"], row["text"], row["speaker"]
         except (ValueError, KeyError) as error:
-            raise TrainingDataError(
-                f'{manifest}:{number}: want {{"audio", "text", "speaker"}}: {error}'
-            ) from None
+            raise TrainingDataError(f'{manifest}:{number}: want {{"audio", "text", "speaker"}}: {error}') from None
         text = " ".join(SPELLING.get(word, word) for word in plain_words(written).split())
         if not re.fullmatch(r"[a-z' ]+", text) or LEFT_OUT.search(text):
             continue

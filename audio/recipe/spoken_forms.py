@@ -27,9 +27,7 @@ ORDINALS = (
     "thirtieth",
     "thirty first",
 )
-MONTHS = tuple(
-    "january february march april may june july august september october november december".split()
-)
+MONTHS = tuple("january february march april may june july august september october november december".split())
 WEEKDAYS = tuple("monday tuesday wednesday thursday friday saturday sunday".split())
 FIRST_NAMES = tuple(
     "john mary david sarah james linda robert emma michael anna peter lisa thomas susan paul karen mark "
@@ -42,8 +40,7 @@ LAST_NAMES = tuple(
     "wood gray fox hunt stone price reed long".split()
 )
 STREETS = tuple(
-    "main oak maple park church lake hill mill river high station garden bridge elm cedar washington "
-    "lincoln".split()
+    "main oak maple park church lake hill mill river high station garden bridge elm cedar washington lincoln".split()
 )
 CITIES = tuple(
     "london boston chicago dallas denver seattle paris manchester dublin austin houston berlin sydney "
@@ -143,9 +140,7 @@ def date(rng: Random) -> str:
     """A day as callers give it: calendar date, weekday, or relative to today."""
     kind = rng.random()
     if kind < 0.25:
-        return (
-            f"{rng.choice(['', 'on '])}{rng.choice(MONTHS)} {rng.choice(['', 'the '])}{rng.choice(ORDINALS)}"
-        )
+        return f"{rng.choice(['', 'on '])}{rng.choice(MONTHS)} {rng.choice(['', 'the '])}{rng.choice(ORDINALS)}"
     if kind < 0.4:
         of_month = f" of {rng.choice(MONTHS)}"
         return f"the {rng.choice(ORDINALS)}{rng.choice(['', of_month, of_month])}"
@@ -153,9 +148,7 @@ def date(rng: Random) -> str:
         before = rng.choice(["", "", "next ", "this ", "on ", "last "])
         return f"{before}{rng.choice(WEEKDAYS)}{rng.choice(['', '', ' morning', ' afternoon', ' evening'])}"
     if kind < 0.78:
-        return (
-            f"in {rng.choice(['a', 'two', 'three', 'four', 'ten'])} {rng.choice(['days', 'weeks', 'months'])}"
-        )
+        return f"in {rng.choice(['a', 'two', 'three', 'four', 'ten'])} {rng.choice(['days', 'weeks', 'months'])}"
     if kind < 0.82:
         return rng.choice(["", "in "]) + rng.choice(MONTHS)
     return rng.choice(RELATIVE_DATES)
@@ -211,9 +204,7 @@ def person(rng: Random) -> str:
 
 def address(rng: Random) -> str:
     """House number and street."""
-    return (
-        f"{below_100(rng)} {rng.choice(STREETS)} {rng.choice(['street', 'road', 'avenue', 'lane', 'drive'])}"
-    )
+    return f"{below_100(rng)} {rng.choice(STREETS)} {rng.choice(['street', 'road', 'avenue', 'lane', 'drive'])}"
 
 
 def _one_of(words: tuple[str, ...]) -> Speaker:

@@ -32,10 +32,11 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from audio.formats import AudioError
-from audio.recipe.examples import Example, ExampleStream, TextSource, real_requests
+from audio.recipe.examples import Example, ExampleStream
 from audio.recipe.network import Batch, Shape, SpeechNetwork, build_tokenizer, collate
 from audio.recipe.recordings import Recordings
 from audio.recipe.speech import Clip, ClipStore, SpeechMaker, VoiceSet, to_pcm16
+from audio.recipe.texts import Texts, TextSource
 
 __all__ = [
     "Checkpoint",
@@ -71,18 +72,20 @@ class TrainingSettings:
     ranks: int = 1
     device: str = "cpu"
     init_from: Path | None = None
+    bot: Path | None = None
+    """Folder of a bot whose `examples.jsonl` is taught as well."""
     shape: Shape = Shape()
     vocabulary_tokens: int = 1000
     frame_budget: int = 4000
     learn_rate: float | None = None
-    """Peak; None: 6e-4 after a warm start, 1.5e-3 else."""
+    """Peak; None: 3e-4 after a warm start (6e-4 undid more than it taught), 1.5e-3 else."""
     save_every_s: float = 120.0
     cached_sentences: int = 3000
 
     @property
     def peak_learn_rate(self) -> float:
         """The learn rate after warm-up."""
-        return self.learn_rate or (6e-4 if self.init_from else 1.5e-3)
+        return self.learn_rate or (3e-4 if self.init_from else 1.5e-3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,8 +123,7 @@ def prepare(settings: TrainingSettings, voices: VoiceSet, say: Callable[[str], N
         TrainingError: `init_from` is no model folder.
     """
     settings.out.mkdir(parents=True, exist_ok=True)
-    requests = real_requests(settings.data, "train")
-    text = TextSource(Random(settings.seed), requests)
+    text = TextSource(Random(settings.seed), Texts.load(settings.data, settings.bot))
     tokenizer_file = settings.out / "tokenizer.json"
     if not tokenizer_file.exists():
         if settings.init_from:
@@ -154,9 +156,7 @@ def _speak_many(
         yield Clip(text=sentence, speaker=maker.name, pcm=to_pcm16(speech.samples, peak=0.9))
 
 
-def train(
-    settings: TrainingSettings, live: Callable[[], SpeechMaker], report: Callable[[Progress], None]
-) -> None:
+def train(settings: TrainingSettings, live: Callable[[], SpeechMaker], report: Callable[[Progress], None]) -> None:
     """Train until `minutes` are used up, from the checkpoint in `out` if there is one.
 
     `prepare` first. `live` builds the synthesiser of each process; `report` is called in this process
@@ -174,7 +174,7 @@ def train(
     for process in others:
         process.start()
     try:
-        _run_rank(0, port, settings, live, report)
+        finished = _run_rank(0, port, settings, live, report)
     except RuntimeError as error:
         dead = [process for process in others if process.exitcode]
         if dead:
@@ -185,6 +185,7 @@ def train(
         raise
     for process in others:
         process.join(timeout=60)
+    return finished
 
 
 def load_checkpoint(out: Path, *, averaged: bool = True) -> Checkpoint:
@@ -223,9 +224,7 @@ class _Run:
         state = self._read_checkpoint()
         if state:
             self.network.load_state_dict(state["network"])
-            self.step, self.presentations, self.spent_s = (
-                state[key] for key in ("step", "presentations", "spent_s")
-            )
+            self.step, self.presentations, self.spent_s = (state[key] for key in ("step", "presentations", "spent_s"))
         elif settings.init_from:
             try:
                 self.network.load_whisper(settings.init_from)
@@ -248,7 +247,7 @@ class _Run:
             maker=maker,
             recordings=Recordings.load(settings.data),
             cached=[ClipStore(folder) for folder in sorted((settings.out / "speech").glob("*"))],
-            requests=real_requests(settings.data, "train"),
+            texts=Texts.load(settings.data, settings.bot),
         )
         self._waiting: list[list[Example]] = []
 
@@ -261,9 +260,7 @@ class _Run:
         """A batch of this process's own examples; every process has as many frames to compute."""
         if not self._waiting:
             cold = self.settings.init_from is None
-            self.stream.max_words = (
-                4 if cold and self.progress < 0.06 else 7 if cold and self.progress < 0.3 else 12
-            )
+            self.stream.max_words = 4 if cold and self.progress < 0.06 else 7 if cold and self.progress < 0.3 else 12
             self._waiting = self.stream.batches(8, self.settings.frame_budget)
         examples, pad_to = self._waiting.pop(), 0
         kind = self.shared_rng.random()
@@ -352,8 +349,8 @@ def _run_rank(
     settings: TrainingSettings,
     live: Callable[[], SpeechMaker],
     report: Callable[[Progress], None] | None,
-) -> None:
-    """The loop of one process. Rank 0 keeps the clock, reports and saves."""
+) -> bool:
+    """The loop of one process. Rank 0 keeps the clock, reports and saves. False if it was asked to stop."""
     if settings.device == "cpu":
         torch.set_num_threads(1)  # the processes are the parallelism
     torch.set_flush_denormal(True)
@@ -367,13 +364,13 @@ def _run_rank(
         )
     try:
         with _stop_requests(ignore=rank > 0) as stop:
-            _loop(_Run(rank, settings, live()), stop, report)
+            return _loop(_Run(rank, settings, live()), stop, report)
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
 
 
-def _loop(run: _Run, stop: list[int], report: Callable[[Progress], None] | None) -> None:
+def _loop(run: _Run, stop: list[int], report: Callable[[Progress], None] | None) -> bool:
     settings = run.settings
     sums, steps, seen_before = [0.0, 0.0, 0.0], 0, run.presentations
     reported = saved = last = time.monotonic()
@@ -382,9 +379,7 @@ def _loop(run: _Run, stop: list[int], report: Callable[[Progress], None] | None)
         run.spent_s += min(now - last, LONGEST_STEP_S)
         last = now
         if settings.ranks > 1:  # one clock for all, or they would stop at different steps
-            clock = torch.tensor(
-                [run.spent_s, float(bool(stop))], dtype=torch.float64, device=settings.device
-            )
+            clock = torch.tensor([run.spent_s, float(bool(stop))], dtype=torch.float64, device=settings.device)
             dist.broadcast(clock, 0)
             run.spent_s, stopping = float(clock[0]), bool(clock[1])
         else:
@@ -411,7 +406,7 @@ def _loop(run: _Run, stop: list[int], report: Callable[[Progress], None] | None)
             run.save()
             saved = now
         if ended:
-            return
+            return run.progress >= 1
         for index, loss in enumerate(run.learn(run.next_batch())):
             sums[index] += loss
         steps += 1

@@ -1,0 +1,82 @@
+"""From a checkpoint to what ships: a Hugging Face folder to go on from, a CTranslate2 folder to load.
+
+OUT/model/   model.safetensors, config.json, tokenizer.json, ...   for `--init-from`
+OUT/ct2/     model.bin (int8), tokenizer.json, voicegate.json, MODEL_CARD.md   for `--asr-model`
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ctranslate2
+from tokenizers import Tokenizer
+from transformers import GenerationConfig, PreTrainedTokenizerFast, WhisperFeatureExtractor
+
+from audio.recipe.network import SpeechNetwork
+
+__all__ = ["export"]
+
+PROFILE_FILE = "voicegate.json"
+
+
+def export(
+    network: SpeechNetwork,
+    tokenizer: Tokenizer,
+    out: Path,
+    *,
+    name: str,
+    version: str,
+    gates: Mapping[str, float] | None = None,
+) -> Path:
+    """Write `out/model` and `out/ct2` anew; returns the latter.
+
+    Args:
+        network: its heads are left out.
+        tokenizer: the one it was trained with.
+        out: folder of the training.
+        name: what reports call the model.
+        version: its version.
+        gates: thresholds other than the engine's own, for the profile.
+    """
+    hugging_face, converted = out / "model", out / "ct2"
+    shutil.rmtree(hugging_face, ignore_errors=True)
+    hugging_face.mkdir(parents=True)
+    whisper = network.whisper
+    config: Any = whisper.config
+    generation = GenerationConfig(
+        eos_token_id=config.eos_token_id,
+        pad_token_id=config.pad_token_id,
+        bos_token_id=config.bos_token_id,
+        decoder_start_token_id=config.decoder_start_token_id,
+    )
+    generation.suppress_tokens = []
+    generation.begin_suppress_tokens = []
+    whisper.generation_config = generation
+    whisper.save_pretrained(hugging_face)
+    WhisperFeatureExtractor(feature_size=80).save_pretrained(hugging_face)
+    end = "<|endoftext|>"
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token=end, bos_token=end, unk_token=end, pad_token=end
+    ).save_pretrained(hugging_face)
+    # Without tokenizer.json faster-whisper would ask a hub for one; transformers rewrites it, ours goes over.
+    tokenizer.save(str(hugging_face / "tokenizer.json"))
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    ctranslate2.converters.TransformersConverter(
+        str(hugging_face), copy_files=["tokenizer.json", "preprocessor_config.json"]
+    ).convert(str(converted), quantization="int8", force=True)
+    profile = {
+        "name": name,
+        "version": version,
+        "languages": ["en"],
+        "short_windows": True,
+        "narrowband": True,
+        "max_window_s": 9.0,  # the longest recordings of the training
+        "gates": dict(gates or {}),
+    }
+    (converted / PROFILE_FILE).write_text(json.dumps(profile, indent=2) + "\n")
+    return converted
