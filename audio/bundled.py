@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from audio.whisper_profile import AsrModelError
+
 __all__ = ["BUNDLED_MODELS", "bundled_model_path"]
 
 BUNDLED_MODELS = {"en": "en-small"}
@@ -14,12 +16,12 @@ def bundled_model_path(language: str = "en") -> Path:
     """Folder of the bundled recogniser of a language.
 
     Raises:
-        LookupError: there is none; name a model of your own instead.
+        AsrModelError: there is none; name a model of your own instead.
     """
     folder = BUNDLED_MODELS.get(language.lower().split("-")[0])
     if folder is None:
         known = ", ".join(sorted(BUNDLED_MODELS))
-        raise LookupError(
+        raise AsrModelError(
             f"no bundled recogniser for {language!r:.20}, only {known}; name a Whisper model of your own"
         )
     return Path(__file__).parent / "models" / folder

@@ -115,6 +115,11 @@ class WhisperEngine:
         """Model name and version."""
         return f"{self.profile.name}-{self.profile.version}" if self.profile.version else self.profile.name
 
+    @property
+    def sample_rate_hz(self) -> int:
+        """The rate to read recordings at: 8000 where the model hears through a telephone anyway."""
+        return 8000 if self.profile.narrowband else _MODEL_HZ
+
     def padded_frames(self, job: AsrJob) -> int:
         """See `audio.asr.AsrEngine.padded_frames`."""
         whole, rest = divmod(len(job.pcm) / job.sample_rate_hz, self.profile.max_window_s)

@@ -1,0 +1,171 @@
+"""`voicegate asr`: hear recordings, measure a recogniser, train one."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from audio.formats import AudioError
+from gateway.cli.asr_train import register_train
+
+if TYPE_CHECKING:  # ctranslate2 takes a second to import; `voicegate --help` must not
+    from audio.whisper_engine import WhisperEngine
+
+__all__ = ["register"]
+
+_asr = typer.Typer(no_args_is_help=True)
+_stderr = Console(stderr=True, highlight=False)
+_stdout = Console(highlight=False, soft_wrap=True)
+
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help='A folder in CTranslate2 form, a size such as "small", or a hub id.',
+        show_default="the bundled model",
+    ),
+]
+LanguageOption = Annotated[str, typer.Option("--language", help='What is spoken: "en", "zh", ...')]
+DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, or auto: cuda if there is one.")]
+ThreadsOption = Annotated[int, typer.Option("--threads", min=1, help="CPU threads to compute with.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, nothing else.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group to the program."""
+    register_train(_asr)
+    app.add_typer(_asr, name="asr", help="Speech recognition: hear recordings, measure a model, train one.")
+
+
+@_asr.command()
+def transcribe(
+    audio: Annotated[list[Path], typer.Argument(help="Recordings: WAV, FLAC, Ogg, MP3 ...")],
+    model: ModelOption = None,
+    language: LanguageOption = "en",
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what is heard in recordings, as a call would hear it, gates included.
+
+    Any rate, any number of channels, any length: stereo is mixed down, long recordings are cut at quiet
+    places. Where a gate found no words in the sound, its name stands instead of them. Examples:
+
+        voicegate asr transcribe caller.wav
+
+        voicegate asr transcribe --model small --language zh --json *.flac
+    """
+    with _errors_told():
+        from audio.evaluation import read_utterance
+
+        engine = _load(model, language, device, threads)
+        documents: list[dict[str, object]] = []
+        audio_s = compute_s = 0.0
+        for path in audio:
+            job = dataclasses.replace(read_utterance(path, engine.sample_rate_hz), language=language)
+            began = time.perf_counter()
+            (heard,) = engine.transcribe([job])
+            compute_s += time.perf_counter() - began
+            audio_s += len(job.pcm) / job.sample_rate_hz
+            documents.append({"audio": str(path), **dataclasses.asdict(heard)})
+            if not as_json:
+                words = heard.text or f"({heard.gated_by or 'no words'})"
+                _stdout.print(f"{path}: {words}", markup=False)
+    if as_json:
+        _print_json({"model": engine.name, "real_time_factor": compute_s / audio_s, "results": documents})
+
+
+@_asr.command(name="eval")
+def evaluate_model(
+    manifest: Annotated[
+        Path, typer.Option("--manifest", help="Recordings and their words, JSON Lines.", show_default=False)
+    ],
+    model: ModelOption = None,
+    language: LanguageOption = "en",
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a recogniser on recordings whose words are known.
+
+    Each line of the manifest is one recording, its path relative to the manifest:
+
+        {"audio": "clips/17.wav", "text": "zero one two"}
+
+    Prints the word error rate (after Whisper's English normaliser, digits spelled out: "012" is "zero one
+    two"), the character error rate, the number of recordings and the real-time factor. Example:
+
+        voicegate asr eval --manifest test/manifest.jsonl --json
+    """
+    with _errors_told():
+        from audio.evaluation import evaluate, read_manifest
+
+        lines = read_manifest(manifest)
+        engine = _load(model, language, device, threads)
+        with _progress_bar() as bar:
+            task = bar.add_task("recordings", total=len(lines))
+            result = evaluate(
+                engine,
+                lines,
+                sample_rate_hz=engine.sample_rate_hz,
+                language=language,
+                progress=lambda done: bar.update(task, completed=done),
+            )
+    if as_json:
+        _print_json({**dataclasses.asdict(result), "model": engine.name})
+        return
+    table = Table(title=f"{manifest}, {engine.name}", title_justify="left", show_header=False)
+    table.add_row("wer", _percent(result.wer))
+    table.add_row("cer", _percent(result.cer))
+    table.add_row("n", str(result.n))
+    table.add_row("real_time_factor", f"{result.real_time_factor:.4f}")
+    table.add_row("gated", str(result.gated))
+    _stdout.print(table)
+
+
+def _load(model: str | None, language: str, device: str, threads: int) -> WhisperEngine:
+    from audio.bundled import bundled_model_path
+    from audio.whisper_engine import WhisperEngine
+
+    engine = WhisperEngine(model or bundled_model_path(language), device=device, cpu_threads=threads)
+    engine.warm_up()
+    return engine
+
+
+@contextmanager
+def _errors_told() -> Iterator[None]:
+    """A fault of recording, manifest or model ends the program with one line and status 1, not a traceback."""
+    try:
+        yield
+    except AudioError as error:
+        _stderr.print("[red]error:[/] " + str(error).replace("[", r"\["), soft_wrap=True)
+        raise typer.Exit(1) from None
+
+
+def _progress_bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        console=_stderr,
+        transient=True,
+    )
+
+
+def _print_json(document: object) -> None:
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
