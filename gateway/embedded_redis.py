@@ -68,8 +68,9 @@ class EmbeddedRedis:
         """Start the server and wait until it answers.
 
         Args:
-            state_dir: keep state here across restarts (append-only file, synced every second: a crash of
-                the machine loses at most the last second, a crash of a process nothing). None: memory only.
+            state_dir: keep state here across restarts, in an append-only file synced every second. The death of
+                any of our own processes loses nothing, since the server then ends in order; that of the
+                server or the machine at most the last two seconds. None: memory only.
             runtime_dir: where the socket and the server's log are put.
 
         Raises:

@@ -52,7 +52,8 @@ def configure(level: str, style: str, *, process: str) -> None:
     else:
         handler.setFormatter(
             logging.Formatter(
-                f"%(asctime)s %(levelname)-7s {process} [%(call_id)s] %(name)s: %(message)s", datefmt="%H:%M:%S"
+                f"%(asctime)s %(levelname)-7s {process} [%(call_id)s] %(name)s: %(message)s",
+                datefmt="%H:%M:%S",
             )
         )
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

@@ -21,7 +21,11 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         self.calls = Gauge(
-            "voicegate_calls", "Calls in progress.", ["protocol"], registry=registry, multiprocess_mode="livesum"
+            "voicegate_calls",
+            "Calls in progress.",
+            ["protocol"],
+            registry=registry,
+            multiprocess_mode="livesum",
         )
         self.calls_started = Counter(
             "voicegate_calls_started", "Calls accepted.", ["protocol", "bot", "resumed"], registry=registry
@@ -48,7 +52,11 @@ class Metrics:
             registry=registry,
         )
         self.stage = Histogram(
-            "voicegate_stage_seconds", "Time of one stage of a turn.", ["stage"], buckets=_REPLY, registry=registry
+            "voicegate_stage_seconds",
+            "Time of one stage of a turn.",
+            ["stage"],
+            buckets=_REPLY,
+            registry=registry,
         )
         self.loop_lag = Histogram(
             "voicegate_loop_lag_seconds",
@@ -57,10 +65,11 @@ class Metrics:
             registry=registry,
         )
         self.turns = Counter("voicegate_turns", "Caller turns, by what came of them.", ["outcome"], registry=registry)
-        self.speculation = Counter(
-            "voicegate_speculation", "Work begun in the tail.", ["outcome"], registry=registry
-        )
+        self.speculation = Counter("voicegate_speculation", "Work begun in the tail.", ["outcome"], registry=registry)
         self.dropped = Counter(
-            "voicegate_dropped", "Events dropped because a call's queue was full.", ["kind"], registry=registry
+            "voicegate_dropped",
+            "Events dropped because a call's queue was full.",
+            ["kind"],
+            registry=registry,
         )
         self.frames = Counter("voicegate_frames", "Inbound frames judged.", registry=registry)

@@ -7,6 +7,7 @@ playout's anchor, so lateness is made up at the next tick and the lead (100 ms) 
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Protocol
 
 __all__ = ["Player", "PlayoutClock"]
@@ -21,7 +22,7 @@ class Player(Protocol):
 
 
 class PlayoutClock:
-    """Ticks every `tick_s` on the running loop."""
+    """Ticks every `tick_s` on the running loop. Times are `time.monotonic()`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *, tick_s: float = 0.02) -> None:
         self._loop = loop
@@ -33,14 +34,14 @@ class PlayoutClock:
         """Call `player` from the next tick on, until it says False."""
         self._players.add(player)
         if self._timer is None:
-            self._timer = self._loop.call_later(self._tick_s, self._tick, self._loop.time() + self._tick_s)
+            self._timer = self._loop.call_later(self._tick_s, self._tick, time.monotonic() + self._tick_s)
 
     def remove(self, player: Player) -> None:
         """Stop calling `player`."""
         self._players.discard(player)
 
     def _tick(self, due: float) -> None:
-        now = self._loop.time()
+        now = time.monotonic()  # uvloop's own clock has whole milliseconds and stands still within a callback
         self._players.difference_update([p for p in self._players if not p.playout_tick(now)])
         if not self._players:
             self._timer = None
@@ -48,4 +49,4 @@ class PlayoutClock:
         next_due = due + self._tick_s
         if next_due < now:  # the loop stalled: start a new grid rather than catch up tick by tick
             next_due = now + self._tick_s
-        self._timer = self._loop.call_at(next_due, self._tick, next_due)
+        self._timer = self._loop.call_later(next_due - now, self._tick, next_due)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -150,7 +151,7 @@ class CallSession:
         self._format = AudioFormat()
         self._chain: InboundChain | None = None
         self._flood: FloodGuard | None = None
-        self._opened_at = self._started_at = self._audio_at = self._loop.time()
+        self._opened_at = self._started_at = self._audio_at = time.monotonic()
         self._frames_counted = 0
         # Known once the dialogue is open.
         self._speaker: Speaker | None = None
@@ -170,7 +171,7 @@ class CallSession:
     def connection_opened(self, connection: Connection) -> None:
         """The 101 is out."""
         self._connection = connection
-        self._opened_at = self._audio_at = self._loop.time()
+        self._opened_at = self._audio_at = time.monotonic()
         self._calls.open.add(self)
         self._services.metrics.calls.labels(self._protocol.name).inc()
         self._task = self._loop.create_task(self._run(), name="call")
@@ -261,7 +262,7 @@ class CallSession:
         self._format = start.format
         self._chain = InboundChain(start.format, self._services.settings.endpointing)
         self._flood = FloodGuard(bytes_per_s=start.format.bytes_per_ms * 1000, ahead_s=self._limits.flood_s)
-        self._started_at = self._loop.time()
+        self._started_at = time.monotonic()
         self._start.set_result(start)
 
     def _audio(self, data: bytes) -> None:
@@ -270,7 +271,7 @@ class CallSession:
         chain, flood = self._chain, self._flood
         if chain is None or flood is None:
             return
-        self._audio_at = now = self._loop.time()
+        self._audio_at = now = time.monotonic()
         if not flood.count(len(data), now):
             ahead = f"audio is more than {self._limits.flood_s:g} s ahead of real time"
             self._fail("flooding", f"{ahead}; send it as it is spoken", CLOSE_FLOODING)
@@ -292,7 +293,7 @@ class CallSession:
         if self._digit_timer is not None:
             self._digit_timer.cancel()
         digits, self._digits, self._digit_timer = self._digits, "", None
-        self._put(_Keyed(digits, self._loop.time()))
+        self._put(_Keyed(digits, time.monotonic()))
 
     def _peer_fault(self, fault: PeerFault) -> None:
         self._services.metrics.peer_faults.labels(fault.code).inc()
@@ -442,9 +443,9 @@ class CallSession:
         round_id = dialogue.state.round_id + 1
         self._tell(TurnHeard(round_id=round_id, text=turn.text))
         self._tell(TurnUnderstood(round_id=round_id, meaning=turn.meaning))
-        begun = self._loop.time()
+        begun = time.monotonic()
         step = await self._handle(dialogue, CallerSaid(text=turn.text, meaning=turn.meaning))
-        dialogue_s = self._loop.time() - begun
+        dialogue_s = time.monotonic() - begun
         self._services.metrics.stage.labels("dialogue").observe(dialogue_s)
         timing = {**turn.timing, "dialogue_ms": dialogue_s * 1000}
         await self._perform(step, clock=ReplyClock("endpoint_to_reply_ms", entry.at), timing=timing)

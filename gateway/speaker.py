@@ -7,6 +7,7 @@ knows when the caller has heard it all: the peer says so by its mark, or its tim
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -110,9 +111,9 @@ class Speaker:
         interruptible: bool = True,
     ) -> None:
         """Queue a prompt; its first frames leave at once if nothing plays."""
-        begun = self._loop.time()
+        begun = time.monotonic()
         audio, first_sound = await self.prepare(say)
-        now = self._loop.time()
+        now = time.monotonic()
         self._count += 1
         mark = f"p{self._count}"
         self._reports[mark] = _Report(say, round_id, clock, {**(timing or {}), "tts_ms": (now - begun) * 1000})
@@ -141,13 +142,13 @@ class Speaker:
     def resume(self) -> None:
         """It was no interruption: go on where the caller stopped hearing."""
         if self._playout.held:
-            now = self._loop.time()
+            now = time.monotonic()
             self._playout.resume(now)
             self._play(now)
 
     def stop(self) -> None:
         """The caller has the turn: what is left of the prompts is not wanted."""
-        now = self._loop.time()
+        now = time.monotonic()
         if self._playout.current(now) is not None:
             if not self._playout.held:
                 self._tell(ClearPlayout())
@@ -190,7 +191,7 @@ class Speaker:
         report.told = True
         timing = {name: round(ms, 2) for name, ms in report.timing.items()}
         if (clock := report.clock) is not None:
-            elapsed_s = self._loop.time() - clock.since
+            elapsed_s = time.monotonic() - clock.since
             timing[clock.name] = round(elapsed_s * 1000, 2)
             metrics = self._services.metrics
             first = clock.name == "first_utterance_ms"

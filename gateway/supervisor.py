@@ -168,7 +168,8 @@ class Gateway:
             self._redis = EmbeddedRedis(settings.redis.state_dir, runtime)
             stack.callback(lambda: self._redis.stop() if self._redis else None)
             redis_url = self._redis.url
-            self._keepers.append(asyncio.create_task(self._keep_redis(runtime), name="keep redis"))
+            keeper = asyncio.create_task(self._keep_redis(runtime), name="keep redis")
+            stack.callback(keeper.cancel)
         metrics_dir = runtime / "metrics"
         metrics_dir.mkdir()
         settings_file = runtime / "settings.json"
@@ -246,6 +247,7 @@ class Gateway:
             if self._redis is None or self._redis.is_running():
                 continue
             log.error("the embedded Redis died; starting it again")
+            self._redis.stop()  # lets go of its directory
             try:
                 # On this thread: the server dies with the thread that started it.
                 self._redis = EmbeddedRedis(self._settings.redis.state_dir, runtime)

@@ -13,10 +13,12 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import uvloop
@@ -100,7 +102,7 @@ class GatewayWorker:
             lambda: Connection(self._accept, self._connections), sock=sock, backlog=1024
         )
         self._sweep()
-        self._probe_lag(self._loop.time() + _LAG_PROBE_S)
+        self._probe_lag(time.monotonic())
 
     async def drain(self, deadline_s: float) -> None:
         """Stop accepting, let calls end by themselves until the deadline, then send the rest away (1001)."""
@@ -168,13 +170,13 @@ class GatewayWorker:
 
     def _sweep(self) -> None:
         """Wall-clock limits of all calls, once a second: cheaper than timers of their own."""
-        now = self._loop.time()
+        now = time.monotonic()
         for session in list(self._calls.open):
             session.check_limits(now)
         self._timers[:1] = [self._loop.call_later(_SWEEP_S, self._sweep)]
 
     def _probe_lag(self, due: float) -> None:
-        now = self._loop.time()
+        now = time.monotonic()
         self._services.metrics.loop_lag.observe(max(0.0, now - due))
         self._timers[1:] = [self._loop.call_later(_LAG_PROBE_S, self._probe_lag, now + _LAG_PROBE_S)]
 
@@ -207,22 +209,37 @@ async def _serve(settings: Settings, redis_url: str, inference_socket: Path, ind
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind((settings.host, settings.port))
     async with AsyncExitStack() as stack:
         inference = await stack.enter_async_context(SocketInference(inference_socket))
         shared = await stack.enter_async_context(services(settings, redis_url, inference))
-        await inference.wait_connected()
+        if not await _before(stop, inference.wait_connected()):
+            return
         worker = GatewayWorker(shared, Authenticator(settings.auth))
-        await worker.listen(sock)
+        await worker.listen(_shared_port(settings.host, settings.port))
         presence = Presence(redis_url, name=f"{socket.gethostname()}-{os.getpid()}", calls=lambda: worker.calls)
         await stack.enter_async_context(presence)
         log.info("worker %d listens on %s:%d", index, settings.host, settings.port)
         await stop.wait()
         await worker.drain(settings.limits.drain_s)
+
+
+async def _before(stop: asyncio.Event, step: Coroutine[Any, Any, None]) -> bool:
+    """Wait for a step of the start; False where `stop` came first."""
+    waiting = [asyncio.create_task(step), asyncio.create_task(stop.wait())]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    return not stop.is_set()
+
+
+def _shared_port(host: str, port: int) -> socket.socket:
+    """A socket on the port that this gateway's workers share; the kernel spreads connections over them."""
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind((host, port))
+    return sock
 
 
 def main() -> None:
