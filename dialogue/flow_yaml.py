@@ -20,20 +20,20 @@ nodes:
   person: {say: One moment., transfer: agent}
 ```
 
-Reading is in two passes: the sections' own form (`_Reader`), then what they say about each other
-(`_check`): names that lead nowhere, nodes that nothing reaches, circles, prompts with unknown slots.
+Reading is in two passes: the sections' own form, here; then what they say about each other, in
+`dialogue.flow_check`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
 import yaml
 
-from dialogue.flow import ANY_INTENT, Flow, Node, Patience, Prompt, Stay, Transition
+from dialogue.flow import Flow, Node, Patience, Prompt, Stay, Transition
+from dialogue.flow_check import FlowReferences, check_flow
 from dialogue.slots import SlotSpec, SlotType, SlotValue, parse_slot
 from dialogue.yaml_source import Fault, Faults, Located, Section, read_yaml, suggest
 
@@ -70,19 +70,9 @@ def load_flow(path: Path, *, language: str, intents: Collection[str] | None = No
     reader = _Reader(faults, path.parent)
     flow = reader.flow(top, language)
     if flow is not None:
-        _Check(flow, reader.references, reader.lines, intents, faults).run()
+        check_flow(flow, reader.references, intents, faults)
     faults.found.sort(key=lambda fault: fault.line)
     return (None if faults.found else flow), faults.found
-
-
-@dataclass(slots=True)
-class _References:
-    """Names that the file mentions, with their lines, for the second pass."""
-
-    nodes: list[Located] = field(default_factory=list)
-    slots: list[Located] = field(default_factory=list)
-    intents: list[Located] = field(default_factory=list)
-    prompts: list[tuple[Prompt, int]] = field(default_factory=list)
 
 
 class _Reader:
@@ -91,8 +81,7 @@ class _Reader:
     def __init__(self, faults: Faults, directory: Path) -> None:
         self._faults = faults
         self._directory = directory
-        self.references = _References()
-        self.lines: dict[str, int] = {}
+        self.references = FlowReferences()
 
     def flow(self, top: Section, language: str) -> Flow | None:
         top.require("start", "name the first node: `start: greet`")
@@ -109,7 +98,7 @@ class _Reader:
         nodes: dict[str, Node] = {}
         if section := top.section("nodes"):
             for name, line, value in section.entries():
-                self.lines[name] = line
+                self.references.lines[name] = line
                 nodes[name] = self._node(
                     name,
                     Section(value, f"node {name!r}", self._faults),
@@ -378,101 +367,3 @@ class _Reader:
             )
         self.references.prompts.append((prompt, line))
         return prompt
-
-
-class _Check:
-    """Second pass: what the parts say about each other."""
-
-    def __init__(
-        self,
-        flow: Flow,
-        references: _References,
-        lines: Mapping[str, int],
-        intents: Collection[str] | None,
-        faults: Faults,
-    ) -> None:
-        self._flow = flow
-        self._references = references
-        self._lines = lines
-        self._intents = intents
-        self._faults = faults
-
-    def run(self) -> None:
-        self._names()
-        self._reach()
-        self._circles()
-        self._first_words()
-
-    def _names(self) -> None:
-        flow, add = self._flow, self._faults.add
-        for named in self._references.nodes:
-            if named.text not in flow.nodes:
-                add(named.line, f"there is no node {named.text!r}", suggest(named.text, flow.nodes))
-        for named in self._references.slots:
-            if named.text not in flow.slots:
-                add(named.line, f"there is no slot {named.text!r}", suggest(named.text, flow.slots))
-        for prompt, line in self._references.prompts:
-            for name in prompt.slots:
-                if name not in flow.slots:
-                    add(line, f"a prompt names {{{name}}}, which is no slot", suggest(name, flow.slots))
-        if self._intents is None:
-            return
-        for named in self._references.intents:
-            if named.text != ANY_INTENT and named.text not in self._intents:
-                add(
-                    named.line,
-                    f"no example has the intent {named.text!r}",
-                    f"add examples, or {suggest(named.text, self._intents)}",
-                )
-
-    def _next(self, node: Node) -> set[str]:
-        """Every node that this one can lead to by itself."""
-        names = {node.then, node.no_input.give_up, node.no_match.give_up}
-        for table in (node.on, node.keys):
-            names |= {t.to for options in table.values() for t in options}
-        return {name for name in names if name}
-
-    def _reach(self) -> None:
-        flow = self._flow
-        common = {t.to for table in (flow.anywhere, flow.keys) for options in table.values() for t in options}
-        waiting = [flow.start, *(name for name in (*common, flow.give_up) if name)]
-        reached: set[str] = set()
-        while waiting:
-            name = waiting.pop()
-            if name in flow.nodes and name not in reached:
-                reached.add(name)
-                waiting.extend(self._next(flow.nodes[name]))
-        for name in flow.nodes:
-            if name not in reached:
-                self._faults.add(
-                    self._lines[name],
-                    f"nothing leads to node {name!r}",
-                    "name it in a transition, or remove it",
-                )
-
-    def _circles(self) -> None:
-        """A circle of `then`: nodes that pass on, or collect what is filled already, would never listen."""
-        for name in self._flow.nodes:
-            seen: set[str] = set()
-            here = self._flow.nodes[name].then
-            while here is not None and here in self._flow.nodes and here not in seen:
-                seen.add(here)
-                here = self._flow.nodes[here].then if here != name else here
-            if here == name:
-                self._faults.add(
-                    self._lines[name],
-                    f"node {name!r} leads back to itself by 'then'",
-                    "let one node on the way listen",
-                )
-
-    def _first_words(self) -> None:
-        start = self._flow.nodes.get(self._flow.start)
-        if start is None:
-            return
-        first = next(iter((*start.say, *start.ask)), None)
-        if first is None or first.slots or first.needs:
-            self._faults.add(
-                self._lines[start.name],
-                f"the first prompt of {start.name!r} is not fixed, so it is not ready when a call comes",
-                "begin with a prompt without {slot}",
-            )

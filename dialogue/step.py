@@ -17,9 +17,9 @@ States are the flow's nodes. What an event does at a listening node:
 
 Odd cases: a node that collects is passed over where its slot is filled, but a value in this very turn
 replaces it ("I will pay Friday" later corrected to "I will pay Monday"). An entity serves one slot a turn.
-A prompt whose slot has no value is left out. After the bot's end every event but `CallResumed` and
-`CallEnded` gives no action. A node that a new version of the flow no longer has restarts the dialogue,
-with its slots.
+A prompt whose slot has no value is left out (`flow_check` finds those that can be). After the bot's end
+every event but `CallResumed` and `CallEnded` gives no action. A node that a new version of the flow no
+longer has restarts the dialogue, with its slots.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ _NO_MEANING = Meaning("", 0.0)
 
 
 class MetadataError(DialogueError):
-    """A call's metadata hold a value its variable cannot take. Better no call than a wrong sum read out."""
+    """A variable's value is missing from a call's metadata, or none it can take. Better no call than a wrong
+    sum read out."""
 
 
 def step(
@@ -70,7 +71,7 @@ def step(
         The new state and the actions, to be carried out in order.
 
     Raises:
-        MetadataError: `CallStarted` with a value that a variable refuses; the message names it.
+        MetadataError: `CallStarted` without a value that a variable needs and takes; the message names it.
     """
     if isinstance(event, CallEnded):
         return replace(state, ended_by=event.by), ()
@@ -95,9 +96,11 @@ def _variables(flow: Flow, event: CallStarted) -> dict[str, SlotValue]:
     today = date.fromisoformat(event.today)
     values: dict[str, SlotValue] = {}
     for spec in flow.slots.values():
-        text = given.get(spec.name, spec.default) if spec.variable else None
-        if text is None:
+        if not spec.variable:
             continue
+        text = given.get(spec.name, spec.default)
+        if text is None:
+            raise MetadataError(f"metadata {spec.name!r} is missing; give it, or give the bot a default for it")
         value = parse_slot(spec, text, today=today, known=values, asked=True)
         if not isinstance(value, SlotValue):
             why = f" ({value.reason})" if value else ""

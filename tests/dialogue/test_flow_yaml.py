@@ -131,6 +131,14 @@ FAULTS = {
         17,
         "leads back to itself by 'then'",
     ),
+    "a value that may not be there": ("say: Bye.", 'say: "Bye, {day}."', 17, "{day} may have no value at node 'bye'"),
+    "a value forgotten": (
+        "then: bye}",
+        'then: sure}\n  sure: {ask: "{day}?", on: {affirm: bye, deny: {to: sure, forget: day}}}',
+        17,
+        "{day} may have no value at node 'sure'",
+    ),
+    "a value missing somewhere": ("say: I can help.", 'say: "{day}"', 9, "at every node that listens"),
     "not YAML": ("nodes:", "nodes: [", 11, "not YAML"),
 }
 
@@ -163,6 +171,17 @@ def test_the_example_in_the_documentation_is_sound(tmp_path: Path) -> None:
 def test_a_missing_file(tmp_path: Path) -> None:
     flow, faults = load_flow(tmp_path / "none.yaml", language="en")
     assert flow is None and "missing" in faults[0].what
+
+
+def test_a_value_that_is_there_on_every_way_may_be_said(tmp_path: Path) -> None:
+    for text in (
+        GOOD.replace("day: {type: date}", "day: {type: date, default_from: name}").replace("Bye.", '"Bye, {day}."'),
+        GOOD.replace("say: Bye.", 'say: {text: "Bye, {day}.", needs: day}'),
+        GOOD.replace("{say: I can help.,", '{say: "{day}", needs: day,'),
+        GOOD.replace("then: bye}", 'then: good}\n  good: {say: "{day}!", hang_up: x}'),
+    ):
+        flow, faults = load(tmp_path, text)
+        assert flow is not None, faults
 
 
 def test_intents_are_not_checked_without_examples(tmp_path: Path) -> None:

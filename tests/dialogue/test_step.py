@@ -414,6 +414,12 @@ def test_metadata_that_a_variable_cannot_take_are_refused_by_name(name: str, val
         started(**{name: value})
 
 
+def test_a_variable_without_value_or_default_is_missed_before_the_call() -> None:
+    slots = {**FLOW.slots, "amount": replace(FLOW.slots["amount"], default=None)}
+    with pytest.raises(MetadataError, match="'amount' is missing"):
+        step(replace(FLOW, slots=slots), DialogueState(), CallStarted(today=TODAY.isoformat()))
+
+
 def test_metadata_of_other_purposes_are_no_fault() -> None:
     state, _ = started(campaign="autumn")
     assert "campaign" not in state.slots

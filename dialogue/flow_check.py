@@ -1,0 +1,174 @@
+"""What the parts of a flow say about each other: the second pass over a flow file.
+
+Names that lead nowhere, nodes that nothing reaches, circles that would never listen, intents without
+examples, prompts whose slot may be empty, first words that cannot be ready before a call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from dialogue.flow import ANY_INTENT, Flow, Node, Prompt, Transition
+from dialogue.yaml_source import Faults, Located, suggest
+
+__all__ = ["FlowReferences", "check_flow"]
+
+
+@dataclass(slots=True)
+class FlowReferences:
+    """Names that a flow file mentions, with their lines: what the reader collects for the checks."""
+
+    lines: dict[str, int] = field(default_factory=dict)
+    """Each node's own line."""
+    nodes: list[Located] = field(default_factory=list)
+    slots: list[Located] = field(default_factory=list)
+    intents: list[Located] = field(default_factory=list)
+    prompts: list[tuple[Prompt, int]] = field(default_factory=list)
+
+
+def check_flow(flow: Flow, references: FlowReferences, intents: Collection[str] | None, faults: Faults) -> None:
+    """Note every fault between the parts of `flow`.
+
+    Args:
+        intents: those that the bot's examples have; None where it has no examples of its own.
+    """
+    before = len(faults.found)
+    _check_names(flow, references, faults)
+    _check_intents(references, intents, faults)
+    _check_first_words(flow, references.lines, faults)
+    _check_reach(flow, references.lines, faults)
+    _check_circles(flow, references.lines, faults)
+    if len(faults.found) == before:  # with names missing, every slot behind them would seem empty
+        _check_values(flow, references, faults)
+
+
+def _check_names(flow: Flow, references: FlowReferences, faults: Faults) -> None:
+    for named in references.nodes:
+        if named.text not in flow.nodes:
+            faults.add(named.line, f"there is no node {named.text!r}", suggest(named.text, flow.nodes))
+    for named in references.slots:
+        if named.text not in flow.slots:
+            faults.add(named.line, f"there is no slot {named.text!r}", suggest(named.text, flow.slots))
+    for prompt, line in references.prompts:
+        for name in prompt.slots:
+            if name not in flow.slots:
+                faults.add(line, f"a prompt names {{{name}}}, which is no slot", suggest(name, flow.slots))
+
+
+def _check_intents(references: FlowReferences, intents: Collection[str] | None, faults: Faults) -> None:
+    for named in references.intents if intents is not None else ():
+        if named.text != ANY_INTENT and named.text not in (intents or ()):
+            mend = f"add examples, or {suggest(named.text, intents or ())}"
+            faults.add(named.line, f"no example has the intent {named.text!r}", mend)
+
+
+def _check_first_words(flow: Flow, lines: Mapping[str, int], faults: Faults) -> None:
+    start = flow.nodes.get(flow.start)
+    if start is None:
+        return
+    first = next(iter((*start.say, *start.ask)), None)
+    if first is None or first.slots or first.needs:
+        faults.add(
+            lines[start.name],
+            f"the first prompt of {start.name!r} is not fixed, so it is not ready when a call comes",
+            "begin with a prompt without {slot}",
+        )
+
+
+def _options(*tables: Mapping[str, Sequence[Transition]]) -> Iterator[Transition]:
+    for table in tables:
+        for options in table.values():
+            yield from options
+
+
+def _check_reach(flow: Flow, lines: Mapping[str, int], faults: Faults) -> None:
+    common = (t.to for t in _options(flow.anywhere, flow.keys))
+    waiting: list[str | None] = [flow.start, flow.give_up, *common]
+    reached: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name is None or name not in flow.nodes or name in reached:
+            continue
+        reached.add(name)
+        node = flow.nodes[name]
+        waiting += [node.then, node.no_input.give_up, node.no_match.give_up]
+        waiting += [t.to for t in _options(node.on, node.keys)]
+    for name in flow.nodes.keys() - reached:
+        faults.add(lines[name], f"nothing leads to node {name!r}", "name it in a transition, or remove it")
+
+
+def _check_circles(flow: Flow, lines: Mapping[str, int], faults: Faults) -> None:
+    """A circle of `then`: nodes that pass on, or collect what is filled already, would never listen."""
+    for name, node in flow.nodes.items():
+        seen: set[str] = set()
+        here = node.then
+        while here in flow.nodes and here != name and here not in seen:
+            assert here is not None
+            seen.add(here)
+            here = flow.nodes[here].then
+        if here == name:
+            faults.add(lines[name], f"node {name!r} leads back to itself by 'then'", "let one node on the way listen")
+
+
+def _check_values(flow: Flow, references: FlowReferences, faults: Faults) -> None:
+    """A prompt may name a slot only where every way to it has filled the slot, or it would be left out."""
+    lines = {id(prompt): line for prompt, line in references.prompts}
+    filled = _filled_on_entry(flow)
+
+    def check(prompts: Iterable[Prompt], have: frozenset[str], where: str, needs: str | None = None) -> None:
+        for prompt in prompts:
+            for name in prompt.slots:
+                if not _has_value(flow, name, {*have, prompt.needs, needs}):
+                    faults.add(
+                        lines[id(prompt)],
+                        f"{{{name}}} may have no value at {where}",
+                        f"fill it on every way there, or let the prompt say `needs: {name}`",
+                    )
+
+    for node in flow.nodes.values():
+        have = filled[node.name]
+        own = (*node.say, *node.ask, *node.invalid, *node.no_input.prompts, *node.no_match.prompts)
+        check(own, have, f"node {node.name!r}")
+        for transition in _options(node.on, node.keys):
+            check(transition.say, have, f"node {node.name!r}", transition.needs)
+    everywhere = frozenset.intersection(*(filled[n.name] for n in flow.nodes.values() if n.listens))
+    for transition in _options(flow.anywhere, flow.keys):
+        check(transition.say, everywhere, "every node that listens", transition.needs)
+    check(flow.resume, everywhere, "every node that listens")
+
+
+def _has_value(flow: Flow, name: str, have: Collection[str | None]) -> bool:
+    if name in have:
+        return True
+    stand_in = flow.slots[name].default_from
+    return stand_in is not None and stand_in in have
+
+
+def _filled_on_entry(flow: Flow) -> dict[str, frozenset[str]]:
+    """For each node, the slots that have a value whichever way it was reached: shrinks to a fixed point."""
+    filled = {flow.start: frozenset(name for name, spec in flow.slots.items() if spec.variable)}
+    waiting = [flow.start]
+    while waiting:
+        node = flow.nodes[waiting.pop()]
+        for to, have in _ways(flow, node, filled[node.name]):
+            common = filled.get(to, have) & have
+            if filled.get(to) != common:
+                filled[to] = common
+                waiting.append(to)
+    return filled
+
+
+def _ways(flow: Flow, node: Node, have: frozenset[str]) -> Iterator[tuple[str, frozenset[str]]]:
+    """Nodes that can follow, and the slots then filled."""
+    if node.then is not None:
+        yield node.then, have | {node.collect} if node.collect else have
+    if not node.listens:
+        return
+    for to in (node.no_input.give_up, node.no_match.give_up, flow.give_up):
+        if to is not None:
+            yield to, have
+    for transition in _options(node.on, node.keys, flow.anywhere, flow.keys):
+        if transition.to is not None:
+            gained = {transition.needs} if transition.needs else set()
+            yield transition.to, (have | gained) - set(transition.forget)
