@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from nlu.bert import Bert, BertConfig
+from nlu.bert import Bert
 from nlu.tokens import Batch
 
 __all__ = ["HeadConfig", "JointModel"]
@@ -61,12 +61,6 @@ class JointModel(nn.Module):
         self.bert = bert
         self.head = Head(bert.config.hidden_size, head)
         self.bert.embeddings.requires_grad_(False)
-
-    @classmethod
-    def empty(cls, bert: BertConfig, head: HeadConfig) -> JointModel:
-        """A model whose weights are still to be loaded (with `load_state_dict(..., assign=True)`)."""
-        with torch.device("meta"):
-            return cls(Bert(bert), head)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Scores of a batch.

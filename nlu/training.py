@@ -373,6 +373,7 @@ class _Trainer:
                 },
             ],
             weight_decay=schedule.weight_decay,
+            fused=True,  # a step of the optimizer takes half the time of the plain one
         )
         warm_up = max(1, round(schedule.warm_up_share * steps))
 
