@@ -124,7 +124,7 @@ def evaluate(
     audio_s = compute_s = 0.0
     for start in range(0, len(lines), _BATCH):
         jobs = [
-            AsrJob(pcm=read_audio(line.audio, sample_rate_hz), sample_rate_hz=sample_rate_hz, language=language)
+            replace(read_utterance(line.audio, sample_rate_hz), language=language)
             for line in lines[start : start + _BATCH]
         ]
         began = time.perf_counter()
