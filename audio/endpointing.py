@@ -282,9 +282,7 @@ class Endpointer:
 
     def _continues(self, recent: int) -> bool:
         """Whether a frame of speech belongs to the utterance, or may be a click in the tail."""
-        return (
-            self._state is EndpointState.SPEECH or (recent & self._resume_window).bit_count() >= self._resume
-        )
+        return self._state is EndpointState.SPEECH or (recent & self._resume_window).bit_count() >= self._resume
 
     def _speak(self, frame: int, recent: int) -> Sequence[EndpointEvent]:
         before = self._speech

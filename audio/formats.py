@@ -51,9 +51,7 @@ class AudioFormat:
 
     def __post_init__(self) -> None:
         if self.sample_rate_hz not in (8000, 16000):
-            raise UnsupportedFormatError(
-                f"sample_rate {self.sample_rate_hz} is not supported; use 8000 or 16000"
-            )
+            raise UnsupportedFormatError(f"sample_rate {self.sample_rate_hz} is not supported; use 8000 or 16000")
         if self.channels not in (1, 2):
             raise UnsupportedFormatError(f"channels {self.channels} is not supported; use 1 or 2")
 

@@ -38,9 +38,7 @@ def decode(fmt: AudioFormat, data: bytes) -> Pcm16:
     """
     block = fmt.bytes_per_sample * fmt.channels
     if len(data) % block:
-        raise FrameSizeError(
-            f"{len(data)} bytes are no whole number of {block}-byte samples; cut messages with Framer"
-        )
+        raise FrameSizeError(f"{len(data)} bytes are no whole number of {block}-byte samples; cut messages with Framer")
     match fmt.encoding:
         case Encoding.PCM_S16LE:
             pcm = np.frombuffer(data, "<i2")

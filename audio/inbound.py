@@ -94,9 +94,7 @@ class InboundChain:
         "_to_pcm",
     )
 
-    def __init__(
-        self, fmt: AudioFormat, settings: EndpointSettings, detector: VoiceDetector | None = None
-    ) -> None:
+    def __init__(self, fmt: AudioFormat, settings: EndpointSettings, detector: VoiceDetector | None = None) -> None:
         self._is_speech = (detector or WebRtcDetector(fmt.sample_rate_hz)).is_speech
         self._endpointer = Endpointer(settings, fmt.sample_rate_hz)
         self._to_pcm = _pcm_reader(fmt)
