@@ -43,7 +43,8 @@ __all__ = [
 ANSWERS_KEPT = 64
 """Answers remembered per call; a round older than these is refused, not answered anew."""
 
-STATE_TTL_S = 24 * 3600
+STATE_TTL_S = 3600
+"""Longer than a caller takes to ring again; a call keeps some 8 kB until then."""
 
 
 class StoreError(DialogueError):

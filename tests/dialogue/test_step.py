@@ -348,6 +348,12 @@ def test_silence_between_answers_does_not_add_up() -> None:
     assert (state.node, state.no_input) == ("greet", 2)
 
 
+def test_silence_once_all_is_settled_is_a_goodbye() -> None:
+    friday = said("promise_to_pay", "i will pay [friday](date)")
+    state, actions = call(*IDENTIFIED, friday, said("affirm", "yes"), CallerSilent(), CallerSilent())
+    assert state.node == "goodbye" and last(actions) == HangUp(disposition="promise_to_pay")
+
+
 def test_digits_pressed_fill_a_digits_slot() -> None:
     state, _ = call(YES, DigitsPressed(digits="4417"))
     assert (state.node, state.slots["account_check"].value, state.round_id) == ("tell_bill", "4417", 2)
