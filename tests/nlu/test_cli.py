@@ -96,6 +96,7 @@ def test_predict_takes_arguments_or_stdin(trained: TrainingSummary) -> None:
     by_stdin = voicegate("predict", "--model", trained.out, "--json", stdin="I will pay on [Friday]\nbye\n")
     document = json.loads(by_argument.stdout)
     assert json.loads(by_stdin.stdout) == document
+    assert voicegate("predict", "--model", trained.out, "--json", stdin="").exit_code == 0
     assert document["version"] == trained.version
     first = document["results"][0]
     assert first["slots"] == [{"name": "date", "text": "Friday", "start": 15, "end": 21}]
@@ -107,6 +108,12 @@ def test_predict_prints_a_line_a_text(trained: TrainingSummary) -> None:
     assert first.startswith("transfer ")
     assert first.endswith("person='Bob'  <- get me Bob")
     assert second.endswith("<- [b]")
+
+
+def test_predict_reads_bytes_that_are_no_text(trained: TrainingSummary) -> None:
+    result = CliRunner().invoke(APP, ["nlu", "predict", "--model", str(trained.out)], input=b"bye \xff\n")
+    assert result.exit_code == 0
+    assert "<- bye" in result.stdout
 
 
 @pytest.mark.parametrize("command", ["train", "eval", "predict"])

