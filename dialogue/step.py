@@ -5,7 +5,8 @@ States are the flow's nodes. What an event does at a listening node:
 | event           | first that applies                                                              |
 | --------------- | ------------------------------------------------------------------------------- |
 | `CallStarted`   | variables from metadata and defaults, enter the start node                      |
-| `CallResumed`   | ended by the bot: its last action again; else "we were cut off", the question   |
+| `CallResumed`   | ended by the bot: its last action again; else "we were cut off", the question,  |
+|                 | or what the node says where it asks nothing                                     |
 | `CallerSaid`    | 1. a confirmed slot named anew: replaced, question again                        |
 |                 | 2. the intent's transition (node's own, then anywhere) that leads elsewhere     |
 |                 | 3. the collected slot read from the entities, else from the words: on to `then` |
@@ -141,7 +142,8 @@ class _Run:
             self._end(node)
         else:
             self._say(self._flow.resume, node)
-            self._ask(node)
+            self._say(node.ask or node.say, node)  # a caller who comes back must hear something to answer
+            self._listen(node)
         return self._state, tuple(self._actions)
 
     def hear_nothing(self) -> tuple[DialogueState, tuple[Action, ...]]:
