@@ -82,7 +82,7 @@ def _english(text: str) -> str:
     text = _AMOUNT.sub(lambda match: f"{match[2]} {_SPOKEN_AFTER[match[1]]}", text)
     text = re.sub(r"(?<=\d)\.(?=\d)", " point ", text).replace("%", " percent")
     text = re.sub(r"\d", lambda match: f" {_DIGIT_WORDS[int(match[0])]} ", text)
-    return " ".join(text.split())
+    return " ".join(re.sub(r"[^\w\s]", " ", text).split())
 
 
 def _chinese(text: str) -> str:
