@@ -1,0 +1,82 @@
+"""`voicegate asr` as a person or a script calls it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from audio.files import write_wav
+from gateway.cli import asr
+
+pytestmark = pytest.mark.model
+
+DEMO = Path(__file__).parents[2] / "gateway" / "demo"
+
+
+@pytest.fixture(scope="module")
+def app() -> typer.Typer:
+    app = typer.Typer(pretty_exceptions_enable=False)
+    asr.register(app)
+    return app
+
+
+def demo_recording(name: str) -> str:
+    (path,) = DEMO.glob(f"*{name}.wav")
+    return str(path)
+
+
+def test_transcribe_prints_one_document(app: typer.Typer, tmp_path: Path) -> None:
+    write_wav(tmp_path / "quiet.wav", np.zeros(8000, np.int16), 8000)
+    done = CliRunner().invoke(
+        app, ["asr", "transcribe", "--json", demo_recording("account-digits"), str(tmp_path / "quiet.wav")]
+    )
+    assert done.exit_code == 0, done.output
+    document = json.loads(done.stdout)
+    assert document["model"] == "en-small-1"
+    assert [result["text"] for result in document["results"]] == ["four four one seven", ""]
+    assert document["results"][1]["gated_by"] == "energy"
+
+
+def test_transcribe_for_people(app: typer.Typer) -> None:
+    path = demo_recording("when-is-it-due")
+    done = CliRunner().invoke(app, ["asr", "transcribe", path])
+    assert (done.exit_code, done.stdout.strip()) == (0, f"{path}: when is it due")
+
+
+def test_eval_prints_the_figures(app: typer.Typer, tmp_path: Path) -> None:
+    lines = [
+        {"audio": demo_recording("account-digits"), "text": "4417"},
+        {"audio": demo_recording("when-is-it-due"), "text": "When is it new?"},
+    ]
+    manifest = tmp_path / "manifest.jsonl"
+    manifest.write_text("\n".join(json.dumps(line) for line in lines))
+    done = CliRunner().invoke(app, ["asr", "eval", "--manifest", str(manifest), "--json"])
+    assert done.exit_code == 0, done.output
+    document = json.loads(done.stdout)
+    assert document["n"] == 2
+    assert document["wer"] == pytest.approx(1 / 8)
+    assert 0 < document["cer"] < 0.1
+    assert 0 < document["real_time_factor"] < 1
+    table = CliRunner().invoke(app, ["asr", "eval", "--manifest", str(manifest)])
+    assert "12.5%" in table.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["transcribe", "gone.wav"], "gone.wav: no such file"),
+        (["transcribe", "--model", "no-such-size", "gone.wav"], "'no-such-size' cannot be loaded"),
+        (["transcribe", "--language", "zh", "gone.wav"], "no bundled recogniser for 'zh'"),
+        (["eval", "--manifest", "gone.jsonl"], "gone.jsonl: cannot be read"),
+    ],
+)
+def test_a_fault_is_one_line_on_stderr_and_status_1(app: typer.Typer, arguments: list[str], words: str) -> None:
+    done = CliRunner().invoke(app, ["asr", *arguments])
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
