@@ -95,9 +95,10 @@ class WhisperEngine:
             compute_type = "float16" if device == "cuda" else "int8"
         try:
             loaded = WhisperModel(str(model), device=device, compute_type=compute_type, cpu_threads=cpu_threads)
-        except (RuntimeError, ValueError, OSError) as error:
+        except Exception as error:  # CTranslate2, tokenizers and the hub client share no narrower class
+            reason = " ".join(str(error).split())
             raise AsrModelError(
-                f"speech model {str(model)!r} cannot be loaded ({error}); name a folder made by "
+                f"speech model {str(model)!r} cannot be loaded ({reason}); name a folder made by "
                 "ct2-transformers-converter, or a hub id this machine can reach"
             ) from error
         self.device = device

@@ -136,6 +136,11 @@ def test_what_cannot_be_loaded_is_named_with_the_mend(tmp_path: Path) -> None:
         WhisperEngine(tmp_path, device="cpu")
     with pytest.raises(AsrModelError, match="'no-such-size' cannot be loaded"):
         WhisperEngine("no-such-size", device="cpu")
+    shutil.copytree(bundled_model_path(), tmp_path / "broken")
+    for name in ("tokenizer.json", "model.bin"):
+        (tmp_path / "broken" / name).write_text("{")
+        with pytest.raises(AsrModelError, match="broken' cannot be loaded"):
+            WhisperEngine(tmp_path / "broken", device="cpu")
 
 
 @pytest.mark.parametrize("seconds", [0.01, 2.9, 3.0, 3.01, 3.4, 3.6, 7.5, 31.7])
