@@ -7,7 +7,6 @@ OUT/ct2/     model.bin (int8), tokenizer.json, voicegate.json, MODEL_CARD.md   f
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import ctranslate2
 from tokenizers import Tokenizer
 from transformers import GenerationConfig, PreTrainedTokenizerFast, WhisperFeatureExtractor
+from transformers.utils import logging as transformers_logging
 
 from audio.recipe.network import SpeechNetwork
 
@@ -65,7 +65,7 @@ def export(
     ).save_pretrained(hugging_face)
     # Without tokenizer.json faster-whisper would ask a hub for one; transformers rewrites it, ours goes over.
     tokenizer.save(str(hugging_face / "tokenizer.json"))
-    logging.getLogger("transformers").setLevel(logging.ERROR)
+    transformers_logging.disable_progress_bar()
     ctranslate2.converters.TransformersConverter(
         str(hugging_face), copy_files=["tokenizer.json", "preprocessor_config.json"]
     ).convert(str(converted), quantization="int8", force=True)

@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 
 from audio.recipe.examples import Example, Mel
+from audio.recipe.plan import Shape, TrainingError
 
-__all__ = ["Batch", "Losses", "Shape", "SpeechNetwork", "build_tokenizer", "collate", "mask_bands"]
+__all__ = ["Batch", "Losses", "SpeechNetwork", "build_tokenizer", "collate", "mask_bands"]
 
 CHARACTERS = " 'abcdefghijklmnopqrstuvwxyz"
 CHARACTER_IDS = {character: index + 1 for index, character in enumerate(CHARACTERS)}
@@ -37,16 +38,6 @@ SPECIAL_TOKENS = (
 
 MAX_POSITIONS = 1500
 IGNORED = -100
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
-    """Size of a network. Width 256 with 4 + 2 layers and 1,009 tokens: 6.3 M parameters, 8 MB in int8."""
-
-    width: int = 256
-    encoder_layers: int = 4
-    decoder_layers: int = 2
-    phones: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,7 +177,7 @@ class SpeechNetwork(nn.Module):
         """Take the weights of a Whisper of the same shape and tokenizer (`model.safetensors`); heads stay.
 
         Raises:
-            ValueError: another shape; the message says which tensor.
+            TrainingError: another shape; the message says which tensor.
         """
         from safetensors.torch import load_file
 
@@ -194,7 +185,7 @@ class SpeechNetwork(nn.Module):
         for name, tensor in load_file(folder / "model.safetensors").items():
             if name not in own or own[name].shape != tensor.shape:
                 want = tuple(own[name].shape) if name in own else "no such tensor"
-                raise ValueError(
+                raise TrainingError(
                     f"{folder} holds {name} {tuple(tensor.shape)}, this network has {want}: "
                     "start from a model of the same width, layers and tokenizer"
                 )

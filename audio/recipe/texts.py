@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -42,8 +43,8 @@ class TextSource:
     def __init__(self, rng: Random, texts: Texts, *, request_words: int = 500) -> None:
         self._rng = rng
         self._templates = texts.templates
-        fixed = Random(1)  # the vocabulary is the same whatever the seed
-        known = {word for _ in range(20_000) for word in draw_sentence(fixed).split()}
+        fixed = Random(1)
+        known = set(_grammar_words())
         known |= {word for template in texts.templates for word in fill_slots(fixed, template).split()}
         counts = Counter(word for text in texts.requests for word in text.split() if word not in known)
         self.vocabulary = sorted(known) + [word for word, _ in counts.most_common(request_words)]
@@ -70,6 +71,13 @@ class TextSource:
         if kind < 0.6 and self._templates:
             return fill_slots(rng, rng.choice(self._templates))
         return draw_sentence(rng)
+
+
+@cache
+def _grammar_words() -> frozenset[str]:
+    """Words that the grammar draws, the same whatever the seed of a training."""
+    fixed = Random(1)
+    return frozenset(word for _ in range(20_000) for word in draw_sentence(fixed).split())
 
 
 def real_requests(data: Path, split: str) -> list[str]:

@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
+    from audio.recipe.plan import TrainingSettings
     from audio.recipe.scoring import Figure
     from audio.recipe.speech import VoiceSet
     from audio.recipe.training import Progress as TrainingProgress
-    from audio.recipe.training import TrainingSettings
 
 __all__ = ["register_train"]
 
@@ -81,7 +81,8 @@ def train_command(
     """See HELP."""
     # Imported here: the recipe needs torch, the other commands do not.
     from audio.formats import AudioError
-    from audio.recipe.training import TrainingSettings, prepare, train
+    from audio.recipe.plan import TrainingSettings
+    from audio.recipe.training import prepare, train
     from tts_stub.training_voices import available_voices
 
     console = Console(file=sys.stderr)
@@ -178,7 +179,7 @@ def _export(
     from audio.recipe.export import export
     from audio.recipe.recordings import Recordings
     from audio.recipe.scoring import score
-    from audio.recipe.training import load_checkpoint
+    from audio.recipe.trainer import load_checkpoint
     from audio.whisper_engine import WhisperEngine
 
     checkpoint = load_checkpoint(settings.out)

@@ -1,0 +1,210 @@
+"""A whole training in little: start, stop, go on, export, load in faster-whisper, test, card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+import torch
+from faster_whisper import WhisperModel
+
+from audio.asr import AsrJob, Transcript
+from audio.recipe.card import CardFacts, write_card
+from audio.recipe.evaluation_sets import CONDITIONS, build_tests, read_tests
+from audio.recipe.export import export
+from audio.recipe.plan import Shape, TrainingError, TrainingSettings
+from audio.recipe.recordings import Recordings
+from audio.recipe.scoring import score, summary
+from audio.recipe.speech import SAMPLE_RATE_HZ, VoiceSet
+from audio.recipe.trainer import Checkpoint, load_checkpoint
+from audio.recipe.training import Progress, prepare, train
+from audio.whisper_engine import WhisperEngine
+from tests.audio.recipe.tone_speaker import ToneSpeaker, write_data
+
+pytestmark = pytest.mark.model
+
+VOICES = VoiceSet(live=ToneSpeaker, slow=(ToneSpeaker(),), unheard=(("tones", ToneSpeaker()),))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def settings(data: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainingSettings:
+    return TrainingSettings(
+        out=tmp_path_factory.mktemp("training"),
+        data=data,
+        minutes=0.02,
+        shape=Shape(width=32, encoder_layers=1, decoder_layers=1),
+        vocabulary_tokens=300,
+        frame_budget=600,
+        cached_sentences=5,
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(settings: TrainingSettings) -> Checkpoint:
+    """Trained in one run for a second, in a second run for half a second more."""
+    reports: list[Progress] = []
+    prepare(settings, VOICES, lambda line: None)
+    assert train(settings, ToneSpeaker, reports.append)
+    first = load_checkpoint(settings.out)
+    assert train(replace(settings, minutes=0.03), ToneSpeaker, reports.append)
+    second = load_checkpoint(settings.out)
+    assert second.step > first.step > 0 and second.presentations > first.presentations
+    assert second.minutes == pytest.approx(0.03, abs=0.05)
+    lines = (settings.out / "progress.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [report.step for report in reports]
+    return second
+
+
+@pytest.fixture(scope="module")
+def exported(trained: Checkpoint, settings: TrainingSettings) -> Path:
+    return export(trained.network, trained.tokenizer, settings.out, name="tiny", version="3")
+
+
+def test_a_finished_training_has_nothing_left_to_do(trained: Checkpoint, settings: TrainingSettings) -> None:
+    assert train(settings, ToneSpeaker, lambda now: None)
+    assert load_checkpoint(settings.out).step == trained.step
+
+
+def test_the_export_loads_in_faster_whisper(exported: Path) -> None:
+    model = WhisperModel(str(exported), device="cpu", compute_type="int8", cpu_threads=1)
+    sound = np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32)
+    segments, _ = model.transcribe(sound, language="en", without_timestamps=True, temperature=0.0, max_new_tokens=5)
+    assert all(isinstance(segment.text, str) for segment in segments)
+
+
+def test_the_export_tells_the_engine_how_to_use_it(exported: Path) -> None:
+    engine = WhisperEngine(exported, device="cpu")
+    assert engine.name == "tiny-3" and engine.profile.short_windows and engine.profile.narrowband
+    noise = np.random.default_rng(0).normal(0, 3000, SAMPLE_RATE_HZ).astype(np.int16)
+    assert isinstance(engine.transcribe([AsrJob(pcm=noise)])[0], Transcript)
+
+
+def test_an_export_is_where_another_training_starts(
+    exported: Path, trained: Checkpoint, settings: TrainingSettings, tmp_path: Path
+) -> None:
+    warm = replace(settings, out=tmp_path, init_from=settings.out / "model", minutes=1e-4, cached_sentences=0)
+    prepare(warm, VOICES, lambda line: None)
+    train(warm, ToneSpeaker, lambda now: None)
+    start, now = trained.network.state_dict(), load_checkpoint(tmp_path).network.state_dict()
+    name = "whisper.model.encoder.conv1.weight"
+    assert torch.allclose(start[name], now[name], atol=1e-3)  # one step at the foot of the warm-up
+
+
+def test_a_start_of_another_shape_is_refused(exported: Path, settings: TrainingSettings, tmp_path: Path) -> None:
+    wider = replace(settings, out=tmp_path, init_from=settings.out / "model", shape=Shape(width=64))
+    prepare(replace(wider, cached_sentences=0), VOICES, lambda line: None)
+    with pytest.raises(TrainingError, match="same width"):
+        train(wider, ToneSpeaker, lambda now: None)
+
+
+def test_a_checkpoint_of_another_shape_is_refused(trained: Checkpoint, settings: TrainingSettings) -> None:
+    with pytest.raises(TrainingError, match="another --out"):
+        train(replace(settings, shape=Shape(width=64)), ToneSpeaker, lambda now: None)
+
+
+def test_no_checkpoint_is_an_error_that_says_so(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="train first"):
+        load_checkpoint(tmp_path)
+
+
+def test_a_start_folder_without_a_model_is_refused(settings: TrainingSettings, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="model.safetensors"):
+        prepare(replace(settings, out=tmp_path / "out", init_from=tmp_path), VOICES, lambda line: None)
+
+
+class EchoEngine:
+    """An engine that knows the answers of one test and is deaf in the others."""
+
+    name = "echo"
+
+    def __init__(self, answers: list[str]) -> None:
+        self._answers = answers
+
+    def transcribe(self, jobs: list[AsrJob]) -> list[Transcript]:
+        return [Transcript(text=self._answers.pop(0) if self._answers else "") for _ in jobs]
+
+    def padded_frames(self, job: AsrJob) -> int:
+        return 0
+
+
+@pytest.fixture(scope="module")
+def tests_folder(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tests")
+    texts = [("requests", ["where's my card"])]
+    build_tests(folder, Recordings.load(data), VOICES.unheard, texts, size=3)
+    return folder
+
+
+def test_tests_are_manifests_in_every_condition(tests_folder: Path) -> None:
+    kinds = read_tests(tests_folder)
+    assert {kind.rejection for kind in kinds} == {True, False}
+    for kind in kinds:
+        for condition in CONDITIONS[:1] if kind.rejection else CONDITIONS:
+            lines = (tests_folder / kind.folder / f"{condition}.jsonl").read_text().splitlines()
+            rows = [json.loads(line) for line in lines]
+            assert len(rows) == kind.count
+            assert all((tests_folder / kind.folder / row["audio"]).exists() for row in rows)
+            assert all(bool(row["text"]) != kind.rejection for row in rows)
+
+
+def test_scores_count_word_errors_and_words_in_noise(tests_folder: Path) -> None:
+    first = read_tests(tests_folder)[0]
+    manifest = tests_folder / first.folder / "clean.jsonl"
+    answers = [json.loads(line)["text"] for line in manifest.read_text().splitlines()]
+    figures = score(EchoEngine(["wrong", *answers[1:]]), tests_folder, conditions=CONDITIONS[:1])
+    assert figures[0].wer == pytest.approx(1 / len(answers)) and figures[0].exact == 1 - 1 / len(answers)
+    assert all(figure.wer == 1 for figure in figures[1:] if figure.wer is not None)
+    assert [figure.words_share for figure in figures if figure.wer is None] == [0.0, 0.0]
+    assert summary(figures)[first.title] == pytest.approx(10)
+
+
+def test_the_card_has_every_figure_and_licence(
+    tests_folder: Path, data: Path, tmp_path: Path, make_facts: Callable[..., CardFacts]
+) -> None:
+    figures = score(EchoEngine([]), tests_folder)
+    sources = Recordings.load(data).sources()
+    write_card(tmp_path / "card.md", make_facts(figures=figures, recordings=sources, baseline_figures=figures))
+    card = (tmp_path / "card.md").read_text()
+    assert all(kind.title in card for kind in read_tests(tests_folder))
+    assert all(source in card for source in sources)
+    assert "100.0" in card and "(before: 0.0 %)" in card
+
+
+def test_the_card_says_what_a_warm_start_means(tmp_path: Path, make_facts: Callable[..., CardFacts]) -> None:
+    write_card(tmp_path / "card.md", make_facts(started_from="older/model"))
+    assert "heard all four speakers" in (tmp_path / "card.md").read_text()
+    write_card(tmp_path / "card.md", make_facts())
+    assert "random weights" in (tmp_path / "card.md").read_text()
+
+
+@pytest.fixture
+def make_facts() -> Callable[..., CardFacts]:
+    base = CardFacts(
+        name="tiny", version="3", parameters=1_000_000, size_bytes=2_000_000, presentations=5000, minutes=3,
+        seed="1", started_from="", voices=["tones (ours)"], test_voices=["tones"], recordings=[], figures=[],
+        baseline="before",
+    )  # fmt: skip
+    return lambda **changes: replace(base, **changes)
+
+
+def test_two_processes_train_together(settings: TrainingSettings, tmp_path: Path) -> None:
+    pair = replace(settings, out=tmp_path, ranks=2, cached_sentences=0, meet_every_s=0.3, minutes=0.03)
+    prepare(pair, VOICES, lambda line: None)
+    reports: list[Progress] = []
+    assert train(pair, ToneSpeaker, reports.append)
+    assert reports[-1].presentations > reports[-1].step  # both processes' examples are counted
+
+
+def test_a_draw_of_the_tone_speaker_is_the_same_each_time() -> None:
+    first, second = (ToneSpeaker().speak("a cat", Random(1)) for _ in range(2))
+    np.testing.assert_array_equal(first.samples, second.samples)
