@@ -33,9 +33,10 @@ from nlu.evaluation import Evaluation, evaluate
 from nlu.labels import SlotTags, Span
 from nlu.meaning import Meaning
 from nlu.model import HeadConfig, JointModel
+from nlu.schedule import Schedule, computing_with, threads_for
 from nlu.tokens import Batch, Line, LineReader, collate
 
-__all__ = ["Progress", "Schedule", "TrainConfig", "TrainingSummary", "train"]
+__all__ = ["Progress", "TrainConfig", "TrainingSummary", "train"]
 
 _IGNORED = -100  # torch's own default for "no target here"
 _DEV_SHARE = 0.1
@@ -43,38 +44,12 @@ _SORT_WINDOW = 50  # batches shuffled together, then sorted by length: little pa
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Schedule:
-    """How long and how fast to learn."""
-
-    epochs: int
-    batch_size: int
-    encoder_rate: float
-    head_rate: float
-    patience: int
-    """Epochs without a better dev score before stopping."""
-    weight_decay: float = 0.01
-    warm_up_share: float = 0.1
-    gradient_norm: float = 1.0
-
-    @classmethod
-    def for_size(cls, examples: int, epochs: int | None = None) -> Schedule:
-        """The schedule for so many training lines; `epochs` overrides its own choice.
-
-        One core learns about 100 lines a second (a 6-layer, 384-wide encoder). A bot of its own has
-        hundreds of lines: as many epochs as fit a minute and a half. From some thousands on, an epoch is long
-        and few are needed: 15,000 lines take 8 epochs of about 2 minutes.
-        """
-        if examples <= 2000:
-            epochs = epochs or min(20, max(6, 9000 // examples))
-            # Patient, for slots start late: with few steps an epoch their F1 is 0 for some epochs.
-            patience = max(4, epochs // 2)
-            return cls(epochs=epochs, batch_size=16, encoder_rate=2e-4, head_rate=2e-3, patience=patience)
-        return cls(epochs=epochs or 8, batch_size=32, encoder_rate=3e-4, head_rate=1e-3, patience=2)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
-    """One training run. Without `dev`, a tenth of the training lines is held out; `epochs` overrides the schedule."""
+    """One training run.
+
+    Without `dev`, a tenth of the training lines is held out. `epochs` and `threads` override what the number of
+    examples suggests (see `nlu.schedule`).
+    """
 
     train: Path
     out: Path
@@ -83,6 +58,7 @@ class TrainConfig:
     encoder: str | None = None
     seed: int = 1
     epochs: int | None = None
+    threads: int | None = None
     max_tokens: int = 128
     gru_size: int = 128
     device: str = "auto"
@@ -113,6 +89,7 @@ class TrainingSummary:
     slots: int
     epochs: int
     best_epoch: int
+    threads: int
     seconds: float
     lines_per_second: float
     size_bytes: int
@@ -135,7 +112,7 @@ class _Sample:
 def train(config: TrainConfig, progress: Callable[[Progress], None] | None = None) -> TrainingSummary:
     """Train, and write the artefact to `config.out`.
 
-    The same data, seed, thread count and machine give the same bytes.
+    The same data, seed, number of threads and machine give the same bytes.
 
     Args:
         config: the run.
@@ -157,37 +134,38 @@ def train(config: TrainConfig, progress: Callable[[Progress], None] | None = Non
     )
     schedule = Schedule.for_size(len(training), config.epochs)
     head = HeadConfig(intents=len(decoder.intents), tags=len(decoder.tags), gru_size=config.gru_size)
-    with torch.random.fork_rng():
+    threads = config.threads or threads_for(len(training))
+    with torch.random.fork_rng(), computing_with(threads):
         torch.manual_seed(config.seed)
-        device = pick_device(config.device)
-        trainer = _Trainer(JointModel(files.read_bert(), head).to(device), schedule, decoder, reader, config.seed)
+        model = JointModel(files.read_bert(), head).to(pick_device(config.device))
+        trainer = _Trainer(model, schedule, decoder, reader, config.seed)
         trainer.run(training, dev, progress)
-    learned = time.monotonic() - began
-
-    decoder = trainer.calibrated(dev)
-    manifest = Manifest(
-        name=config.out.name or "nlu",
-        language=config.language,
-        encoder=files.name,
-        encoder_sha256=files.sha256(),
-        intents=decoder.intents,
-        slots=decoder.tags.names,
-        gru_size=config.gru_size,
-        max_tokens=max_tokens,
-        temperature=decoder.temperature,
-        oos_threshold=decoder.threshold,
-        created_by=f"voicegate {importlib.metadata.version('voicegate')}, torch {torch.__version__}",
-        training={
-            "examples": len(training),
-            "dev_examples": len(dev),
-            "seed": config.seed,
-            "epochs": trainer.epochs_run,
-            "best_epoch": trainer.best_epoch,
-            **dataclasses.asdict(schedule),
-        },
-    )
-    version = write_artefact(config.out, manifest, trainer.best_state)
-    engine = NluEngine.load(config.out, config.device, encoder=config.encoder)
+        learned = time.monotonic() - began
+        decoder = trainer.calibrated(dev)
+        manifest = Manifest(
+            name=config.out.name or "nlu",
+            language=config.language,
+            encoder=files.name,
+            encoder_sha256=files.sha256(),
+            intents=decoder.intents,
+            slots=decoder.tags.names,
+            gru_size=config.gru_size,
+            max_tokens=max_tokens,
+            temperature=decoder.temperature,
+            oos_threshold=decoder.threshold,
+            created_by=f"voicegate {importlib.metadata.version('voicegate')}, torch {torch.__version__}",
+            training={
+                "examples": len(training),
+                "dev_examples": len(dev),
+                "seed": config.seed,
+                "threads": threads,
+                "best_epoch": trainer.best_epoch,
+                **dataclasses.asdict(schedule),
+            },
+        )
+        version = write_artefact(config.out, manifest, trainer.best_state)
+        engine = NluEngine.load(config.out, config.device, encoder=config.encoder)
+        dev_figures = evaluate(engine, dev)
     return TrainingSummary(
         out=config.out,
         version=version,
@@ -198,12 +176,13 @@ def train(config: TrainConfig, progress: Callable[[Progress], None] | None = Non
         slots=len(decoder.tags.names),
         epochs=trainer.epochs_run,
         best_epoch=trainer.best_epoch,
+        threads=threads,
         seconds=time.monotonic() - began,
         lines_per_second=trainer.epochs_run * len(training) / learned,
         size_bytes=sum(file.stat().st_size for file in config.out.iterdir()),
         temperature=decoder.temperature,
         oos_threshold=decoder.threshold,
-        dev=evaluate(engine, dev),
+        dev=dev_figures,
         warnings=warnings,
     )
 

@@ -81,7 +81,15 @@ def train(
         int | None,
         typer.Option(min=1, help="Passes over the examples at most.", show_default="by the number of examples"),
     ] = None,
-    threads: ThreadsOption = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            "--threads",
+            min=1,
+            help="CPU threads to compute with.",
+            show_default="1 up to 2,000 examples, else idle cores",
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the model in --out.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -97,13 +105,19 @@ def train(
     """
     with _errors_told():
         _refuse_occupied(out, overwrite)
-        _use_threads(threads)
         from nlu.training import Progress as Step
         from nlu.training import TrainConfig
         from nlu.training import train as run
 
         config = TrainConfig(
-            train=train_file, dev=dev, out=out, language=language, encoder=encoder, seed=seed, epochs=epochs
+            train=train_file,
+            dev=dev,
+            out=out,
+            language=language,
+            encoder=encoder,
+            seed=seed,
+            epochs=epochs,
+            threads=threads,
         )
         with _progress_bar() as bar:
             task = bar.add_task("reading examples", total=None)

@@ -10,7 +10,7 @@ from nlu.artefact import ArtefactError
 from nlu.data import DataError
 from nlu.engine import NluEngine
 from nlu.meaning import OUT_OF_SCOPE, Slot
-from nlu.training import Progress, Schedule, TrainConfig, TrainingSummary, train
+from nlu.training import Progress, TrainConfig, TrainingSummary, train
 from tests.nlu.conftest import example, examples, write_lines
 
 pytestmark = pytest.mark.unit
@@ -112,10 +112,3 @@ def test_an_out_folder_that_cannot_be_made_is_named(encoder: Path, data: Path, t
     config = TrainConfig(train=data, out=tmp_path / "file" / "m", encoder=str(encoder), gru_size=8, epochs=1)
     with pytest.raises(ArtefactError, match="cannot be written"):
         train(config)
-
-
-@pytest.mark.parametrize(("examples", "epochs"), [(50, 20), (600, 15), (1500, 6), (15_000, 8)])
-def test_the_schedule_fits_the_time_that_the_size_allows(examples: int, epochs: int) -> None:
-    schedule = Schedule.for_size(examples)
-    assert schedule.epochs == epochs
-    assert schedule.epochs * examples <= 15_000 * 8
