@@ -225,6 +225,11 @@ class CallSession:
         """The worker goes down and this call's time to end by itself is over. It may resume elsewhere."""
         self._end("error", CLOSE_GOING_AWAY, "going away")
 
+    @property
+    def frames_seen(self) -> int:
+        """Inbound frames judged so far."""
+        return self._chain.frames_seen if self._chain is not None else 0
+
     async def over(self) -> None:
         """Until the call's task has ended and its state is saved."""
         if self._task is not None:

@@ -28,7 +28,7 @@ _HEARD_GRACE_S = 0.25  # a peer's own buffer: it plays a little later than it re
 
 @dataclass(frozen=True, slots=True)
 class ReplyClock:
-    """A budget that a prompt's first sound completes: its name in `timing`, and when it began (loop time)."""
+    """A budget that a prompt's first sound completes: its name in `timing`, and when it began (monotonic seconds)."""
 
     name: str
     since: float

@@ -25,11 +25,17 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # a platform without the compiled extension
+    from websockets.utils import apply_mask
+
 __all__ = ["Connection", "ConnectionSettings", "Receiver"]
 
 log = logging.getLogger(__name__)
 
 _ABNORMAL = 1006
+_WHOLE_BINARY = 0x82  # FIN, no extension bits, opcode binary (RFC 6455 section 5.2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +97,8 @@ class Connection(asyncio.Protocol):
         self._receiver: Receiver | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._ping_timer: asyncio.TimerHandle | None = None
+        self._unparsed = b""  # the beginning of a frame whose end has not come
+        self._library_only = False
         self._fragments: list[bytes] = []
         self._fragments_are_text = False
         self._cut_off = ""
@@ -133,6 +141,41 @@ class Connection(asyncio.Protocol):
         self._arm(self._settings.handshake_timeout_s, self._abort)
 
     def data_received(self, data: bytes) -> None:
+        """Whole unfragmented binary messages take the short way; everything else goes through the library.
+
+        The library's parser costs 4 us a message, and nearly all messages are 20 ms of audio. It is fed whole frames
+        only, so between two of them it holds nothing and the short way cannot get ahead of it.
+        """
+        if self._receiver is None or self._library_only:
+            self._feed(data)
+            return
+        stream = self._unparsed + data if self._unparsed else data
+        at, size = 0, len(stream)
+        while size - at >= 2:
+            length = stream[at + 1] & 0x7F
+            body = at + 6  # behind two bytes and the mask
+            if length >= 126:
+                body += 2 if length == 126 else 8
+                if body > size:
+                    break
+                length = int.from_bytes(stream[at + 2 : body - 4], "big")
+            if stream[at + 1] < 0x80 or length > self._settings.max_message_bytes:
+                self._library_only = True  # to be refused: unmasked, or too big
+                break
+            end = body + length
+            if end > size:
+                break
+            if stream[at] == _WHOLE_BINARY and not self._fragments and self._ws.state is State.OPEN:
+                self._receiver.message_received(apply_mask(stream[body:end], stream[body - 4 : body]))
+            else:
+                self._feed(stream[at:end])
+            at = end
+        self._unparsed = stream[at:]
+        if self._library_only:
+            rest, self._unparsed = self._unparsed, b""
+            self._feed(rest)
+
+    def _feed(self, data: bytes) -> None:
         ws = self._ws
         ws.receive_data(data)
         for event in ws.events_received():

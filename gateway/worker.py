@@ -96,6 +96,11 @@ class GatewayWorker:
         """Calls in progress."""
         return len(self._calls.open)
 
+    @property
+    def frames_seen(self) -> int:
+        """Inbound frames that the endpointers of the calls in progress have judged."""
+        return sum(session.frames_seen for session in self._calls.open)
+
     async def listen(self, sock: socket.socket) -> None:
         """Start to accept on a bound socket."""
         self._server = await self._loop.create_server(

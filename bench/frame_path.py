@@ -1,0 +1,331 @@
+"""What does one inbound 20 ms frame cost a gateway worker? CPU from socket to endpointer, no ASR or NLU.
+
+    python -m bench.frame_path [--calls 1,100,500] [--seconds 10] [--json FILE]
+
+Three servers take turns in one run, each in a process of its own, fed by one client process that sends every call's
+frames at real time, spread over the 20 ms:
+
+    websockets   `websockets.asyncio.server`, `async for message in ws: pass`: the bare receive loop
+    connection   our `gateway.websocket.Connection` (sans-I/O protocol in an asyncio.Protocol), messages counted
+    gateway      the whole: protocol, session, flood guard, webrtcvad, endpointer; silence and speech in turns
+
+CPU is the server process's own (getrusage), so the client's cost is not in it. Absolute figures drift with the machine:
+compare within a run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import json
+import multiprocessing
+import os
+import platform
+import resource
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection as Pipe
+from pathlib import Path
+
+import numpy as np
+import uvloop
+from prometheus_client import CollectorRegistry
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.http11 import Request
+
+from audio.asr import AsrJob, Transcript
+from audio.files import read_audio
+from audio.formats import Pcm16
+from dialogue.bots import load_bot
+from dialogue.store import MemoryStore
+from gateway.auth import Authenticator
+from gateway.inference import Heard, Understood
+from gateway.metrics import Metrics
+from gateway.playout_clock import PlayoutClock
+from gateway.services import Services
+from gateway.settings import load
+from gateway.websocket import Connection, ConnectionSettings
+from gateway.worker import GatewayWorker, prompt_specs
+from nlu.meaning import Meaning
+from tts_stub.espeak import EspeakSynthesizer
+from tts_stub.prompts import PromptCache
+
+FRAME_S = 0.02
+FRAME_BYTES = 320
+SETTLE_S = 4.0  # the bot's greeting is over, the interpreter is warm
+DEMO = Path(__file__).parent.parent / "gateway" / "demo"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A server's counters at one moment."""
+
+    cpu_s: float
+    frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One measured cell."""
+
+    server: str
+    calls: int
+    us_per_frame: float
+    frames_per_s: float
+    cpu_share: float
+    lost: int
+
+
+# Servers, each in a process of its own.
+
+
+class Deaf:
+    """An inference seam that answers at once and hears nothing: ASR and NLU cost nothing here."""
+
+    async def transcribe(self, job: AsrJob, *, timeout_s: float) -> Heard:
+        return Heard(Transcript(text=""), 0.0, 0.0)
+
+    async def understand(self, model: str, text: str, *, timeout_s: float) -> Understood:
+        return Understood(Meaning("oos", 0.0), 0.0, 0.0)
+
+
+class Counter:
+    """A receiver that only counts."""
+
+    subprotocol: str | None = None
+
+    def __init__(self, frames: list[int]) -> None:
+        self._frames = frames
+
+    def connection_opened(self, connection: Connection) -> None: ...
+
+    def message_received(self, message: str | bytes) -> None:
+        self._frames[0] += 1
+
+    def connection_closed(self, code: int, reason: str) -> None: ...
+
+
+async def serve_websockets(sock: socket.socket) -> Callable[[], int]:
+    frames = [0]
+
+    async def receive(ws: ServerConnection) -> None:
+        async for _ in ws:
+            frames[0] += 1
+
+    await serve(receive, sock=sock, compression=None, ping_interval=None)
+    return lambda: frames[0]
+
+
+async def serve_connection(sock: socket.socket) -> Callable[[], int]:
+    frames = [0]
+
+    def accept(connection: Connection, request: Request) -> Counter:
+        return Counter(frames)
+
+    loop = asyncio.get_running_loop()
+    await loop.create_server(lambda: Connection(accept, ConnectionSettings()), sock=sock, backlog=1024)
+    return lambda: frames[0]
+
+
+async def serve_gateway(sock: socket.socket) -> Callable[[], int]:
+    bot = load_bot("load")
+    settings = load(environ={}, flags={"bot": "load", "bots": ()})
+    registry = CollectorRegistry()
+    prompts = PromptCache(EspeakSynthesizer(), max_bytes=1 << 26, timeout_s=10)
+    await prompts.render_all(prompt_specs({"load": bot}))
+    services = Services(
+        settings=settings,
+        inference=Deaf(),
+        bots={"load": bot},
+        store=MemoryStore(),
+        prompts=prompts,
+        metrics=Metrics(registry),
+        clock=PlayoutClock(asyncio.get_running_loop()),
+    )
+    worker = GatewayWorker(services, Authenticator(settings.auth))
+    await worker.listen(sock)
+    return lambda: worker.frames_seen
+
+
+SERVERS = {"websockets": serve_websockets, "connection": serve_connection, "gateway": serve_gateway}
+
+
+def run_server(name: str, pipe: Pipe) -> None:
+    """Process main: serve, and answer every message on the pipe with a Reading."""
+
+    async def main() -> None:
+        sock = socket.create_server(("127.0.0.1", 0), backlog=2048)
+        frames = await SERVERS[name](sock)
+        pipe.send(sock.getsockname()[1])
+        loop = asyncio.get_running_loop()
+        stopped = asyncio.Event()
+
+        def answer() -> None:
+            if pipe.recv() is None:
+                stopped.set()
+                return
+            used = resource.getrusage(resource.RUSAGE_SELF)
+            pipe.send(Reading(used.ru_utime + used.ru_stime, frames()))
+
+        loop.add_reader(pipe.fileno(), answer)
+        await stopped.wait()
+        os._exit(0)  # nothing here is worth a polite goodbye to hundreds of sockets
+
+    uvloop.run(main())
+
+
+# The client.
+
+
+def masked_frames(pcm: Pcm16) -> list[bytes]:
+    """20 ms messages as they go over the wire, masked with a fixed key (RFC 6455 §5.3)."""
+    key = b"\x37\xfa\x21\x3d"
+    mask = np.frombuffer(key * (FRAME_BYTES // 4), np.uint8)
+    header = bytes([0x82, 0x80 | 126]) + FRAME_BYTES.to_bytes(2, "big") + key
+    data = np.frombuffer(pcm[: len(pcm) // 160 * 160].astype("<i2").tobytes(), np.uint8)
+    return [
+        header + (data[at : at + FRAME_BYTES] ^ mask).tobytes() for at in range(0, len(data), FRAME_BYTES)
+    ]
+
+
+def conversation() -> Pcm16:
+    """A caller as a worker hears one: an utterance, then twice as long of silence with a little line noise."""
+    said = read_audio(DEMO / "01-yes-speaking.wav", 8000)
+    rng = np.random.default_rng(1)
+    pause = rng.normal(0, 12, 2 * len(said) + 8000).astype(np.int16)
+    return np.concatenate([said, pause])
+
+
+def connect(port: int) -> socket.socket:
+    sock = socket.create_connection(("127.0.0.1", port))
+    key = base64.b64encode(os.urandom(16)).decode()
+    sock.sendall(
+        f"GET /v1/call HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+    )
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        answer += sock.recv(4096)
+    if b" 101 " not in answer.split(b"\r\n", 1)[0]:
+        raise RuntimeError(f"refused: {answer[:200]!r}")
+    sock.setblocking(False)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+class Feeder:
+    """Sends every call's frames in real time; calls are spread over the 20 ms and over the recording."""
+
+    def __init__(self, port: int, calls: int) -> None:
+        self.frames = masked_frames(conversation())
+        self.sockets = [connect(port) for _ in range(calls)]
+        self.sent = 0
+        self.late_s = 0.0
+
+    def run(self, seconds: float) -> None:
+        """Feed for so long."""
+        calls, total = len(self.sockets), len(self.frames)
+        group = max(1, calls // 20)
+        begun = time.monotonic()
+        ticks = int(seconds / FRAME_S)
+        for tick in range(ticks):
+            for first in range(0, calls, group):
+                due = begun + (tick + first / calls) * FRAME_S
+                wait = due - time.monotonic()
+                if wait > 0:
+                    time.sleep(wait)
+                else:
+                    self.late_s = max(self.late_s, -wait)
+                for index in range(first, min(first + group, calls)):
+                    sock = self.sockets[index]
+                    try:
+                        sock.send(self.frames[(tick + index * 7) % total])
+                        self.sent += 1
+                    except BlockingIOError:
+                        pass  # counted as lost by the server's own count
+            if tick % 10 == 0:
+                self._drain()
+
+    def _drain(self) -> None:
+        """Throw the bot's audio away, so that nobody is cut off for not reading."""
+        for sock in self.sockets:
+            try:
+                while sock.recv(1 << 16):
+                    pass
+            except BlockingIOError:
+                pass
+
+
+def measure(name: str, calls: int, seconds: float) -> Row:
+    """One cell of the table."""
+    here, there = multiprocessing.Pipe()
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=run_server, args=(name, there), daemon=True)
+    process.start()
+    feeder = Feeder(here.recv(), calls)
+
+    def read() -> Reading:
+        here.send("read")
+        reading: Reading = here.recv()
+        return reading
+
+    feeder.run(SETTLE_S)
+    time.sleep(0.1)
+    before, sent_before = read(), feeder.sent
+    feeder.run(seconds)
+    time.sleep(0.1)
+    after = read()
+    here.send(None)
+    process.join(5)
+    frames = after.frames - before.frames
+    return Row(
+        server=name,
+        calls=calls,
+        us_per_frame=(after.cpu_s - before.cpu_s) / max(1, frames) * 1e6,
+        frames_per_s=frames / seconds,
+        cpu_share=(after.cpu_s - before.cpu_s) / seconds,
+        lost=(feeder.sent - sent_before) - frames,
+    )
+
+
+def machine() -> dict[str, str]:
+    """What the figures were made on."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return {
+        "commit": commit.stdout.strip() or "unknown",
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cores": str(os.cpu_count()),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--calls", default="1,100,500", help="comma separated (default %(default)s)")
+    parser.add_argument("--seconds", type=float, default=10.0, help="measured per cell (default %(default)s)")
+    parser.add_argument("--servers", default=",".join(SERVERS), help="which (default %(default)s)")
+    parser.add_argument("--json", type=Path, help="write the figures to this file too")
+    args = parser.parse_args()
+    rows: list[Row] = []
+    print(f"{'server':<12}{'calls':>6}{'us/frame':>10}{'frames/s':>10}{'core':>7}{'lost':>6}")
+    for calls in map(int, args.calls.split(",")):
+        for name in args.servers.split(","):
+            row = measure(name, calls, args.seconds)
+            rows.append(row)
+            print(
+                f"{row.server:<12}{row.calls:>6}{row.us_per_frame:>10.1f}{row.frames_per_s:>10.0f}"
+                f"{row.cpu_share:>7.0%}{row.lost:>6}",
+                flush=True,
+            )
+    if args.json:
+        args.json.write_text(json.dumps({**machine(), "rows": [asdict(row) for row in rows]}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
