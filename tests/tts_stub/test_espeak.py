@@ -19,13 +19,13 @@ TEXT = "Is this a good time to talk?"
 
 
 def alike(one: Pcm16, other: Pcm16) -> bool:
-    """The same words by the same voice: espeak-ng varies pitch from one utterance to the next (over 1,200
-    utterances at most 174 samples of length and a correlation of 0.948), so loudness is compared in 50 ms steps."""
-    if abs(len(one) - len(other)) > 250:
+    """The same words by the same voice. espeak-ng varies pitch and length from one utterance to the next (over
+    3,000 utterances at most 2 % of length and a correlation of 0.88), so loudness is compared in 50 ms steps."""
+    if abs(len(one) - len(other)) > 0.04 * len(one):
         return False
     steps = min(len(one), len(other)) // 400
     loudness = [np.abs(pcm[: steps * 400].astype(float)).reshape(steps, 400).mean(axis=1) for pcm in (one, other)]
-    return bool(np.corrcoef(*loudness)[0, 1] > 0.9)
+    return bool(np.corrcoef(*loudness)[0, 1] > 0.75)
 
 
 @pytest.fixture(scope="module")
