@@ -303,9 +303,11 @@ def _weekdays_at(here: Sequence[str], today: date, past: bool) -> Iterator[tuple
     if name not in _WEEKDAYS:
         return
     ahead = (_WEEKDAYS[name] - today.weekday()) % 7
-    if which == "next":
-        monday = today + timedelta(7 - today.weekday())
-        yield monday + timedelta(_WEEKDAYS[name]), 2
+    next_monday = today + timedelta(7 - today.weekday())
+    if not which and list(here[1:3]) == ["next", "week"]:
+        yield next_monday + timedelta(_WEEKDAYS[name]), 3
+    elif which == "next":
+        yield next_monday + timedelta(_WEEKDAYS[name]), 2
     elif which == "last" or (past and which != "this"):
         yield today - timedelta((7 - ahead) % 7 or 7), 2 if which else 1
     else:

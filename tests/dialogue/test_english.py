@@ -91,6 +91,7 @@ def test_amounts_read_back_are_the_amount(amount: Decimal) -> None:
         ("next friday", 6),
         ("saturday", 7),
         ("next saturday", 7),
+        ("friday next week", 6),
         ("last friday", -1),
         ("yesterday", -1),
         ("in three days", 3),
