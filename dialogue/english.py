@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import calendar
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
@@ -48,12 +49,14 @@ _CURRENCY = frozenset({"dollar", "dollars", "bucks", "buck", "euro", "euros", "p
 _CENTS = frozenset({"cent", "cents", "pence", "penny"})
 _AND = frozenset({"and"})
 
-_TOKEN = re.compile(r"[$€£]|\d{4}-\d{2}-\d{2}|\d{1,2}/\d{1,2}(?:/\d{4})?|\d[\d,]*(?:\.\d+)?(?:st|nd|rd|th)?|[a-z']+")
+_TOKEN = re.compile(
+    r"[$€£]|\d{4}-\d{2}-\d{2}|\d{1,2}/\d{1,2}(?:/\d{4})?|\d[\d,]*(?:\.\d+)?(?:st|nd|rd|th)?|[a-z']+", re.ASCII
+)
 
 
 def _tokens(text: str) -> list[str]:
-    words = _TOKEN.findall(text.lower().replace("’", "'"))
-    return [w for w in words if w not in _FILLERS]
+    plain = unicodedata.normalize("NFKC", text).lower().replace("’", "'")  # full-width figures are figures
+    return [word for word in _TOKEN.findall(plain) if word not in _FILLERS]
 
 
 # Digits

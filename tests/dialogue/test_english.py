@@ -23,6 +23,8 @@ SATURDAY = date(2026, 11, 21)
         ("um four four uh one seven", ["4417"]),
         ("it's 4417", ["4417"]),
         ("44 17", ["4417"]),
+        ("\uff14\uff14\uff11\uff17", ["4417"]),  # full width
+        ("\u06f4", []),  # figures of other scripts are not English
         ("forty four seventeen", ["4417"]),
         ("double four one seven", ["4417"]),
         ("triple oh seven", ["0007"]),
