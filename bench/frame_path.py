@@ -187,9 +187,7 @@ def masked_frames(pcm: Pcm16) -> list[bytes]:
     mask = np.frombuffer(key * (FRAME_BYTES // 4), np.uint8)
     header = bytes([0x82, 0x80 | 126]) + FRAME_BYTES.to_bytes(2, "big") + key
     data = np.frombuffer(pcm[: len(pcm) // 160 * 160].astype("<i2").tobytes(), np.uint8)
-    return [
-        header + (data[at : at + FRAME_BYTES] ^ mask).tobytes() for at in range(0, len(data), FRAME_BYTES)
-    ]
+    return [header + (data[at : at + FRAME_BYTES] ^ mask).tobytes() for at in range(0, len(data), FRAME_BYTES)]
 
 
 def conversation() -> Pcm16:

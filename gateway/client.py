@@ -27,6 +27,7 @@ __all__ = ["CallClient", "CallError", "CallResult", "Recording", "TurnResult"]
 _FRAME_S = 0.02
 _CONNECT_S = 5.0
 _CLOSE_S = 3.0
+_LINGER_S = 1.0
 
 
 class CallError(Exception):
@@ -236,7 +237,7 @@ class CallClient:
         position = 0
         loud_frame = -1
         due = time.monotonic()
-        silent_since = due
+        silent_since = heard_since = due
         while True:
             now = time.monotonic()
             if due > now:
@@ -247,6 +248,7 @@ class CallClient:
                 await ws.send(json.dumps({"type": "mark_reached", "name": name}))
                 if name == self._last_mark:
                     self._prompt_heard.set()
+                    heard_since = now
             if position < len(frames):
                 await ws.send(frames[position])
                 if position == loud_frame:
@@ -260,7 +262,11 @@ class CallClient:
                     if waited_out and not self._prompt_heard.is_set():
                         self._result.errors.append(f"no reply within {self._reply_timeout_s:g} s to {self._spoken}")
                     if not queue:
-                        return
+                        # The bot may hang up now: it waits for the mark that says its goodbye was heard.
+                        if now - heard_since > _LINGER_S:
+                            return
+                        self._result.frames_sent += 1
+                        continue
                     recording = queue.pop(0)
                     self._result.unspoken.pop(0)
                     self._prompt_heard.clear()

@@ -171,6 +171,7 @@ class InferenceServer:
     def __init__(self, inference: Inference) -> None:
         self._inference = inference
         self._server: asyncio.Server | None = None
+        self._connections: dict[asyncio.StreamWriter, asyncio.Event] = {}
 
     async def start(self, path: Path) -> None:
         """Listen at `path`, replacing a dead worker's socket file."""
@@ -181,12 +182,17 @@ class InferenceServer:
         self._server = await asyncio.start_unix_server(self._serve, sock=listener)
 
     async def stop(self) -> None:
-        """Close the listening socket; connections end with their tasks."""
+        """Close the listening socket and every connection; requests in progress are cancelled."""
         if self._server is not None:
             self._server.close()
+        ended = list(self._connections.values())
+        for writer in self._connections:
+            writer.close()  # the handler sees the end of its stream, and needs no cancelling
+        await asyncio.gather(*(event.wait() for event in ended))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         tasks: dict[int, asyncio.Task[None]] = {}
+        ended = self._connections[writer] = asyncio.Event()
         try:
             while True:
                 body = await _read(reader)
@@ -206,6 +212,8 @@ class InferenceServer:
             for task in list(tasks.values()):
                 task.cancel()
             writer.close()
+            del self._connections[writer]
+            ended.set()
 
     async def _answer(self, ident: int, body: _Body, writer: asyncio.StreamWriter) -> None:
         try:

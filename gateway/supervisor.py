@@ -257,10 +257,9 @@ class Gateway:
     async def _stop_children(self) -> None:
         """Workers drain while the models still answer; then everything else goes."""
         self._stopping = True
-        workers = [child for child in self._children if child.name.startswith("worker")]
-        others = [child for child in self._children if child not in workers]
-        for group in (workers, others):
-            await asyncio.gather(*(self._stop(child) for child in group))
+        order = ("worker", "control", "inference")
+        for kind in order:
+            await asyncio.gather(*(self._stop(child) for child in self._children if child.name.startswith(kind)))
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""A gateway worker in the test's own process and loop: real sockets, scripted models, and a raw client to speak to it."""
+"""A gateway worker in the test's own process and loop: real sockets, scripted models, and a raw client."""
 
 from __future__ import annotations
 

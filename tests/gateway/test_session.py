@@ -431,5 +431,3 @@ async def test_the_inference_error_names_no_words() -> None:
         with pytest.raises(InferenceError) as caught:
             await inference.understand("m", "my secret is 4417")
     assert "4417" not in str(caught.value)
-
-

@@ -1,0 +1,254 @@
+"""The product as its users run it: `voicegate serve` and `voicegate call` as processes, real models, real audio."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+DEMO = Path(__file__).parent.parent.parent / "gateway" / "demo"
+VOICEGATE = [sys.executable, "-c", "from gateway.cli import main; main()"]
+PROMISE = sorted(DEMO.glob("*.wav"))
+
+
+@dataclass
+class Server:
+    """A running `voicegate serve`."""
+
+    process: subprocess.Popen[str]
+    url: str
+    control: str
+    log: list[str]
+
+    def get(self, path: str) -> str:
+        with urllib.request.urlopen(self.control + path, timeout=5) as answer:
+            return str(answer.read().decode())
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+
+def serve(log_file: Path, *options: str, environ: dict[str, str] | None = None) -> Server:
+    """Start a server on free ports and wait until it says where it is."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("VOICEGATE_", "REDIS_URL"))}
+    with log_file.open("w") as log:
+        process = subprocess.Popen(
+            [*VOICEGATE, "serve", "--port", "0", "--control-port", "0", *options],
+            stderr=log,
+            stdout=subprocess.DEVNULL,
+            env={**inherited, "VOICEGATE_LIMITS_DRAIN_S": "1", **(environ or {})},
+            text=True,
+        )
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        text = log_file.read_text()
+        calls, health = re.search(r"calls +(ws://\S+)", text), re.search(r"health +(http://\S+)/readyz", text)
+        if calls and health:
+            return Server(process, calls[1], health[1], [])
+        if process.poll() is not None:
+            raise AssertionError(f"serve ended with {process.returncode}:\n{text}")
+        time.sleep(0.05)
+    process.kill()
+    raise AssertionError(f"serve is not ready:\n{log_file.read_text()}")
+
+
+def call(url: str, *audio: Path, options: tuple[str, ...] = ()) -> dict[str, Any]:
+    """`voicegate call --json`, its document."""
+    done = subprocess.run(
+        [*VOICEGATE, "call", *map(str, audio), "--url", url, "--json", *options],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.stdout.count("\n") == 1, done.stdout + done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    document["exit"] = done.returncode
+    return document
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    running = serve(tmp_path_factory.mktemp("serve") / "log")
+    yield running
+    running.stop()
+
+
+def words(document: dict[str, Any]) -> list[str]:
+    return [turn["transcript"] for turn in document["turns"]]
+
+
+def test_the_demo_call_ends_in_a_promise_with_every_timing(server: Server) -> None:
+    document = call(server.url, *PROMISE)
+    assert document["exit"] == 0 and document["ended_by"] == "bot" and document["errors"] == []
+    assert document["disposition"] == "promise_to_pay"
+    assert len(document["turns"]) >= 5
+    slots = {slot["name"] for turn in document["turns"] for slot in turn["slots"]}
+    assert {"digits", "date"} <= slots
+    assert document["first_utterance_ms"] < 200
+    for turn in document["turns"]:
+        assert turn["transcript"] and turn["reply"] and turn["score"] > 0
+        assert turn["endpoint_to_reply_ms"] < 1000 and turn["speech_end_to_reply_ms"] > 0
+    metrics = server.get("/metrics")
+    assert "voicegate_first_utterance_seconds_bucket" in metrics
+    assert 'voicegate_calls_ended_total{ended_by="bot"}' in metrics
+    assert json.loads(server.get("/readyz"))["ready"] is True
+
+
+def test_many_calls_at_once_hear_what_each_hears_alone(server: Server) -> None:
+    """Two bots, three callers with different words, twenty calls: nobody hears another's words."""
+    scripts = [PROMISE[:2], PROMISE[2:4], PROMISE[4:6]]
+    options = ("--bot", "load")
+    alone = [words(call(server.url, *script, options=options)) for script in scripts]
+    assert len({tuple(heard) for heard in alone}) == 3
+    with ThreadPoolExecutor(20) as pool:
+        together = list(pool.map(lambda i: call_in_process(server.url, scripts[i % 3]), range(20)))
+    for index, document in enumerate(together):
+        assert [t.transcript for t in document.turns] == alone[index % 3]
+        assert document.first_utterance_ms is not None and document.first_utterance_ms <= 1000
+
+
+def call_in_process(url: str, script: list[Path]) -> Any:
+    """A call from this process: twenty interpreters at once would measure only their own start."""
+    from audio.files import read_audio
+    from gateway.client import CallClient, Recording
+
+    recordings = [Recording(path.name, read_audio(path, 8000)) for path in script]
+    return asyncio.run(CallClient(url, bot="load").run(recordings))
+
+
+def test_a_second_serve_on_the_port_is_refused(server: Server, tmp_path: Path) -> None:
+    port = server.url.rsplit(":", 1)[1].split("/")[0]
+    done = subprocess.run(
+        [*VOICEGATE, "serve", "--port", port, "--control-port", "0"], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert port in done.stderr and "--port" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_no_words_of_a_caller_reach_the_log(server: Server, tmp_path_factory: pytest.TempPathFactory) -> None:
+    log = next(tmp_path_factory.getbasetemp().glob("serve*/log")).read_text()
+    assert "call started" in log
+    for planted in ("four four one seven", "speaking", "i can pay"):
+        assert planted not in log
+
+
+def children(pid: int) -> list[int]:
+    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    return [int(line) for line in listed.stdout.split()]
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def test_kill_9_leaves_no_orphan_and_the_call_goes_on_after_a_restart(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    first = serve(tmp_path / "log1", "--state-dir", str(state), "--bot", "bill-reminder")
+    document = call(first.url, *PROMISE[:2], options=("--call-id", "survivor"))
+    assert document["ended_by"] == "out_of_audio"
+    node_before = document["turns"][-1]["node"]
+    # In the middle of another call: the audio clock of AOF is a second.
+    time.sleep(1.2)
+    family = children(first.process.pid)
+    assert len(family) >= 4  # Valkey, inference, control, worker
+    first.process.kill()
+    first.process.wait()
+    deadline = time.monotonic() + 10
+    while any(alive(pid) for pid in family) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert [pid for pid in family if alive(pid)] == []
+    second = serve(tmp_path / "log2", "--state-dir", str(state), "--bot", "bill-reminder")
+    try:
+        again = call(second.url, PROMISE[3], options=("--call-id", "survivor"))
+        assert again["resumed"] is True
+        assert again["turns"][0]["round_id"] == len(document["turns"]) + 1
+        assert node_before != "greet" and "am I speaking with" not in again["greeting"]
+        # The account number given before the crash is still known: a date is taken at once.
+        assert again["turns"][0]["node"] == "confirm_promise"
+    finally:
+        assert second.stop() == 0
+
+
+def test_a_broken_configuration_says_all_that_is_wrong(tmp_path: Path) -> None:
+    config = tmp_path / "voicegate.toml"
+    config.write_text("prot = 1\n[limits]\ncalls_per_worker = 0\n[playout]\nptime_ms = 25\n")
+    done = subprocess.run(
+        [*VOICEGATE, "serve", "--config", str(config), "--host", "0.0.0.0"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    for part in ("prot", "did you mean port", "calls_per_worker", "ptime_ms"):
+        assert part in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["nothing-there.wav"], "nothing-there.wav"),
+        (["README"], "README"),
+        (["--sample-rate", "7999", "x.wav"], "7999"),
+        (["--url", "ws://127.0.0.1:1/v1/call", str(PROMISE[0])], "voicegate serve"),
+        (["--url", "http://127.0.0.1:1", str(PROMISE[0])], "http://127.0.0.1:1"),
+    ],
+)
+def test_a_call_that_cannot_be_placed_says_why(tmp_path: Path, arguments: list[str], told: str) -> None:
+    (tmp_path / "README").write_text("not audio")
+    done = subprocess.run(
+        [*VOICEGATE, "call", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(DEMO.parent.parent)},
+    )
+    assert done.returncode in (1, 2)
+    assert told in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_token_opens_a_guarded_gateway_and_nothing_else_does(tmp_path: Path) -> None:
+    secret = "0123456789abcdef0123456789abcdef"
+    server = serve(tmp_path / "log", environ={"VOICEGATE_AUTH_SECRET": secret})
+    try:
+        refused = call(server.url, PROMISE[0])
+        assert refused["exit"] == 1 and "token" in refused["errors"][0]
+        minted = subprocess.run(
+            [*VOICEGATE, "token", "--scope", "call", "--json"],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "VOICEGATE_AUTH_SECRET": secret},
+            timeout=60,
+            check=True,
+        )
+        token = json.loads(minted.stdout)["token"]
+        welcome = call(server.url, PROMISE[0], options=("--token", token, "--bot", "load"))
+        assert welcome["exit"] == 0 and len(welcome["turns"]) == 1
+        assert call(server.url, PROMISE[0], options=("--token", token + "x"))["exit"] == 1
+        assert token not in (tmp_path / "log").read_text()
+    finally:
+        assert server.stop() == 0
