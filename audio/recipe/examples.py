@@ -34,7 +34,7 @@ LABEL_S = 0.02
 
 MAX_FRAMES = 950
 NO_SPEECH_SHARE = 0.13
-SOURCE_WEIGHTS = {"digits": 0.08, "cached": 0.22, "human": 0.17, "live": 0.4}
+SOURCE_WEIGHTS = {"digits": 0.08, "cached": 0.17, "human": 0.15, "live": 0.47}
 """How often each source speaks, among examples with speech; absent ones leave their share to the rest."""
 
 BABBLE_VOICES = 60

@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jiwer
 import soundfile as sf
 
 from audio.asr import AsrEngine, AsrJob
 from audio.recipe.evaluation_sets import CONDITIONS, TestKind, read_tests
 from audio.recipe.speech import SAMPLE_RATE_HZ
+from audio.scoring import score as error_rates
 
 __all__ = ["Figure", "score", "summary"]
 
@@ -91,7 +91,7 @@ def _score_one(engine: AsrEngine, tests: Path, kind: TestKind, condition: str, l
         condition=condition,
         count=figure.count,
         words_share=figure.words_share,
-        wer=jiwer.wer(references, heard),
+        wer=error_rates(references, heard, "en").wer,
         exact=sum(a == b for a, b in zip(references, heard, strict=True)) / len(heard),
         real_time_factor=figure.real_time_factor,
     )

@@ -61,9 +61,9 @@ class TextSource:
     def _draw(self) -> str:
         rng = self._rng
         kind = rng.random()
-        if kind < 0.2:
+        if kind < 0.14:
             return " ".join(rng.choice(self.vocabulary) for _ in range(rng.randint(1, 5)))
-        if kind < 0.36 and self._requests:
+        if kind < 0.24 and self._requests:
             words = rng.choice(self._requests).split()
             count = rng.randint(2, 8)
             start = rng.randrange(max(1, len(words) - count + 1))
