@@ -142,9 +142,7 @@ def test_every_byte_is_heard_once_in_order_whatever_is_held(
     now = 0.0
     pauses = sorted(holds)
     while playout.playing and now < 20:
-        for step in playout.poll(now):
-            if isinstance(step, AudioDue):
-                held_frames.append(bytes(step.audio))
+        held_frames += [bytes(step.audio) for step in playout.poll(now) if isinstance(step, AudioDue)]
         if pauses and now >= pauses[0][0]:
             _, length = pauses.pop(0)
             total = sum(len(i.audio) for i in items)
