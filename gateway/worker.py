@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -223,6 +224,9 @@ async def _serve(settings: Settings, redis_url: str, inference_socket: Path, ind
         await worker.listen(_shared_port(settings.host, settings.port))
         presence = Presence(redis_url, name=f"{socket.gethostname()}-{os.getpid()}", calls=lambda: worker.calls)
         await stack.enter_async_context(presence)
+        # What exists now lives as long as we do: keep the collector from walking it in the middle of calls.
+        gc.collect()
+        gc.freeze()
         log.info("worker %d listens on %s:%d", index, settings.host, settings.port)
         await stop.wait()
         await worker.drain(settings.limits.drain_s)
