@@ -7,7 +7,7 @@
     answer    {"id": n, "ok": {...}} | {"id": n, "error": "..."}
 
 Requests of all calls of a gateway worker share one connection and are answered out of order. When the inference
-worker dies, everything waiting fails at once, and the client reconnects with backoff.
+worker dies, the client reconnects with backoff and asks again what is still waited for, until its time is up.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ _MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 _RECONNECT_S = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 _Body = dict[str, Any]  # a decoded message; goes no further than this file
+
+_WORKER_LOST: _Body = {}
 
 
 def _pack(body: _Body) -> bytes:
@@ -109,28 +111,38 @@ class SocketInference:
         return Understood(Meaning(body["intent"], body["score"], slots), body["queue_ms"], body["compute_ms"])
 
     async def _ask(self, body: _Body, timeout_s: float) -> _Body:
-        writer = self._writer
-        if writer is None:
-            raise InferenceError("no inference worker is connected")
-        ident = next(self._ids)
-        future: asyncio.Future[_Body] = asyncio.get_running_loop().create_future()
-        self._waiting[ident] = future
+        """One answer. A worker that dies under a request is waited for and asked again: models change nothing, so
+        asking twice is safe, and a caller hears a late reply rather than the end of the call."""
         try:
-            writer.write(_pack({"id": ident, **body}))
             async with asyncio.timeout(timeout_s):
-                answer = await future
+                while True:
+                    await self._connected.wait()
+                    answer = await self._exchange(body)
+                    if answer is not _WORKER_LOST:
+                        break
         except TimeoutError:
-            self._cancel(ident)
-            raise InferenceError(f"no answer to {body['op']} within {timeout_s:g} s") from None
-        except asyncio.CancelledError:
-            self._cancel(ident)
-            raise
-        finally:
-            self._waiting.pop(ident, None)
+            why = "" if self.connected else ": no inference worker is connected"
+            raise InferenceError(f"no answer to {body['op']} within {timeout_s:g} s{why}") from None
         if "error" in answer:
             raise InferenceError(str(answer["error"]))
         ok: _Body = answer["ok"]
         return ok
+
+    async def _exchange(self, body: _Body) -> _Body:
+        """Send one request on the present connection; `_WORKER_LOST` where it breaks before the answer."""
+        if self._writer is None:
+            return _WORKER_LOST
+        ident = next(self._ids)
+        future: asyncio.Future[_Body] = asyncio.get_running_loop().create_future()
+        self._waiting[ident] = future
+        try:
+            self._writer.write(_pack({"id": ident, **body}))
+            return await future
+        except asyncio.CancelledError:  # the caller went away, or the time is up
+            self._cancel(ident)
+            raise
+        finally:
+            del self._waiting[ident]
 
     def _cancel(self, ident: int) -> None:
         """Tell the worker that nobody waits any more, so that the job costs nothing."""
@@ -162,7 +174,7 @@ class SocketInference:
                 self._writer = None
                 for future in self._waiting.values():
                     if not future.done():
-                        future.set_result({"error": "the inference worker went away"})
+                        future.set_result(_WORKER_LOST)
 
 
 class InferenceServer:
