@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, cast
 
-from websockets.exceptions import InvalidHandshake
+from websockets.exceptions import InvalidMessage
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import State
@@ -96,6 +96,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._receiver: Receiver | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._last_timer = False
         self._ping_timer: asyncio.TimerHandle | None = None
         self._unparsed = b""  # the beginning of a frame whose end has not come
         self._library_only = False
@@ -124,7 +125,7 @@ class Connection(asyncio.Protocol):
         if self._ws.state is State.OPEN:
             self._ws.send_close(code, reason)
             self._flush()
-            self._arm(self._settings.close_timeout_s, self._abort)
+            self._expect_end()
 
     @property
     def is_open(self) -> bool:
@@ -146,6 +147,8 @@ class Connection(asyncio.Protocol):
         The library's parser costs 4 us a message, and nearly all messages are 20 ms of audio. It is fed whole frames
         only, so between two of them it holds nothing and the short way cannot get ahead of it.
         """
+        if self._receiver is None:
+            data = self._feed_request(data)
         if self._receiver is None or self._library_only:
             self._feed(data)
             return
@@ -175,19 +178,34 @@ class Connection(asyncio.Protocol):
             rest, self._unparsed = self._unparsed, b""
             self._feed(rest)
 
+    def _feed_request(self, data: bytes) -> bytes:
+        """Feed the request line by line; what is left of `data` follows it.
+
+        A peer may send frames before it has seen the 101. The library would take them for part of a connection that
+        is not open yet, and keep a frame's beginning to itself.
+        """
+        while data and self._receiver is None and not self._ws.eof_sent:
+            end = data.find(b"\n") + 1 or len(data)
+            self._feed(data[:end])
+            data = data[end:]
+        return data
+
     def _feed(self, data: bytes) -> None:
         ws = self._ws
+        if not data:
+            return
+        was_over = ws.eof_sent
         ws.receive_data(data)
         for event in ws.events_received():
             if isinstance(event, Frame):
                 self._frame_received(event)
             elif isinstance(event, Request):
                 self._answer(event)
+        if isinstance(ws.handshake_exc, InvalidMessage) and not was_over:
+            self._refuse_garbage()
         self._flush()
-        if ws.state is State.CONNECTING and ws.handshake_exc is not None:
-            self._refuse_garbage(ws.handshake_exc)
-        elif ws.close_expected():
-            self._arm(self._settings.close_timeout_s, self._abort)
+        if ws.close_expected():
+            self._expect_end()
 
     def eof_received(self) -> bool:
         self._ws.receive_eof()
@@ -230,7 +248,7 @@ class Connection(asyncio.Protocol):
             self._ws.send_response(response)
         self._flush()
         if self._receiver is None:  # refused: the answer is out, the connection ends
-            self._arm(self._settings.close_timeout_s, self._abort)
+            self._expect_end()
             return
         if self._timer is not None:
             self._timer.cancel()
@@ -240,7 +258,7 @@ class Connection(asyncio.Protocol):
 
     def _frame_received(self, frame: Frame) -> None:
         receiver = self._receiver
-        if receiver is None:
+        if receiver is None or self._ws.state is not State.OPEN:  # RFC 6455 section 1.4: discard after a close
             return
         opcode = frame.opcode
         if opcode is Opcode.BINARY and frame.fin:  # the common case, first
@@ -251,7 +269,8 @@ class Connection(asyncio.Protocol):
             self._fragments = [bytes(frame.data)]
             self._fragments_are_text = opcode is Opcode.TEXT
         elif opcode is Opcode.CONT:
-            self._fragments.append(bytes(frame.data))
+            if frame.data:  # empty ones count towards no limit
+                self._fragments.append(bytes(frame.data))
             if frame.fin:
                 whole, self._fragments = b"".join(self._fragments), []
                 if self._fragments_are_text:
@@ -278,18 +297,22 @@ class Connection(asyncio.Protocol):
             elif transport.can_write_eof():
                 transport.write_eof()
 
-    def _refuse_garbage(self, exc: Exception) -> None:
-        """Bytes that are no HTTP request: one short answer, then out."""
+    def _refuse_garbage(self) -> None:
+        """Bytes that are no HTTP request of ours (a body is none either): the library would end without a word."""
         if self._transport is not None:
-            kind = "malformed request" if isinstance(exc, InvalidHandshake) else "not an HTTP request"
-            self._transport.write(f"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n{kind}\n".encode())
-            self._transport.close()
+            self._transport.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\nmalformed request\n")
 
     def _ping(self) -> None:
         if self._ws.state is State.OPEN:
             self._ws.send_ping(b"")
             self._flush()
             self._ping_timer = self._loop.call_later(self._settings.ping_interval_s, self._ping)
+
+    def _expect_end(self) -> None:
+        """The peer has `close_timeout_s` to go, counted once: what it sends meanwhile gives it no more."""
+        if not self._last_timer:
+            self._last_timer = True
+            self._arm(self._settings.close_timeout_s, self._abort)
 
     def _arm(self, seconds: float, act: Callable[[], None]) -> None:
         if self._timer is not None:
