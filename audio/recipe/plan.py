@@ -1,4 +1,9 @@
-"""What one training is asked to do."""
+"""What one training is asked to do, and how it fails.
+
+AudioError
+└── TrainingError          it cannot start or go on
+    └── TrainingDataError  recordings or text that it needs are missing or malformed
+"""
 
 from __future__ import annotations
 
@@ -7,11 +12,15 @@ from pathlib import Path
 
 from audio.formats import AudioError
 
-__all__ = ["Shape", "TrainingError", "TrainingSettings"]
+__all__ = ["Shape", "TrainingDataError", "TrainingError", "TrainingSettings"]
 
 
 class TrainingError(AudioError):
     """Training cannot start or go on; the message says why and what to do."""
+
+
+class TrainingDataError(TrainingError):
+    """Recordings or text that training needs are missing or malformed; the message says where they come from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

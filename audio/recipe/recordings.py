@@ -26,20 +26,12 @@ import numpy as np
 import soundfile as sf
 import soxr
 
-from audio.formats import AudioError
 from audio.recipe.phrases import plain_words
+from audio.recipe.plan import TrainingDataError
 from audio.recipe.speech import SAMPLE_RATE_HZ, Clip, Samples, to_pcm16
 from audio.recipe.spoken_forms import DIGITS
 
-__all__ = [
-    "FSDD_LICENCE",
-    "NOISE_LICENCE",
-    "SETS",
-    "RecordedSet",
-    "Recordings",
-    "TrainingDataError",
-    "is_test_speaker",
-]
+__all__ = ["FSDD_LICENCE", "NOISE_LICENCE", "RecordedSet", "Recordings", "SETS", "is_test_speaker"]
 
 log = logging.getLogger(__name__)
 
@@ -57,10 +49,6 @@ SPELLING = {
 """Slips in the transcripts of the prompts."""
 LEFT_OUT = re.compile(r"\b(douche|syphilis|suck|ass)\b")
 """Jokes among the prompts that a bot for customers need not write."""
-
-
-class TrainingDataError(AudioError):
-    """The data folder lacks what training needs; the message says what and where it comes from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +98,7 @@ class Recordings:
         Raises:
             TrainingDataError: neither FSDD nor any recorded set in `data`.
         """
+        cls.check(data)
         recordings = cls()
         for recorded in SETS:
             for clip in _read_set(data / "speech" / recorded.name):
@@ -121,13 +110,22 @@ class Recordings:
         for name, noise in _read_noise(data / "speech" / "noise"):
             held_out = any(part in name for part in TEST_NOISES) or zlib.crc32(name.encode()) % 4 == 0
             (recordings.noise_test if held_out else recordings.noise_train).append(noise)
-        if not recordings.train and not recordings.digits_train:
+        return recordings
+
+    @staticmethod
+    def check(data: Path) -> None:
+        """Whether there is anything to train on, before hours are spent.
+
+        Raises:
+            TrainingDataError: there is not.
+        """
+        manifests = [data / "speech" / recorded.name / "manifest.jsonl" for recorded in SETS]
+        if not any(path.exists() for path in manifests) and not any((data / "fsdd").glob("*_*_*.wav")):
             raise TrainingDataError(
-                f"no recordings in {data}: training needs fsdd/ (Free Spoken Digit Dataset, WAV files) and "
+                f"no recordings in {data}: training needs fsdd/ (Free Spoken Digit Dataset, WAV files) or "
                 f"speech/SET/manifest.jsonl with SET among {', '.join(s.name for s in SETS)}; "
                 "`voicegate asr train --help` says where they come from"
             )
-        return recordings
 
     def sources(self) -> list[str]:
         """One line a set, with licence and counts, for the model card."""

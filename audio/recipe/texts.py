@@ -13,6 +13,7 @@ from random import Random
 from typing import Any
 
 from audio.recipe.phrases import draw_sentence, fill_slots, is_test_template, plain_words
+from audio.recipe.plan import TrainingDataError
 
 __all__ = ["TextSource", "Texts", "bot_templates", "bot_utterances", "real_requests"]
 
@@ -29,7 +30,13 @@ class Texts:
 
     @classmethod
     def load(cls, data: Path, bot: Path | None) -> Texts:
-        """BANKING77 from the data folder and a bot's examples, each where it is there."""
+        """BANKING77 from the data folder where it is there, and a bot's examples where one is named.
+
+        Raises:
+            TrainingDataError: the bot has none.
+        """
+        if bot and not (bot / "examples.jsonl").exists():
+            raise TrainingDataError(f"{bot} holds no examples.jsonl; name the folder of a bot")
         return cls(
             requests=real_requests(data, "train"),
             templates=bot_templates(bot / "examples.jsonl") if bot else (),

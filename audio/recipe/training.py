@@ -28,6 +28,7 @@ from tokenizers import Tokenizer
 
 from audio.recipe.network import build_tokenizer
 from audio.recipe.plan import TrainingError, TrainingSettings
+from audio.recipe.recordings import Recordings
 from audio.recipe.speech import Clip, ClipStore, SpeechMaker, VoiceSet, to_pcm16
 from audio.recipe.texts import Texts, TextSource
 from audio.recipe.trainer import Trainer
@@ -58,8 +59,10 @@ def prepare(settings: TrainingSettings, voices: VoiceSet, say: Callable[[str], N
     """Make what a training needs before its first step and is not there yet: tokenizer, cached speech.
 
     Raises:
+        TrainingDataError: no recordings, or no examples of the bot.
         TrainingError: `init_from` is no model folder.
     """
+    Recordings.check(settings.data)
     settings.out.mkdir(parents=True, exist_ok=True)
     text = TextSource(Random(settings.seed), Texts.load(settings.data, settings.bot))
     tokenizer_file = settings.out / "tokenizer.json"
@@ -143,7 +146,8 @@ def _run_rank(
         torch.set_num_threads(1)  # the processes are the parallelism
     torch.set_flush_denormal(True)
     if settings.ranks > 1:
-        store = dist.TCPStore("127.0.0.1", port, settings.ranks, is_master=rank == 0, timeout=timedelta(minutes=5))
+        wait = timedelta(minutes=5)
+        store = dist.TCPStore("127.0.0.1", port, settings.ranks, rank == 0, wait)  # type: ignore[attr-defined]
         dist.init_process_group(
             "gloo",  # on GPUs too: weights travel every ten seconds only, and ranks may share a GPU
             store=store,

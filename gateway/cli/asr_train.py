@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -82,6 +82,7 @@ def train_command(
     # Imported here: the recipe needs torch, the other commands do not.
     from audio.formats import AudioError
     from audio.recipe.plan import TrainingSettings
+    from audio.recipe.trainer import load_checkpoint
     from audio.recipe.training import prepare, train
     from tts_stub.training_voices import available_voices
 
@@ -98,7 +99,9 @@ def train_command(
     )
     try:
         voices = available_voices()
-        if not export_only:
+        if export_only:
+            load_checkpoint(out)  # fails before any work where there is none
+        else:
             prepare(settings, voices, lambda line: console.print(line, highlight=False))
         _build_tests(settings, voices, console)
         if not export_only:
@@ -176,6 +179,7 @@ def _export(
 ) -> list[Figure]:
     """Export the newest checkpoint, test it, write its card; the figures."""
     from audio.recipe.card import CardFacts, write_card
+    from audio.recipe.evaluation_sets import CONDITIONS
     from audio.recipe.export import export
     from audio.recipe.recordings import Recordings
     from audio.recipe.scoring import score
@@ -185,11 +189,12 @@ def _export(
     checkpoint = load_checkpoint(settings.out)
     folder = export(checkpoint.network, checkpoint.tokenizer, settings.out, name=name, version=version)
 
-    def tested(model: Path) -> list[Figure]:
+    def tested(model: Path, conditions: Sequence[str]) -> list[Figure]:
         console.print(f"testing {model}", highlight=False)
-        return score(WhisperEngine(model, device="cpu"), settings.out / "tests", limit=test_limit)
+        engine = WhisperEngine(model, device="cpu")
+        return score(engine, settings.out / "tests", conditions=conditions, limit=test_limit)
 
-    figures = tested(folder)
+    figures = tested(folder, CONDITIONS)
     started_from = checkpoint.settings.get("init_from", "None")
     write_card(
         folder / "MODEL_CARD.md",
@@ -207,7 +212,7 @@ def _export(
             recordings=Recordings.load(settings.data).sources(),
             figures=figures,
             baseline=baseline.name if baseline else "",
-            baseline_figures=tested(baseline) if baseline else (),
+            baseline_figures=tested(baseline, CONDITIONS[:1]) if baseline else (),
         ),
     )
     return figures

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from audio.recipe.recordings import Recordings, TrainingDataError, is_test_speaker
+from audio.recipe.plan import TrainingDataError
+from audio.recipe.recordings import Recordings, is_test_speaker
 from tests.audio.recipe.tone_speaker import write_data
 
 pytestmark = pytest.mark.unit

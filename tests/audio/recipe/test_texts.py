@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from audio.recipe.phrases import is_test_template
+from audio.recipe.plan import TrainingDataError
 from audio.recipe.texts import Texts, TextSource, bot_templates, bot_utterances, real_requests
 
 pytestmark = pytest.mark.unit
@@ -44,6 +45,11 @@ def test_what_belongs_to_the_tests_is_not_taught(tmp_path: Path) -> None:
 def test_utterances_with_figures_are_no_test(tmp_path: Path) -> None:
     path = write_examples(tmp_path / "examples.dev.jsonl", ("Pay $5?", []), ("Who's this?", []))
     assert bot_utterances(path) == ["who's this"]
+
+
+def test_a_bot_without_examples_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(TrainingDataError, match=r"no examples\.jsonl"):
+        Texts.load(tmp_path, tmp_path)
 
 
 def test_requests_are_optional(tmp_path: Path) -> None:
