@@ -74,27 +74,32 @@ class CallResult:
     unspoken: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     frames_sent: int = 0
+    frames_after_last_mark: int = 0
+    """Sent since the last prompt was heard: where the bot hung up then, it may have judged none of them."""
     bot_audio: Pcm16 = field(default_factory=lambda: np.zeros(0, np.int16))
 
 
 class _Player:
     """The listening end: bot audio on a playout clock, as a phone would play it."""
 
-    def __init__(self, fmt: AudioFormat) -> None:
+    def __init__(self, fmt: AudioFormat, *, keep: bool) -> None:
         self._fmt = fmt
+        self._keep = keep
         self._bytes_per_s = fmt.bytes_per_ms * 1000
-        self._end = 0.0
+        self.end = 0.0
+        """When what has been received is heard out."""
         self._marks: list[tuple[float, str]] = []
         self._framer = Framer(fmt.bytes_per_sample)
         self.heard: list[tuple[float, bytes]] = []
 
     def receive(self, data: bytes, now: float) -> None:
-        self._end = max(self._end, now)
-        self.heard.append((self._end, data))
-        self._end += len(data) / self._bytes_per_s
+        self.end = max(self.end, now)
+        if self._keep:
+            self.heard.append((self.end, data))
+        self.end += len(data) / self._bytes_per_s
 
     def mark(self, name: str, now: float) -> None:
-        self._marks.append((max(now, self._end), name))
+        self._marks.append((max(now, self.end), name))
 
     def clear(self, now: float) -> None:
         kept: list[tuple[float, bytes]] = []
@@ -105,10 +110,12 @@ class _Player:
                 whole = int((now - at) * self._bytes_per_s) // self._fmt.bytes_per_sample * self._fmt.bytes_per_sample
                 kept.append((at, data[:whole]))
         self.heard = kept
-        self._end = min(self._end, now)
+        self.end = min(self.end, now)
         self._marks = [entry for entry in self._marks if entry[0] <= now]
 
     def reached(self, now: float) -> list[str]:
+        if not self._marks:
+            return []
         done = [name for at, name in self._marks if at <= now]
         self._marks = [entry for entry in self._marks if entry[0] > now]
         return done
@@ -140,6 +147,8 @@ class CallClient:
         token: str | None = None,
         reply_timeout_s: float = 12.0,
         on_event: Callable[[dict[str, Any]], None] = lambda event: None,
+        on_sent: Callable[[float], None] | None = None,
+        keep_audio: bool = True,
     ) -> None:
         """
         Args:
@@ -147,6 +156,8 @@ class CallClient:
             fmt: the call's format; 8 kHz PCM16 unless given.
             reply_timeout_s: longest wait for a prompt after a recording was spoken; then the next one is spoken.
             on_event: told every JSON message of the gateway as it comes.
+            on_sent: told of every audio message how many seconds late it went out: a load test checks itself by it.
+            keep_audio: whether the result holds what the caller heard, 16 kB a second.
         """
         self._url = url
         self._fmt = fmt or AudioFormat()
@@ -165,13 +176,13 @@ class CallClient:
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._reply_timeout_s = reply_timeout_s
         self._on_event = on_event
+        self._on_sent = on_sent
         self._result = CallResult()
         self._mono = AudioFormat(encoding=self._fmt.encoding, sample_rate_hz=self._fmt.sample_rate_hz)
-        self._player = _Player(self._mono)
+        self._player = _Player(self._mono, keep=keep_audio)
         self._prompt_heard = asyncio.Event()
-        self._over = asyncio.Event()
+        self._hanging_up = False
         self._last_mark = ""
-        self._prompts = 0
         self._spoken = ""
         self._speech_end: float | None = None
         self._reply_due: float | None = None
@@ -198,7 +209,6 @@ class CallClient:
             raise CallError(_why_no_connection(self._url, exc)) from exc
         self._began = time.monotonic()
         async with ws:
-            await ws.send(self._start)
             listener = asyncio.create_task(self._listen(ws))
             speaker = asyncio.create_task(self._speak(ws, list(recordings)))
             try:
@@ -221,6 +231,10 @@ class CallClient:
         result.bot_audio = self._player.recording(self._began)
         return result
 
+    def hang_up(self) -> None:
+        """The caller has had enough: the call ends at its next message, and `run` returns."""
+        self._hanging_up = True
+
     async def _hang_up(self, ws: ClientConnection) -> None:
         try:
             await ws.send('{"type":"stop"}')
@@ -229,6 +243,7 @@ class CallClient:
 
     async def _speak(self, ws: ClientConnection, recordings: list[Recording]) -> None:
         """The caller's microphone: speech after each prompt, silence in between, 50 messages a second."""
+        await ws.send(self._start)
         frame_bytes = self._fmt.bytes_per_ms * 20
         quiet = silence(self._fmt, self._fmt.samples(20))
         queue = list(recordings)
@@ -242,11 +257,18 @@ class CallClient:
             now = time.monotonic()
             if due > now:
                 await asyncio.sleep(due - now)
-            due += _FRAME_S
+            if self._hanging_up:
+                self._result.ended_by = self._result.ended_by or "caller"
+                return
             now = time.monotonic()
+            if self._on_sent is not None:
+                self._on_sent(now - due)
+            due += _FRAME_S
+            self._result.frames_after_last_mark += 1
             for name in self._player.reached(now):
                 await ws.send(json.dumps({"type": "mark_reached", "name": name}))
                 if name == self._last_mark:
+                    self._result.frames_after_last_mark = 1  # the one about to go out
                     self._prompt_heard.set()
                     heard_since = now
             if position < len(frames):
@@ -257,10 +279,11 @@ class CallClient:
                 silent_since = now
             else:
                 await ws.send(quiet)
-                waited_out = self._prompts > 0 and now - silent_since > self._reply_timeout_s
+                waited_out = now - max(silent_since, self._player.end) > self._reply_timeout_s
                 if self._prompt_heard.is_set() or waited_out:
                     if waited_out and not self._prompt_heard.is_set():
-                        self._result.errors.append(f"no reply within {self._reply_timeout_s:g} s to {self._spoken}")
+                        what = f"to {self._spoken}" if self._spoken else "of the call's start"
+                        self._result.errors.append(f"no prompt within {self._reply_timeout_s:g} s {what}")
                     if not queue:
                         # The bot may hang up now: it waits for the mark that says its goodbye was heard.
                         if now - heard_since > _LINGER_S:
@@ -325,7 +348,6 @@ class CallClient:
                 turn = self._turn(event["round_id"])
                 turn.intent, turn.score, turn.slots = event["intent"], event["score"], event["slots"]
             case "prompt":
-                self._prompts += 1
                 self._prompt_heard.clear()
                 self._last_mark = ""  # an earlier prompt's mark no longer ends the bot's turn
                 self._prompt(event)
