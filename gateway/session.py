@@ -20,7 +20,7 @@ import logging
 import secrets
 import time
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from audio.endpointing import EndpointState
 from audio.formats import AudioFormat, UnsupportedFormatError
@@ -48,11 +48,13 @@ from dialogue.turns import (
 )
 from gateway.flood import FloodGuard
 from gateway.inference import InferenceError
+from gateway.keypad import Keypad
 from gateway.listening import CallerTurn, Listener
-from gateway.logs import call_id_var
+from gateway.logs import CallLog, call_id_var
 from gateway.protocols.seam import (
     AudioReceived,
     CallStart,
+    CloseCode,
     Command,
     DigitReceived,
     EndCall,
@@ -78,19 +80,7 @@ __all__ = ["CallSession", "Calls"]
 log = logging.getLogger(__name__)
 
 _INBOX_SIZE = 16
-_DIGIT_GAP_S = 2.0
-_MAX_DIGITS = 64
 _SAVE_S = 2.0
-
-# Close codes from 4000 on are ours to define; docs/protocols.md lists them.
-CLOSE_NORMAL = 1000
-CLOSE_GOING_AWAY = 1001
-CLOSE_INTERNAL = 1011
-CLOSE_FAULTS = 4400
-CLOSE_TIMEOUT = 4408
-CLOSE_TAKEN_OVER = 4409
-CLOSE_BAD_START = 4415
-CLOSE_FLOODING = 4429
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +134,7 @@ class CallSession:
         self._loop = asyncio.get_running_loop()
         self._connection: Connection | None = None
         self._task: asyncio.Task[None] | None = None
-        self._log = _CallLog(log, self)
+        self._log = CallLog(log, lambda: self.call_id)
         # Known with the start.
         self._start: asyncio.Future[CallStart] = self._loop.create_future()
         self._start_timer: asyncio.TimerHandle | None = None
@@ -162,8 +152,7 @@ class CallSession:
         self._turn_running = False
         self._ending = False
         self._silence_timer: asyncio.TimerHandle | None = None
-        self._digits = ""
-        self._digit_timer: asyncio.TimerHandle | None = None
+        self._keypad = Keypad(self._loop, self._digits_complete)
         self._peer_faults = 0
 
     # The connection's callbacks.
@@ -194,7 +183,7 @@ class CallSession:
     def connection_closed(self, code: int, reason: str) -> None:
         """Nothing more can be sent. Only a normal close is a hang-up; anything else may come back."""
         if not self.ended_by:
-            self.ended_by = "caller" if code == CLOSE_NORMAL else "lost"
+            self.ended_by = "caller" if code == CloseCode.NORMAL else "lost"
             self._log.info("connection closed by the peer (%d)", code)
         self._services.metrics.calls.labels(self._protocol.name).dec()
         if self._task is not None:
@@ -208,22 +197,25 @@ class CallSession:
         if self.ended_by:
             return
         if chain is not None:
-            if (fresh := chain.frames_seen - self._frames_counted) > 0:
-                self._services.metrics.frames.inc(fresh)
-                self._frames_counted += fresh
+            self._count_frames()
             stalled = now - self._audio_at > self._limits.stalled_speech_s
             if stalled and chain.state is not EndpointState.SILENCE:
                 for event in chain.flush():
                     self._speech_event(event, now)
         if now - self._audio_at > self._limits.no_audio_s:
             message = f"no audio for {self._limits.no_audio_s:g} s; send silence while the caller is silent"
-            self._fail("no_audio", message, CLOSE_TIMEOUT)
+            self._fail("no_audio", message, CloseCode.TIMEOUT)
         elif now - self._opened_at > self._limits.call_s:
-            self._fail("call_too_long", f"a call may last {self._limits.call_s:g} s", CLOSE_TIMEOUT)
+            self._fail("call_too_long", f"a call may last {self._limits.call_s:g} s", CloseCode.TIMEOUT)
 
     def go_away(self) -> None:
         """The worker goes down and this call's time to end by itself is over. It may resume elsewhere."""
-        self._end("error", CLOSE_GOING_AWAY, "going away")
+        self._end("error", CloseCode.GOING_AWAY, "going away")
+
+    def _count_frames(self) -> None:
+        if (fresh := self.frames_seen - self._frames_counted) > 0:
+            self._services.metrics.frames.inc(fresh)
+            self._frames_counted += fresh
 
     @property
     def frames_seen(self) -> int:
@@ -247,7 +239,7 @@ class CallSession:
                 if self._speaker is not None:
                     self._speaker.mark_reached(event.name)
             case StopReceived():
-                self._end("caller", CLOSE_NORMAL, "")
+                self._end("caller", CloseCode.NORMAL, "")
             case PeerFault():
                 self._peer_fault(event)
 
@@ -257,7 +249,7 @@ class CallSession:
         try:
             self._set_start(self._protocol.default_start())
         except UnsupportedFormatError as exc:
-            self._peer_fault(PeerFault("bad_start", str(exc), CLOSE_BAD_START))
+            self._peer_fault(PeerFault("bad_start", str(exc), CloseCode.BAD_START))
 
     def _set_start(self, start: CallStart) -> None:
         if self._start.done():
@@ -279,25 +271,16 @@ class CallSession:
         self._audio_at = now = time.monotonic()
         if not flood.count(len(data), now):
             ahead = f"audio is more than {self._limits.flood_s:g} s ahead of real time"
-            self._fail("flooding", f"{ahead}; send it as it is spoken", CLOSE_FLOODING)
+            self._fail("flooding", f"{ahead}; send it as it is spoken", CloseCode.FLOODING)
             return
         for event in chain.push(data):
             self._speech_event(event, now)
 
     def _digit_pressed(self, digit: str) -> None:
         self._stop_prompt()
-        if self._digit_timer is not None:
-            self._digit_timer.cancel()
-        if digit == "#" and self._digits:
-            self._digits_complete()
-            return
-        self._digits = (self._digits + digit)[-_MAX_DIGITS:]
-        self._digit_timer = self._loop.call_later(_DIGIT_GAP_S, self._digits_complete)
+        self._keypad.press(digit)
 
-    def _digits_complete(self) -> None:
-        if self._digit_timer is not None:
-            self._digit_timer.cancel()
-        digits, self._digits, self._digit_timer = self._digits, "", None
+    def _digits_complete(self, digits: str) -> None:
         self._put(_Keyed(digits, time.monotonic()))
 
     def _peer_fault(self, fault: PeerFault) -> None:
@@ -306,7 +289,7 @@ class CallSession:
         if fault.close_code is not None:
             self._fail(fault.code, fault.message, fault.close_code)
         elif self._peer_faults > self._limits.peer_faults:
-            self._fail("too_many_faults", f"more than {self._limits.peer_faults} bad messages", CLOSE_FAULTS)
+            self._fail("too_many_faults", f"more than {self._limits.peer_faults} bad messages", CloseCode.BAD_MESSAGE)
         else:
             self._tell(ReportFault(fault.code, fault.message))
 
@@ -351,15 +334,15 @@ class CallSession:
             call_id_var.set(self.call_id)
             await self._talk(start)
         except* MetadataError as group:
-            self._fail("bad_metadata", "; ".join(map(str, group.exceptions)), CLOSE_BAD_START)
+            self._fail("bad_metadata", "; ".join(map(str, group.exceptions)), CloseCode.BAD_START)
         except* FencedError:
-            self._fail("taken_over", "another connection has taken this call over", CLOSE_TAKEN_OVER)
+            self._fail("taken_over", "another connection has taken this call over", CloseCode.TAKEN_OVER)
         except* (InferenceError, DialogueError, SynthesisError, TimeoutError) as group:
             self._log.error("call failed: %s", "; ".join(f"{type(e).__name__}: {e}" for e in group.exceptions))
-            self._fail("unavailable", "the gateway cannot serve this call now; try again", CLOSE_INTERNAL)
+            self._fail("unavailable", "the gateway cannot serve this call now; try again", CloseCode.INTERNAL)
         except* Exception:
             self._log.exception("a fault of ours ended the call")
-            self._fail("internal", "a fault of the gateway's ended the call", CLOSE_INTERNAL)
+            self._fail("internal", "a fault of the gateway's ended the call", CloseCode.INTERNAL)
         finally:
             self._release()
 
@@ -370,7 +353,7 @@ class CallSession:
         bot = services.bots.get(name)
         if bot is None:
             known = ", ".join(services.bots)
-            self._fail("unknown_bot", f"no bot {name!r:.60} is loaded; there are: {known}", CLOSE_BAD_START)
+            self._fail("unknown_bot", f"no bot {name!r:.60} is loaded; there are: {known}", CloseCode.BAD_START)
             return
         await self._take_over()
         dialogue = DialogueLoop(bot, services.store, self.call_id)
@@ -414,7 +397,7 @@ class CallSession:
         older = self._calls.by_id.get(self.call_id)
         self._calls.by_id[self.call_id] = self
         if older is not None:
-            older._fail("taken_over", "another connection has taken this call over", CLOSE_TAKEN_OVER)
+            older._fail("taken_over", "another connection has taken this call over", CloseCode.TAKEN_OVER)
             await older.over()
 
     async def _next_turn(self, dialogue: DialogueLoop) -> None:
@@ -486,12 +469,12 @@ class CallSession:
                     self._ending = True
                     await speaker.heard.wait()
                     self._tell(TransferCall(target=action.target, context=dict(action.context)))
-                    self._end("transfer", CLOSE_NORMAL, "")
+                    self._end("transfer", CloseCode.NORMAL, "")
                 case HangUp():
                     self._ending = True
                     await speaker.heard.wait()
                     self._tell(EndCall(action.disposition))
-                    self._end("bot", CLOSE_NORMAL, "")
+                    self._end("bot", CloseCode.NORMAL, "")
 
     def _stop_prompt(self) -> None:
         if self._speaker is not None and not self._ending:
@@ -548,9 +531,11 @@ class CallSession:
                 self._log.error("the end of the call was not saved: %s", type(exc).__name__)
 
     def _release(self) -> None:
-        for timer in (self._start_timer, self._silence_timer, self._digit_timer):
+        self._count_frames()
+        for timer in (self._start_timer, self._silence_timer):
             if timer is not None:
                 timer.cancel()
+        self._keypad.close()
         if self._speaker is not None:
             self._speaker.close()
         self._calls.open.discard(self)
@@ -558,15 +543,3 @@ class CallSession:
             del self._calls.by_id[self.call_id]
         self._services.metrics.calls_ended.labels(self.ended_by or "error").inc()
         self._log.info("call over: %s", self.ended_by or "error")
-
-
-class _CallLog(logging.LoggerAdapter[logging.Logger]):
-    """Puts the call's id on records written from callbacks, which run outside the call's context."""
-
-    def __init__(self, logger: logging.Logger, session: CallSession) -> None:
-        super().__init__(logger)
-        self._session = session
-
-    def process(self, msg: Any, kwargs: Any) -> tuple[Any, Any]:
-        kwargs["extra"] = {"call_id": self._session.call_id or "-"}
-        return msg, kwargs
