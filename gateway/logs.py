@@ -9,11 +9,26 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Callable
 from contextvars import ContextVar
+from typing import Any
 
-__all__ = ["call_id_var", "configure"]
+__all__ = ["CallLog", "call_id_var", "configure"]
 
 call_id_var: ContextVar[str] = ContextVar("call_id", default="-")
+
+
+class CallLog(logging.LoggerAdapter[logging.Logger]):
+    """A logger for code that runs in a connection's callbacks, outside the call's own context."""
+
+    def __init__(self, logger: logging.Logger, call_id: Callable[[], str]) -> None:
+        super().__init__(logger)
+        self._call_id = call_id
+
+    def process(self, msg: Any, kwargs: Any) -> tuple[Any, Any]:
+        """Put the call's id on the record."""
+        kwargs["extra"] = {"call_id": self._call_id() or "-"}
+        return msg, kwargs
 
 
 class _WithCall(logging.Filter):

@@ -35,7 +35,7 @@ from audio.inbound import (
 )
 from dialogue.loop import DialogueLoop, Step
 from dialogue.step import MetadataError
-from dialogue.store import FencedError
+from dialogue.store import FencedError, StoreError
 from dialogue.turns import (
     CallerSaid,
     CallerSilent,
@@ -81,6 +81,7 @@ log = logging.getLogger(__name__)
 
 _INBOX_SIZE = 16
 _SAVE_S = 2.0
+_STORE_RETRY_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -446,8 +447,14 @@ class CallSession:
                 await self._speaker.prepare(action)
 
     async def _handle(self, dialogue: DialogueLoop, event: CallerSaid | CallerSilent | DigitsPressed) -> Step:
+        """One step, stored. A store that is away for a moment is asked again: the same event is the same turn."""
         async with asyncio.timeout(self._limits.reply_s):
-            return await dialogue.handle(event)
+            while True:
+                try:
+                    return await dialogue.handle(event)
+                except StoreError as exc:
+                    self._log.warning("%s; trying again", exc)
+                    await asyncio.sleep(_STORE_RETRY_S)
 
     async def _perform(
         self, step: Step, *, clock: ReplyClock | None = None, timing: dict[str, float] | None = None

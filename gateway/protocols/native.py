@@ -19,6 +19,7 @@ from gateway.protocols.seam import (
     AudioReceived,
     CallStart,
     ClearPlayout,
+    CloseCode,
     Command,
     DigitReceived,
     EndCall,
@@ -38,11 +39,9 @@ from gateway.protocols.seam import (
     WireMessage,
 )
 
-__all__ = ["CLOSE_BAD_MESSAGE", "CLOSE_UNSUPPORTED", "SUBPROTOCOL", "NativeProtocol"]
+__all__ = ["SUBPROTOCOL", "NativeProtocol"]
 
 SUBPROTOCOL = "voicegate.v1"
-CLOSE_BAD_MESSAGE = 4400
-CLOSE_UNSUPPORTED = 4415
 
 _START_KEYS = ("call_id", "bot", "language", "caller", "encoding", "sample_rate", "channels")
 _CALL_ID = re.compile(r"[A-Za-z0-9._:@+-]{1,128}")
@@ -62,7 +61,7 @@ class NativeProtocol:
     def __init__(self, query: Mapping[str, str] | None = None) -> None:
         """`query` are the URL's parameters: the start message's keys work there as well.
 
-        Raises nothing: a bad value is reported by `query_start`.
+        Raises nothing: a bad value is reported by `default_start`.
         """
         self._query = {key: value for key, value in (query or {}).items() if key in _START_KEYS}
         self._started = False
@@ -87,11 +86,8 @@ class NativeProtocol:
         if not isinstance(message, str):
             self._started = True
             return (AudioReceived(message),)
-        try:
-            parsed = json.loads(message)
-        except (ValueError, RecursionError):
-            parsed = None
-        if not isinstance(parsed, dict):
+        parsed = _parse_object(message)
+        if parsed is None:
             return (self._fault("bad_json", 'a text message must be one JSON object with a "type"'),)
         kind = parsed.get("type")
         if kind == "start":
@@ -109,7 +105,8 @@ class NativeProtocol:
                 return (MarkReached(name),)
             return (PeerFault("bad_mark", 'mark_reached needs "name", as sent in the mark'),)
         known = "start, dtmf, stop, mark_reached"
-        return (PeerFault("unknown_type", f"unknown type {str(kind)[:40]!r}; this end knows {known}"),)
+        named = repr(kind[:40]) if isinstance(kind, str) else f"of {type(kind).__name__}"
+        return (PeerFault("unknown_type", f"unknown type {named}; this end knows {known}"),)
 
     def send(self, command: Command) -> Sequence[WireMessage]:
         """Translate one command into JSON text."""
@@ -165,12 +162,23 @@ class NativeProtocol:
         try:
             start = _parse_start({**self._query, **parsed})
         except (_BadField, UnsupportedFormatError) as exc:
-            return PeerFault("bad_start", str(exc), CLOSE_UNSUPPORTED)
+            return PeerFault("bad_start", str(exc), CloseCode.BAD_START)
         self._started = True
         return start
 
     def _fault(self, code: str, message: str) -> PeerFault:
-        return PeerFault(code, message, None if self._started else CLOSE_BAD_MESSAGE)
+        return PeerFault(code, message, None if self._started else CloseCode.BAD_MESSAGE)
+
+
+def _parse_object(text: str) -> JsonObject | None:
+    """The JSON object that `text` is; None: it is none, or nested deeper than any message of ours."""
+    try:
+        parsed = json.loads(text)
+        # JSON can name half a character (a lone surrogate), which nothing beyond here could write again.
+        json.dumps(parsed, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        return None
+    return parsed if isinstance(parsed, dict) else None
 
 
 def _parse_start(keys: JsonObject) -> CallStart:
@@ -191,8 +199,15 @@ def _parse_start(keys: JsonObject) -> CallStart:
         bot=_text(keys, "bot"),
         language=_text(keys, "language"),
         caller=_text(keys, "caller"),
-        metadata={str(k)[:_MAX_VALUE_CHARS]: str(v)[:_MAX_VALUE_CHARS] for k, v in metadata.items()},
+        metadata={key[:_MAX_VALUE_CHARS]: _plain(key, value) for key, value in metadata.items()},
     )
+
+
+def _plain(key: str, value: object) -> str:
+    """One metadata value as text. Peers send numbers where they mean text, and the other way round."""
+    if isinstance(value, dict | list):
+        raise _BadField(f"metadata {key[:40]!r} must be a string")
+    return ("" if value is None else str(value))[:_MAX_VALUE_CHARS]
 
 
 def _text(keys: JsonObject, key: str) -> str | None:
@@ -205,7 +220,9 @@ def _text(keys: JsonObject, key: str) -> str | None:
 
 
 def _number(keys: JsonObject, key: str, default: int) -> int:
-    value = keys.get(key, default)
+    value = keys.get(key)
+    if value is None or value == "":
+        return default
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise _BadField(f"{key} must be a whole number")
     try:

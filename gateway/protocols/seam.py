@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any, Protocol, TypeAlias
 
 from audio.formats import AudioFormat
@@ -17,6 +18,7 @@ __all__ = [
     "AudioReceived",
     "CallStart",
     "ClearPlayout",
+    "CloseCode",
     "Command",
     "DigitReceived",
     "EndCall",
@@ -38,6 +40,27 @@ __all__ = [
 
 WireMessage: TypeAlias = str | bytes
 """One WebSocket message, text or binary."""
+
+
+class CloseCode(IntEnum):
+    """Why a connection is closed; from 4000 on the codes are ours to define (RFC 6455 section 7.4.2)."""
+
+    NORMAL = 1000
+    """The call is over: the bot or the caller hung up, or it was transferred."""
+    GOING_AWAY = 1001
+    """This worker goes down; the call may be resumed with its id."""
+    INTERNAL = 1011
+    """A fault of the gateway's, or a model or store that does not answer."""
+    BAD_MESSAGE = 4400
+    """A message that makes no sense where nothing else was said, or too many of them."""
+    TIMEOUT = 4408
+    """No audio for too long, or a call that lasted too long."""
+    TAKEN_OVER = 4409
+    """Another connection came with the same call id."""
+    BAD_START = 4415
+    """A start with a format, bot or key that cannot be used."""
+    FLOODING = 4429
+    """Audio too far ahead of real time."""
 
 
 # From the peer.
