@@ -23,26 +23,42 @@ __all__ = ["register_train"]
 
 HELP = """Train the bundled English recogniser, or go on training it.
 
-Speech is made as training goes: sentences of a phone service's callers in many synthetic voices, and human
-recordings where the data folder has them, all through a random telephone channel. Run the same command
-again to go on where it stopped; Ctrl-C saves first, and a stopped process (kill -STOP) waits.
+Speech is made as training goes: what callers say to a phone service, in
+many synthetic voices, and human recordings where the data folder has
+them, all through a random telephone channel. Run the same command again
+to go on where it stopped. Ctrl-C saves first; a stopped process
+(kill -STOP) waits and holds the others. Three hours of two cores make a
+model for digits and the demo's domain.
 
 \b
-DATA needs recordings that may be shipped in a model, each set optional but at least one of them there:
-  fsdd/*.wav                   Free Spoken Digit Dataset (Jakobovski/free-spoken-digit-dataset), CC BY-SA 4.0
-  speech/SET/manifest.jsonl    {"audio", "text", "speaker"} a line; SET among speech_commands, common_voice,
-                               librispeech, grid, phone_prompts (licences in MODEL_CARD.md)
-  speech/noise/*.flac          background noise
-  banking77/{train,test}.jsonl requests written by people (text only), CC BY 4.0
+DATA holds recordings that may be shipped in a model; fsdd or one SET
+at least, the rest makes it better:
+  fsdd/*.wav               Free Spoken Digit Dataset, CC BY-SA 4.0
+                           (Jakobovski/free-spoken-digit-dataset)
+  speech/SET/manifest.jsonl
+                           {"audio", "text", "speaker"} a line; SET is
+                           speech_commands, common_voice, librispeech,
+                           grid or phone_prompts
+  speech/noise/*.flac      background noise, no words
+  banking77/{train,test}.jsonl
+                           requests written by people, CC BY 4.0
 
 \b
 OUT receives
-  ct2/      the model as `--asr-model` takes it, with MODEL_CARD.md: licences and every figure
-  model/    the same for `--init-from`
-  tests/    the tests, as manifests for `voicegate asr eval --manifest`
+  ct2/    the model as `--model` and `serve` take it, with MODEL_CARD.md:
+          every figure, data and licences
+  model/  the same for --init-from
+  tests/  the tests, manifests for `voicegate asr eval --manifest`
 
-More voices are used where their engines are installed: Debian's flite, festival and festvox-kallpc16k, and
-the wheel hibari-tts. Three hours on two cores make a model for digits and the demo's domain.
+Other voices are used where their engines are installed: Debian's flite,
+festival and festvox-kallpc16k, and the wheel hibari-tts.
+
+\b
+Examples:
+  voicegate asr train --out run --data data --ranks 2
+  voicegate asr train --out run --data data --bot mybot \\
+      --init-from other-run/model --minutes 60
+  voicegate asr train --out run --data data --export-only --test-limit 50
 """
 
 
