@@ -7,10 +7,13 @@ playout's anchor, so lateness is made up at the next tick and the lead (100 ms) 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import Protocol
 
 __all__ = ["Player", "PlayoutClock"]
+
+log = logging.getLogger(__name__)
 
 
 class Player(Protocol):
@@ -42,7 +45,9 @@ class PlayoutClock:
 
     def _tick(self, due: float) -> None:
         now = time.monotonic()  # uvloop's own clock has whole milliseconds and stands still within a callback
-        self._players.difference_update([p for p in self._players if not p.playout_tick(now)])
+        for player in tuple(self._players):  # a copy: a tick may add and remove players
+            if player in self._players and not self._goes_on(player, now):
+                self._players.discard(player)
         if not self._players:
             self._timer = None
             return
@@ -50,3 +55,10 @@ class PlayoutClock:
         if next_due < now:  # the loop stalled: start a new grid rather than catch up tick by tick
             next_due = now + self._tick_s
         self._timer = self._loop.call_later(next_due - now, self._tick, next_due)
+
+    def _goes_on(self, player: Player, now: float) -> bool:
+        try:
+            return player.playout_tick(now)
+        except Exception:  # one call's fault must not silence the others
+            log.exception("a call's playout failed; it is silent from here")
+            return False
