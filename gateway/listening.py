@@ -111,11 +111,14 @@ class Listener:
         """A turn made ready early; None where it failed, and the endpoint will try again."""
         try:
             turn = await self._hear(pcm)
-            if turn.text:
-                await self._prepare(turn)
         except InferenceError as exc:
             log.info("speculation gave up: %s", exc)
             return None
+        if turn.text:
+            try:
+                await self._prepare(turn)
+            except Exception as exc:  # whatever it is, the reply itself will meet it, if it is ever wanted
+                log.info("the reply was not made ready: %s", type(exc).__name__)
         return turn
 
     async def _hear(self, pcm: Pcm16) -> CallerTurn:
