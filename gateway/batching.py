@@ -147,9 +147,11 @@ class Batcher(Generic[J, R]):
                 continue
             begun = time.monotonic()
             try:
-                results = await loop.run_in_executor(self._executor, self._run, [w.job for w in batch])
-                if len(results) != len(batch):
-                    raise AssertionError(f"{self.name} gave {len(results)} results for {len(batch)} jobs")
+                results = await loop.run_in_executor(self._executor, self._run_batch, [w.job for w in batch])
+            except asyncio.CancelledError:  # the batcher closes; the engine ends this batch for nobody
+                for waiting in batch:
+                    waiting.future.cancel()
+                raise
             except Exception as exc:  # the engine's failure belongs to its waiters; the batcher goes on
                 log.exception("%s failed on a batch of %d", self.name, len(batch))
                 self.stats.failed += len(batch)
@@ -163,6 +165,16 @@ class Batcher(Generic[J, R]):
             for waiting, result in zip(batch, results, strict=True):
                 if not waiting.future.done():
                     waiting.future.set_result(Done(result, (begun - waiting.since) * 1000, compute_ms))
+
+    def _run_batch(self, jobs: list[J]) -> list[R]:
+        """In the engine's thread."""
+        try:
+            results = self._run(jobs)
+        except StopIteration as exc:  # a future cannot carry it, and would never be done
+            raise RuntimeError(f"{self.name}: the engine raised StopIteration") from exc
+        if len(results) != len(jobs):
+            raise AssertionError(f"{self.name} gave {len(results)} results for {len(jobs)} jobs")
+        return results
 
     async def _gather(self) -> None:
         """Give the oldest job's company a moment to arrive."""
