@@ -147,9 +147,15 @@ class Speaker:
             self._play(now)
 
     def stop(self) -> None:
-        """The caller has the turn: what is left of the prompts is not wanted."""
+        """The caller has the turn: what is left of the prompts is not wanted.
+
+        A prompt that may not be interrupted is heard out all the same, with what waits behind it.
+        """
         now = time.monotonic()
-        if self._playout.current(now) is not None:
+        item = self._playout.current(now)
+        if item is not None and not item.interruptible:
+            return
+        if item is not None:
             if not self._playout.held:
                 self._tell(ClearPlayout())
             self._playout.drop()
