@@ -183,10 +183,12 @@ class CallSession:
 
     def connection_closed(self, code: int, reason: str) -> None:
         """Nothing more can be sent. Only a normal close is a hang-up; anything else may come back."""
-        if not self.ended_by:
-            self.ended_by = "caller" if code == CloseCode.NORMAL else "lost"
-            self._log.info("connection closed by the peer (%d)", code)
         self._services.metrics.calls.labels(self._protocol.name).dec()
+        if self.ended_by:
+            return  # the task is on its way out and may be saving the end: leave it alone
+        # A browser's `close()` without a code is seen as 1005 (RFC 6455 section 7.1.5).
+        self.ended_by = "caller" if code in (CloseCode.NORMAL, 1005) else "lost"
+        self._log.info("connection closed by the peer (%d)", code)
         if self._task is not None:
             self._task.cancel()
 
