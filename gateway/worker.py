@@ -20,7 +20,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 import uvloop
 from websockets.datastructures import Headers
@@ -130,8 +130,8 @@ class GatewayWorker:
             timer.cancel()
 
     def _accept(self, connection: Connection, request: Request) -> Response | Receiver:
-        target = urlsplit(request.path)
-        if target.path != "/v1/call":
+        path, _, query = request.path.partition("?")  # urlsplit would raise on what is no URL
+        if path != "/v1/call":
             return self._refuse("unknown_path", HTTPStatus.NOT_FOUND, "no such path; calls come to /v1/call")
         if self._draining:
             return self._refuse("draining", HTTPStatus.SERVICE_UNAVAILABLE, "shutting down", retry=True)
@@ -145,7 +145,7 @@ class GatewayWorker:
         offers = ",".join(request.headers.get_all("Sec-WebSocket-Protocol")).split(",")
         offered = {name.strip() for name in offers}
         return CallSession(
-            NativeProtocol(dict(parse_qsl(target.query))),
+            NativeProtocol(dict(parse_qsl(query))),
             self._services,
             self._calls,
             subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None,
