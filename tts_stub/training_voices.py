@@ -202,7 +202,7 @@ class FliteSpeakers:
     @property
     def name(self) -> str:
         """See `SpeechMaker`."""
-        return f"flite {', '.join(self._voices)} (BSD-like, CMU)"
+        return f"flite {', '.join(dict.fromkeys(self._voices))} (BSD-like, CMU)"
 
     @property
     def phone_names(self) -> tuple[str, ...]:

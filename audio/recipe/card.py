@@ -93,11 +93,11 @@ def _data(facts: CardFacts) -> str:
     lines = [f"- Speech made by {voice}" for voice in facts.voices]
     lines += [f"- {line}" for line in facts.recordings]
     lines.append("- Text: the recipe's own phrase grammar; requests of BANKING77 (CC BY 4.0)")
-    held = ", ".join(facts.test_voices)
+    held = "; ".join(facts.test_voices)
     return (
         "## Training data and licences\n"
         + "\n".join(lines)
-        + f"\n\nKept for tests: the voices of {held}; every tenth human speaker; one phrase template in eight; "
+        + f"\n\nKept for tests: {held}; every tenth human speaker; one phrase template in eight; "
         "recorded noises of a kitchen and a running tap.\n"
     )
 

@@ -222,13 +222,18 @@ def _export(
             presentations=checkpoint.presentations,
             minutes=checkpoint.minutes,
             seed=str(checkpoint.settings["seed"]),
-            started_from="" if started_from == "None" else "/".join(Path(started_from).parts[-2:]),
+            started_from="" if started_from == "None" else _short(Path(started_from)),
             voices=[voices.live().name, *(maker.name for maker in voices.slow)],
             test_voices=[test for test, _ in voices.unheard],
             recordings=Recordings.load(settings.data).sources(),
             figures=figures,
-            baseline=baseline.name if baseline else "",
+            baseline=_short(baseline) if baseline else "",
             baseline_figures=tested(baseline, CONDITIONS[:1]) if baseline else (),
         ),
     )
     return figures
+
+
+def _short(model: Path) -> str:
+    """A model's folder as the card names it: no path of this machine."""
+    return "/".join(model.resolve().parts[-2:])

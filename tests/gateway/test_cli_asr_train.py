@@ -46,7 +46,7 @@ def test_a_training_ends_in_a_model_its_tests_and_its_card(app: typer.Typer, tmp
 
     again = CliRunner().invoke(app, [*command, "--export-only", "--baseline", str(out / "ct2"), "--test-limit", "1"])
     assert again.exit_code == 0, again.output
-    assert "ct2, clean" in (out / "ct2" / "MODEL_CARD.md").read_text()
+    assert "out/ct2, clean" in (out / "ct2" / "MODEL_CARD.md").read_text()
 
 
 def test_a_folder_without_recordings_is_refused_before_any_work(app: typer.Typer, tmp_path: Path) -> None:
