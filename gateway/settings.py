@@ -17,9 +17,9 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from audio.endpointing import EndpointSettings
 
@@ -36,6 +36,8 @@ __all__ = [
 ]
 
 ENV_PREFIX = "VOICEGATE_"
+_NOT_SETTINGS = frozenset({"VOICEGATE_TOKEN"})  # `voicegate call` reads it: a caller's token, not the gateway's
+_REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
 
 class SettingsError(Exception):
@@ -44,6 +46,11 @@ class SettingsError(Exception):
 
 class _Area(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _whole_number(value: object) -> object:
+    """A Literal of numbers takes no text, and the environment has nothing else."""
+    return int(value) if isinstance(value, str) and value.strip().isdecimal() else value
 
 
 class LimitSettings(_Area):
@@ -73,7 +80,7 @@ class LimitSettings(_Area):
 class PlayoutSettings(_Area):
     """How prompts are sent."""
 
-    ptime_ms: Literal[10, 20, 30, 40, 60] = 20
+    ptime_ms: Annotated[Literal[10, 20, 30, 40, 60], BeforeValidator(_whole_number)] = 20
     lead_ms: int = Field(100, ge=20, le=200)
     """Audio that may wait at the peer."""
 
@@ -81,7 +88,7 @@ class PlayoutSettings(_Area):
 class RedisSettings(_Area):
     """Where dialogues live."""
 
-    url: str | None = None
+    url: str | None = Field(None, repr=False)  # it may hold a password
     """None: an embedded Valkey is started. REDIS_URL is read too."""
     state_dir: Path | None = None
     """Keeps the embedded server's data over restarts; None: in memory only."""
@@ -184,7 +191,7 @@ def load(
     for path, value, where in (
         *_from_file(config, faults),
         *_from_environment(environ, faults),
-        *((name, value, f"--{name.replace('.', '-')}") for name, value in (flags or {}).items() if value is not None),
+        *((name, value, _flag(name)) for name, value in (flags or {}).items() if value is not None),
     ):
         if not _known(path):
             faults.append(f"{where}: no such setting{_suggest(path)}")
@@ -201,7 +208,7 @@ def load(
     except ValidationError as exc:
         for error in exc.errors():
             path = ".".join(str(part) for part in error["loc"])
-            where = source.get(path) or next((w for p, w in source.items() if path.startswith(p)), path)
+            where = _where(path, source)
             given = error.get("input")
             shown = f" (given: {given!r})" if isinstance(given, str | int | float) and "auth" not in path else ""
             faults.append(f"{where}: {error['msg']}{shown}")
@@ -226,10 +233,26 @@ def _cross_checks(settings: Settings) -> list[str]:
         )
     if settings.port and settings.port == settings.control_port:
         faults.append(f"control_port: {settings.control_port} is the media port too; give it another")
+    if settings.redis.url is not None and not settings.redis.url.startswith(_REDIS_SCHEMES):
+        faults.append(f"redis.url: must begin with one of {', '.join(_REDIS_SCHEMES)}")
     secret = settings.auth.secret
     if secret is not None and len(secret.get_secret_value()) < 32:
         faults.append("auth.secret: shorter than 32 characters; make one: openssl rand -hex 32")
     return faults
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace(".", "-").replace("_", "-")
+
+
+def _where(path: str, source: Mapping[str, str]) -> str:
+    """Where a fault at `path` stands: at a setting, at an item of its list, or anywhere in an area of several."""
+    found = [
+        where
+        for known, where in source.items()
+        if known == path or path.startswith(f"{known}.") or known.startswith(f"{path}.")
+    ]
+    return ", ".join(found) or path
 
 
 _Found = tuple[str, Any, str]  # dotted path, value, where it stands
@@ -239,7 +262,7 @@ def _from_file(config: Path | None, faults: list[str]) -> list[_Found]:
     if config is None:
         return []
     try:
-        table = tomllib.loads(config.read_text())
+        table = tomllib.loads(config.read_text(encoding="utf-8"))
     except OSError as exc:
         faults.append(f"{config}: cannot be read: {exc.strerror}")
         return []
@@ -261,7 +284,7 @@ def _from_environment(environ: Mapping[str, str], faults: list[str]) -> list[_Fo
         found.append(("redis.url", environ["REDIS_URL"], "REDIS_URL"))
     names = {path.replace(".", "_").upper(): path for path in _all_paths()}
     for name, text in environ.items():
-        if name.startswith(ENV_PREFIX) and text:
+        if name.startswith(ENV_PREFIX) and name not in _NOT_SETTINGS and text:
             path = names.get(name.removeprefix(ENV_PREFIX), name.removeprefix(ENV_PREFIX).lower())
             is_list = path in ("bots", "auth.tokens")
             found.append((path, [part for part in text.split(",") if part] if is_list else text, name))
