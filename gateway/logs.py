@@ -39,10 +39,15 @@ class _WithCall(logging.Filter):
 
 
 class _Json(logging.Formatter):
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
     def format(self, record: logging.LogRecord) -> str:
         body = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
+            "process": self._process,
             "logger": record.name,
             "call_id": getattr(record, "call_id", "-"),
             "message": record.getMessage(),
@@ -63,7 +68,7 @@ def configure(level: str, style: str, *, process: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(_WithCall())
     if style == "json":
-        handler.setFormatter(_Json())
+        handler.setFormatter(_Json(process))
     else:
         handler.setFormatter(
             logging.Formatter(
