@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -153,7 +154,9 @@ class Batcher(Generic[J, R]):
                     waiting.future.cancel()
                 raise
             except Exception as exc:  # the engine's failure belongs to its waiters; the batcher goes on
-                log.exception("%s failed on a batch of %d", self.name, len(batch))
+                # Where it failed, without its message: that may quote what a caller said.
+                where = "".join(traceback.format_tb(exc.__traceback__))
+                log.error("%s failed on a batch of %d: %s\n%s", self.name, len(batch), type(exc).__name__, where)
                 self.stats.failed += len(batch)
                 for waiting in batch:
                     if not waiting.future.done():

@@ -167,6 +167,16 @@ async def test_an_engines_failure_reaches_every_waiter_and_the_batcher_goes_on(
         assert (await batcher.submit(4)).result == 8
 
 
+async def test_the_log_says_where_an_engine_failed_and_not_what_it_was_told(caplog: pytest.LogCaptureFixture) -> None:
+    engine = Engine()
+    engine.fails_with = ValueError("cannot parse 'my pin is 4417'")
+    async with batching(engine) as batcher:
+        with pytest.raises(ValueError):
+            await batcher.submit(1)
+    assert "ValueError" in caplog.text and "test_batching.py" in caplog.text
+    assert "4417" not in caplog.text
+
+
 @pytest.mark.parametrize("results", [[], [1, 2]])
 async def test_results_that_do_not_match_the_jobs_are_a_failure_and_no_mix_up(results: list[int]) -> None:
     engine = Engine()
