@@ -56,10 +56,11 @@ def trained(settings: TrainingSettings) -> Checkpoint:
     prepare(settings, VOICES, lambda line: None)
     assert train(settings, ToneSpeaker, reports.append)
     first = load_checkpoint(settings.out)
-    assert train(replace(settings, minutes=0.03), ToneSpeaker, reports.append)
+    # a busy machine may have spent more than was asked for: go on from what it did spend
+    assert train(replace(settings, minutes=first.minutes + 0.01), ToneSpeaker, reports.append)
     second = load_checkpoint(settings.out)
     assert second.step > first.step > 0 and second.presentations > first.presentations
-    assert second.minutes == pytest.approx(0.03, abs=0.05)
+    assert second.minutes >= first.minutes + 0.01
     lines = (settings.out / "progress.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [report.step for report in reports]
     return second
