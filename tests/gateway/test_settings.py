@@ -94,7 +94,7 @@ def test_all_faults_are_told_at_once_each_with_where_it_stands(tmp_path: Path) -
         ("VOICEGATE_WORKERS:", "'many'"),
         ("VOICEGATE_LIMITS_CALLS_PER_WORKR:", "limits.calls_per_worker?"),
         ("--control-port:", "greater than or equal to 0"),
-        ("--playout-ptime_ms:", "25"),
+        ("--playout-ptime-ms:", "25"),
     ):
         assert any(line.startswith(where) and what in line for line in told), (where, told)
     assert len(told) == 8
