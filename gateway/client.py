@@ -231,6 +231,11 @@ class CallClient:
         result.bot_audio = self._player.recording(self._began)
         return result
 
+    @property
+    def result(self) -> CallResult:
+        """What is known so far."""
+        return self._result
+
     def hang_up(self) -> None:
         """The caller has had enough: the call ends at its next message, and `run` returns."""
         self._hanging_up = True

@@ -1,0 +1,120 @@
+"""What a replay measured, as values: calls, their turns and latencies, the client itself, the gateway's counters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+__all__ = ["Buckets", "CallRecord", "Client", "Frames", "Measured", "Point", "Sample", "Turn"]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One latency: which, when (seconds since the load began), how long."""
+
+    name: str
+    at_s: float
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What a recording was heard as."""
+
+    recording: str
+    transcript: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRecord:
+    """One call that was placed."""
+
+    caller: str
+    ended_by: str
+    """As in `gateway.client.CallResult`; "caller": cut off because the time was over."""
+    faults: tuple[str, ...] = ()
+    """Why it failed; empty where it did not."""
+    turns: tuple[Turn, ...] = ()
+    points: tuple[Point, ...] = ()
+    frames_sent: int = 0
+    frames_at_end: int = 0
+    """Of these, sent while the bot was hanging up: it need not judge them."""
+
+    @property
+    def cut(self) -> bool:
+        """Hung up by us, somewhere in the middle."""
+        return self.ended_by == "caller"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """The load at one second."""
+
+    at_s: float
+    calls: int
+    cpu_share: float
+    """Of one core, used by the client."""
+    late_ms: float
+    """The latest that a message went out in this second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """A histogram: counts below each upper end, cumulative, as Prometheus has them. The last end is infinity."""
+
+    ends: tuple[float, ...]
+    counts: tuple[float, ...]
+
+    def since(self, before: Buckets) -> Buckets:
+        """What came after `before`, an earlier reading."""
+        return Buckets(self.ends, tuple(now - then for now, then in zip(self.counts, before.counts, strict=True)))
+
+    def percentile(self, q: float) -> float | None:
+        """Upper end of the bucket that holds the quantile; None where nothing was counted."""
+        total = self.counts[-1] if self.counts else 0
+        if total <= 0:
+            return None
+        return next(end for end, count in zip(self.ends, self.counts, strict=True) if count >= q * total)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frames:
+    """The gateway's own counters over the load. `problem` says why they cannot be had; then the rest is empty."""
+
+    problem: str = ""
+    seen: int = 0
+    calls_started: int = 0
+    loop_lag: Buckets = Buckets((), ())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Client:
+    """The measuring end, measured."""
+
+    cpu_share: float
+    """Of one core, over the load."""
+    late_p50_ms: float
+    late_p99_ms: float
+    late_max_ms: float
+    messages: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One run of the bench."""
+
+    url: str
+    own_gateway: bool
+    bot: str
+    callers: Mapping[str, Sequence[str]]
+    """Caller to the names of its recordings."""
+    calls: int
+    ramp_s: float
+    duration_s: float | None
+    tail_ms: float
+    wall_s: float
+    alone: Sequence[CallRecord]
+    records: Sequence[CallRecord]
+    samples: Sequence[Sample]
+    frames: Frames
+    client: Client
