@@ -227,6 +227,10 @@ def _ms(value: float | None) -> str:
     return "-" if value is None else f"{value:.0f}" if value >= 10 else f"{value:.1f}"
 
 
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
+
+
 def _as_json(result: CallResult) -> str:
     import json
 
@@ -247,7 +251,7 @@ def _as_json(result: CallResult) -> str:
                     "reply": turn.reply,
                     "node": turn.node,
                     "endpoint_to_reply_ms": turn.timing.get("endpoint_to_reply_ms"),
-                    "speech_end_to_reply_ms": turn.speech_end_to_reply_ms,
+                    "speech_end_to_reply_ms": _rounded(turn.speech_end_to_reply_ms),
                     "timing": turn.timing,
                 }
                 for turn in result.turns
