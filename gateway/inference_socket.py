@@ -17,6 +17,7 @@ import itertools
 import logging
 import socket
 import struct
+import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 
 _LENGTH = struct.Struct(">I")
 _MAX_MESSAGE_BYTES = 8 * 1024 * 1024
+_MAX_UNSENT_BYTES = 64 * 1024 * 1024
+"""What may wait for a worker that does not read: a hundred utterances of 30 s."""
 _RECONNECT_S = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 _Body = dict[str, Any]  # a decoded message; goes no further than this file
@@ -132,11 +135,19 @@ class SocketInference:
         """Send one request on the present connection; `_WORKER_LOST` where it breaks before the answer."""
         if self._writer is None:
             return _WORKER_LOST
+        if self._writer.transport.get_write_buffer_size() > _MAX_UNSENT_BYTES:
+            raise InferenceError("the inference worker does not read; is it stuck?")
         ident = next(self._ids)
+        try:
+            request = _pack({"id": ident, **body})
+        except (ValueError, TypeError) as exc:
+            raise InferenceError(f"{body['op']}: a request that cannot be sent: {type(exc).__name__}") from exc
+        if len(request) > _MAX_MESSAGE_BYTES:  # the worker would end the connection that all calls share
+            raise InferenceError(f"{body['op']}: a request of {len(request)} bytes; at most {_MAX_MESSAGE_BYTES}")
         future: asyncio.Future[_Body] = asyncio.get_running_loop().create_future()
         self._waiting[ident] = future
         try:
-            self._writer.write(_pack({"id": ident, **body}))
+            self._writer.write(request)
             return await future
         except asyncio.CancelledError:  # the caller went away, or the time is up
             self._cancel(ident)
@@ -234,6 +245,9 @@ class InferenceServer:
             answer = {"id": ident, "error": str(exc)}
         except (KeyError, TypeError, ValueError) as exc:
             answer = {"id": ident, "error": f"malformed request: {type(exc).__name__}"}
+        except Exception as exc:  # ours: told at once rather than waited for; its message may quote a caller
+            log.error("a request failed: %s\n%s", type(exc).__name__, "".join(traceback.format_tb(exc.__traceback__)))
+            answer = {"id": ident, "error": f"a fault of the inference worker's: {type(exc).__name__}"}
         if not writer.is_closing():
             writer.write(_pack(answer))
 
