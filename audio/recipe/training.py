@@ -142,6 +142,7 @@ def _run_rank(
     report: Callable[[Progress], None] | None,
 ) -> bool:
     """One process's whole part; False if it was asked to stop."""
+    threads = torch.get_num_threads()
     if settings.device == "cpu":
         torch.set_num_threads(1)  # the processes are the parallelism
     torch.set_flush_denormal(True)
@@ -161,6 +162,9 @@ def _run_rank(
             _loop(trainer, stop, report)
             return trainer.progress >= 1
     finally:
+        # Both are the whole process's: who runs this in a program of their own gets them back as they were.
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(threads)
         if dist.is_initialized():
             dist.destroy_process_group()
 
