@@ -66,10 +66,9 @@ def over_time(
 
 
 def histogram(title: str, values: Sequence[float], limits: Mapping[str, float]) -> str:
-    """Distribution of latencies in ms, logarithmic, with the budget's limits as dashed lines."""
+    """Distribution of latencies in ms, logarithmic, and wide enough to show the budget's limits as dashed lines."""
     edges, counts = log_bins(values, 30)
-    drawn = [limit for limit in limits.values() if limit <= edges[-1] * 10]
-    low, high = math.log10(edges[0]), math.log10(max([edges[-1], *drawn]) * 1.05)
+    low, high = math.log10(edges[0]), math.log10(max([edges[-1], *limits.values()]) * 1.05)
 
     def x(ms: float) -> float:
         return LEFT + (math.log10(ms) - low) / (high - low) * _PLOT_W
@@ -91,9 +90,7 @@ def histogram(title: str, values: Sequence[float], limits: Mapping[str, float]) 
                 f'<rect x="{left:.1f}" y="{TOP + _PLOT_H - height:.1f}" width="{max(1.0, right - left - 1):.1f}" '
                 f'height="{height:.1f}" fill="var(--line)"><title>{label}</title></rect>'
             )
-    for name, limit in limits.items():
-        if limit in drawn:
-            body.append(_limit_line(x(limit), f"{name} ≤ {limit:g}"))
+    body += [_limit_line(x(limit), f"{name} ≤ {limit:g}", row) for row, (name, limit) in enumerate(limits.items())]
     return _svg(f"{title}: distribution of {len(values)} values, ms, logarithmic", body, "ms (logarithmic)")
 
 
@@ -149,11 +146,12 @@ def _tick_below(x: float, text: str) -> str:
     return f'<text x="{x:.1f}" y="{TOP + _PLOT_H + 15:g}" text-anchor="middle">{text}</text>'
 
 
-def _limit_line(x: float, text: str) -> str:
+def _limit_line(x: float, text: str, row: int) -> str:
+    """A dashed line with its name beside it, a row lower for each, so that close limits do not cover each other."""
     anchor, shift = ("end", -4) if x > WIDTH - 90 else ("start", 4)
     return (
         f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{TOP:g}" y2="{TOP + _PLOT_H:g}" stroke="var(--limit)" '
-        f'stroke-dasharray="4 3"/><text x="{x + shift:.1f}" y="{TOP + 16:g}" text-anchor="{anchor}" '
+        f'stroke-dasharray="4 3"/><text x="{x + shift:.1f}" y="{TOP + 16 + 13 * row:g}" text-anchor="{anchor}" '
         f'style="fill:var(--limit)">{escape(text)}</text>'
     )
 

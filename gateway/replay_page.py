@@ -24,8 +24,10 @@ h3 { font-size: .95rem; margin: 0 0 .25rem; font-weight: 600 }
 p { margin: .4rem 0 } .muted, small { color: var(--muted) }
 .met { color: var(--good) } .missed { color: var(--limit); font-weight: 600 } .not-measured { color: var(--muted) }
 .scroll { overflow-x: auto } table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
-th, td { text-align: right; padding: .35rem .6rem; border-bottom: 1px solid var(--grid); overflow-wrap: normal }
-th:first-child, td:first-child, .words td, .words th { text-align: left } th { color: var(--muted); font-weight: 500 }
+th, td { text-align: right; padding: .35rem .6rem; border-bottom: 1px solid var(--grid); white-space: nowrap }
+th:first-child, td:first-child { text-align: left }
+.words :is(td, th) { text-align: left; white-space: normal }
+th { color: var(--muted); font-weight: 500 }
 .grid { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)) }
 figure { margin: 0; padding: .75rem; background: var(--box); border-radius: .5rem }
 svg { display: block; width: 100%; height: auto } svg text { font-size: 11px; fill: var(--muted) }
@@ -82,8 +84,8 @@ def _budget_table(lines: Sequence[BudgetLine]) -> str:
             figures = [_ms(line.figures.get(key)) for key in ("p50", "p90", "p99", "max")]
         limits = ", ".join(f"{key} ≤ {limit:g}" for key, limit in line.limits.items())
         verdict = f'<span class="{line.verdict.replace(" ", "-")}">{line.verdict}</span>'
-        rows.append([escape(name), str(line.n or ""), *figures, escape(limits), verdict])
-    return _table(["budget", "n", "p50", "p90", "p99", "max", "limit", ""], rows)
+        rows.append([escape(name), verdict, str(line.n or ""), *figures, escape(limits)])
+    return _table(["budget", "", "n", "p50", "p90", "p99", "max", "limit"], rows)  # a phone shows the verdicts
 
 
 def _notes(lines: Sequence[BudgetLine]) -> str:
@@ -132,7 +134,7 @@ def _calls(report: Report) -> str:
     )
     if report.failures:
         rows = [[escape(reason), str(count)] for reason, count in report.failures.items()]
-        text += _table(["why calls failed", "times"], rows)
+        text += _table(["why calls failed", "times"], rows, kind="words")
     return text
 
 
