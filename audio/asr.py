@@ -7,11 +7,21 @@ Imports no model code, so a gateway worker can name these types; engines live in
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from audio.formats import Pcm16
 
-__all__ = ["AsrEngine", "AsrJob", "Transcript"]
+__all__ = ["AsrEngine", "AsrJob", "Expectation", "Transcript"]
+
+
+class Expectation(StrEnum):
+    """What a caller was asked for. It leans the recogniser that way; other words still come through."""
+
+    DIGITS = "digits"
+    YES_NO = "yes_no"
+    AMOUNT = "amount"
+    DATE = "date"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,12 +29,13 @@ class AsrJob:
     """One utterance to transcribe.
 
     `pcm` is int16 mono at `sample_rate_hz` (8000 or 16000). `language` is a code such as "en", or None
-    to let a multilingual model decide.
+    to let a multilingual model decide. `expect` is None where anything may be said.
     """
 
     pcm: Pcm16
     sample_rate_hz: int = 8000
     language: str | None = None
+    expect: Expectation | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """The inference seam over a Unix socket: msgpack maps, each behind a 4-byte big-endian length.
 
-    request   {"id": n, "op": "asr", "timeout_s", "pcm": bytes, "rate", "language"}
+    request   {"id": n, "op": "asr", "timeout_s", "pcm": bytes, "rate", "language", "expect"}
               {"id": n, "op": "nlu", "timeout_s", "model", "text"}
               {"id": n, "op": "ping"}
               {"id": n, "op": "cancel", "target": m}       no answer
@@ -25,7 +25,7 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from audio.asr import AsrJob, Transcript
+from audio.asr import AsrJob, Expectation, Transcript
 from gateway.inference import Heard, Inference, InferenceError, Understood
 from nlu.meaning import Meaning, Slot
 
@@ -102,6 +102,7 @@ class SocketInference:
                 "pcm": job.pcm.astype("<i2", copy=False).tobytes(),
                 "rate": job.sample_rate_hz,
                 "language": job.language,
+                "expect": job.expect,
             },
             timeout_s,
         )
@@ -256,6 +257,7 @@ class InferenceServer:
             pcm=np.frombuffer(body["pcm"], dtype="<i2"),
             sample_rate_hz=body["rate"],
             language=body["language"],
+            expect=None if body.get("expect") is None else Expectation(body["expect"]),
         )
         heard = await self._inference.transcribe(job, timeout_s=body["timeout_s"])
         t = heard.transcript

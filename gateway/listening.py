@@ -1,8 +1,8 @@
 """From an utterance to its meaning, with work begun during the tail.
 
-    idle --Pause--> speculating --utterance with the same samples--> used
+    idle --Pause--> speculating --utterance with the same samples and expectation--> used
                         |--caller goes on--> wasted (cancelled)
-    idle | other samples --utterance--> transcribed and understood now
+    idle | other samples or expectation --utterance--> transcribed and understood now
 
 At the pause the utterance so far is transcribed, understood, and the reply's audio made ready; nothing is written
 and no action is taken. Pause and endpoint cut the utterance alike, so a used speculation gives what the work at the
@@ -17,7 +17,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from audio.asr import AsrJob
+from audio.asr import AsrJob, Expectation
 from audio.formats import Pcm16
 from audio.inbound import Pause, UtteranceEnded
 from gateway.inference import Inference, InferenceError
@@ -68,14 +68,14 @@ class Listener:
         self._timeout_s = timeout_s
         self._prepare = prepare
         self._speculation: asyncio.Task[CallerTurn | None] | None = None
-        self._covers = (0, 0)
+        self._covers: tuple[int, int, Expectation | None] = (0, 0, None)
 
-    def speculate(self, pause: Pause) -> None:
-        """Begin work on the utterance so far."""
+    def speculate(self, pause: Pause, expect: Expectation | None = None) -> None:
+        """Begin work on the utterance so far, by what the dialogue waits for now."""
         self.cancel()
         self._metrics.speculation.labels("started").inc()
-        self._covers = (pause.start, pause.end)
-        self._speculation = self._tasks.create_task(self._ahead(pause.pcm), name="speculation")
+        self._covers = (pause.start, pause.end, expect)
+        self._speculation = self._tasks.create_task(self._ahead(pause.pcm, expect), name="speculation")
 
     def cancel(self) -> None:
         """The caller went on: what was begun is void."""
@@ -84,15 +84,20 @@ class Listener:
             self._speculation = None
             self._metrics.speculation.labels("wasted").inc()
 
-    async def understand(self, utterance: UtteranceEnded) -> CallerTurn:
+    async def understand(self, utterance: UtteranceEnded, expect: Expectation | None = None) -> CallerTurn:
         """The turn that this utterance is.
+
+        Args:
+            utterance: as the endpointer cut it.
+            expect: what the dialogue waits for now; a speculation made while it waited for something else is
+                not used, since its words could be others.
 
         Raises:
             InferenceError: no answer from the models.
         """
         speculation, self._speculation = self._speculation, None
         if speculation is not None:
-            if self._covers == (utterance.start, utterance.end):
+            if self._covers == (utterance.start, utterance.end, expect):
                 was_ready = speculation.done()
                 turn = await speculation
                 if turn is not None:
@@ -105,12 +110,12 @@ class Listener:
             else:
                 speculation.cancel()
             self._metrics.speculation.labels("wasted").inc()
-        return await self._hear(utterance.pcm)
+        return await self._hear(utterance.pcm, expect)
 
-    async def _ahead(self, pcm: Pcm16) -> CallerTurn | None:
+    async def _ahead(self, pcm: Pcm16, expect: Expectation | None) -> CallerTurn | None:
         """A turn made ready early; None where it failed, and the endpoint will try again."""
         try:
-            turn = await self._hear(pcm)
+            turn = await self._hear(pcm, expect)
         except InferenceError as exc:
             log.info("speculation gave up: %s", exc)
             return None
@@ -121,9 +126,9 @@ class Listener:
                 log.info("the reply was not made ready: %s", type(exc).__name__)
         return turn
 
-    async def _hear(self, pcm: Pcm16) -> CallerTurn:
+    async def _hear(self, pcm: Pcm16, expect: Expectation | None) -> CallerTurn:
         begun = time.monotonic()
-        job = AsrJob(pcm=pcm, sample_rate_hz=self._rate, language=self._language)
+        job = AsrJob(pcm=pcm, sample_rate_hz=self._rate, language=self._language, expect=expect)
         heard = await self._inference.transcribe(job, timeout_s=self._timeout_s)
         asr_done = time.monotonic()
         timing = {"asr_ms": (asr_done - begun) * 1000, "asr_queue_ms": heard.queue_ms}

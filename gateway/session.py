@@ -22,6 +22,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from audio.asr import Expectation
 from audio.endpointing import EndpointState
 from audio.formats import AudioFormat, UnsupportedFormatError
 from audio.inbound import (
@@ -309,13 +310,18 @@ class CallSession:
                     self._services.metrics.barge_in.observe(taken_s)
             case Pause():
                 if self._listener is not None and self._services.settings.asr.speculate and not self._ending:
-                    self._listener.speculate(event)
+                    self._listener.speculate(event, self._expected())
             case SpeechResumed():
                 if self._listener is not None:
                     self._listener.cancel()
             case UtteranceEnded():
                 self._tell(SpeechEdge(started=False, at_ms=self._ms(event.end)))
                 self._put(_Spoke(event, now))
+
+    def _expected(self) -> Expectation | None:
+        """What the dialogue's present node waits for."""
+        listen = self._listen
+        return None if listen is None or listen.expect is None else Expectation(listen.expect)
 
     def _ms(self, samples: int) -> int:
         return samples * 1000 // self._format.sample_rate_hz
@@ -423,7 +429,7 @@ class CallSession:
 
     async def _caller_spoke(self, dialogue: DialogueLoop, entry: _Spoke) -> None:
         assert self._listener is not None and self._speaker is not None
-        turn = await self._listener.understand(entry.utterance)
+        turn = await self._listener.understand(entry.utterance, self._expected())
         turns = self._services.metrics.turns
         if turn.meaning is None:
             turns.labels("no_words").inc()
