@@ -3,9 +3,10 @@
     submit -> queued --engine free--> running --> result | failure to every waiter
                  |--cancelled or past its deadline--> skipped, before it costs anything
                  |--queue full--> refused at once (Overloaded)
+                 |--not urgent, and the wait is long--> shed at once (Shed)
 
-A batch is sent off when the engine is free and it is full or its oldest job has waited `max_wait_ms`. It is capped
-by padded cost (longest x count), because on a padded engine one long job makes every short one beside it pay.
+A batch is sent off when the engine is free and it is full or its oldest job has waited `max_wait_ms`. Which jobs it
+holds is decided by the pure `gateway.job_queue.JobQueue`.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ import asyncio
 import logging
 import time
 import traceback
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-__all__ = ["Batcher", "BatcherSettings", "BatcherStats", "DeadlinePassed", "Done", "Overloaded"]
+from gateway.job_queue import Errand, JobQueue, QueuedJob, Urgency
+
+__all__ = ["BatchReport", "Batcher", "BatcherSettings", "BatcherStats", "DeadlinePassed", "Done", "Overloaded", "Shed"]
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +32,10 @@ R = TypeVar("R")
 
 class Overloaded(Exception):
     """The queue is full; nothing was queued."""
+
+
+class Shed(Overloaded):
+    """The job was not urgent enough for the wait there is; nothing was queued."""
 
 
 class DeadlinePassed(Exception):
@@ -43,10 +49,17 @@ class BatcherSettings:
     max_queue: int = 512
     max_batch: int = 16
     max_cost: int = 48_000
-    """Padded cost of one batch, in the engine's units: mel frames for ASR (10 ms), tokens for NLU."""
+    """Padded cost of one batch (longest x count), in the engine's units: mel frames for ASR (10 ms), tokens for NLU.
+    On a padded engine one long job makes every short one beside it pay."""
     max_wait_ms: float = 0.0
     """How long the oldest job may wait for company while the engine is free. 0 is right on a CPU, where a batch
     of n costs n times one; a GPU wants a few milliseconds."""
+    same_cost_only: bool = False
+    """Only jobs of one padded length share a batch."""
+    shed_speculative_ms: float = 300.0
+    """Expected wait at which speculations are refused: between pause and endpoint there are 550 ms."""
+    shed_partial_ms: float = 100.0
+    """Expected wait at which partials are refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +71,17 @@ class Done(Generic[R]):
     compute_ms: float
 
 
+@dataclass(frozen=True, slots=True)
+class BatchReport:
+    """One batch that was run: for metrics."""
+
+    batcher: str
+    urgencies: tuple[Urgency, ...]
+    queue_s: tuple[float, ...]
+    compute_s: float
+    left_waiting: int
+
+
 @dataclass(slots=True)
 class BatcherStats:
     """Counts since start."""
@@ -65,18 +89,10 @@ class BatcherStats:
     jobs: int = 0
     batches: int = 0
     refused: int = 0
+    shed: int = 0
     cancelled: int = 0
     late: int = 0
     failed: int = 0
-
-
-@dataclass(slots=True)
-class _Waiting(Generic[J, R]):
-    job: J
-    cost: int
-    future: asyncio.Future[Done[R]]
-    since: float
-    deadline: float
 
 
 class Batcher(Generic[J, R]):
@@ -89,14 +105,21 @@ class Batcher(Generic[J, R]):
         settings: BatcherSettings,
         *,
         cost: Callable[[J], int] = lambda job: 1,
+        observe: Callable[[BatchReport], None] = lambda report: None,
+        on_shed: Callable[[str, Urgency], None] = lambda batcher, urgency: None,
     ) -> None:
-        """`run` is the engine's batch function: blocking, results in the order of its jobs."""
+        """`run` is the engine's batch function: blocking, results in the order of its jobs. `observe` is told of
+        every batch, `on_shed` of every job that was refused or shed."""
         self.name = name
         self.stats = BatcherStats()
         self._run = run
         self._settings = settings
         self._cost = cost
-        self._queue: deque[_Waiting[J, R]] = deque()
+        self._observe = observe
+        self._on_shed = on_shed
+        self._queue: JobQueue[J, asyncio.Future[Done[R]]] = JobQueue(
+            max_batch=settings.max_batch, max_cost=settings.max_cost, same_cost_only=settings.same_cost_only
+        )
         self._wake = asyncio.Event()
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
         self._task: asyncio.Task[None] | None = None
@@ -109,9 +132,8 @@ class Batcher(Generic[J, R]):
         assert self._task is not None
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
-        for waiting in self._queue:
-            waiting.future.cancel()
-        self._queue.clear()
+        for waiting in self._queue.clear():
+            waiting.ticket.cancel()
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     @property
@@ -119,22 +141,44 @@ class Batcher(Generic[J, R]):
         """Jobs waiting now."""
         return len(self._queue)
 
-    async def submit(self, job: J, *, timeout_s: float = 30.0) -> Done[R]:
+    async def submit(self, job: J, *, timeout_s: float = 30.0, errand: Errand | None = None) -> Done[R]:
         """Queue one job and wait for its result.
 
+        Args:
+            errand: its urgency, which may rise while it waits; an endpoint's unless given.
+
         Raises:
-            Overloaded: the queue is full.
+            Overloaded: the queue is full; Shed: too long for a job of this urgency.
             DeadlinePassed: it was not begun within `timeout_s`.
             Exception: what the engine raised for the batch it was in.
         """
+        errand = errand or Errand()
+        now = time.monotonic()
+        self._admit(errand.urgency, now)
+        future: asyncio.Future[Done[R]] = asyncio.get_running_loop().create_future()
+        waiting = QueuedJob(job, future, self._cost(job), errand, now, now + timeout_s)
+        self._queue.push(waiting)
+        self._wake.set()
+        try:
+            return await future
+        except asyncio.CancelledError:
+            waiting.gone = True
+            raise
+
+    def _admit(self, urgency: Urgency, now: float) -> None:
+        """Refuse what there is no room or no time for."""
         if len(self._queue) >= self._settings.max_queue:
             self.stats.refused += 1
+            self._on_shed(self.name, urgency)
             raise Overloaded(f"{self.name}: {len(self._queue)} jobs are waiting already")
-        now = time.monotonic()
-        future: asyncio.Future[Done[R]] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Waiting(job, self._cost(job), future, now, now + timeout_s))
-        self._wake.set()
-        return await future
+        limits = {
+            Urgency.SPECULATIVE: self._settings.shed_speculative_ms,
+            Urgency.PARTIAL: self._settings.shed_partial_ms,
+        }
+        if urgency in limits and self._queue.expected_wait_s(urgency, now) * 1000 > limits[urgency]:
+            self.stats.shed += 1
+            self._on_shed(self.name, urgency)
+            raise Shed(f"{self.name}: too busy for a {urgency.name.lower()} job")
 
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
@@ -142,7 +186,7 @@ class Batcher(Generic[J, R]):
             await self._wake.wait()
             await self._gather()
             batch = self._take()
-            if not self._queue:
+            if not len(self._queue):
                 self._wake.clear()
             if not batch:
                 continue
@@ -151,7 +195,7 @@ class Batcher(Generic[J, R]):
                 results = await loop.run_in_executor(self._executor, self._run_batch, [w.job for w in batch])
             except asyncio.CancelledError:  # the batcher closes; the engine ends this batch for nobody
                 for waiting in batch:
-                    waiting.future.cancel()
+                    waiting.ticket.cancel()
                 raise
             except Exception as exc:  # the engine's failure belongs to its waiters; the batcher goes on
                 # Where it failed, without its message: that may quote what a caller said.
@@ -159,15 +203,19 @@ class Batcher(Generic[J, R]):
                 log.error("%s failed on a batch of %d: %s\n%s", self.name, len(batch), type(exc).__name__, where)
                 self.stats.failed += len(batch)
                 for waiting in batch:
-                    if not waiting.future.done():
-                        waiting.future.set_exception(exc)
+                    if not waiting.ticket.done():
+                        waiting.ticket.set_exception(exc)
                 continue
-            compute_ms = (time.monotonic() - begun) * 1000
+            compute_s = time.monotonic() - begun
+            self._queue.ran(batch, compute_s)
             self.stats.batches += 1
             self.stats.jobs += len(batch)
             for waiting, result in zip(batch, results, strict=True):
-                if not waiting.future.done():
-                    waiting.future.set_result(Done(result, (begun - waiting.since) * 1000, compute_ms))
+                if not waiting.ticket.done():
+                    waiting.ticket.set_result(Done(result, (begun - waiting.since) * 1000, compute_s * 1000))
+            urgencies = tuple(waiting.errand.urgency for waiting in batch)
+            waits = tuple(begun - waiting.since for waiting in batch)
+            self._observe(BatchReport(self.name, urgencies, waits, compute_s, len(self._queue)))
 
     def _run_batch(self, jobs: list[J]) -> list[R]:
         """In the engine's thread."""
@@ -182,9 +230,9 @@ class Batcher(Generic[J, R]):
     async def _gather(self) -> None:
         """Give the oldest job's company a moment to arrive."""
         wait_s = self._settings.max_wait_ms / 1000
-        while wait_s and self._queue and len(self._queue) < self._settings.max_batch:
-            left = self._queue[0].since + wait_s - time.monotonic()
-            if left <= 0:
+        while wait_s and len(self._queue) < self._settings.max_batch:
+            since = self._queue.oldest_since
+            if since is None or (left := since + wait_s - time.monotonic()) <= 0:
                 return
             self._wake.clear()
             try:
@@ -194,22 +242,12 @@ class Batcher(Generic[J, R]):
                 self._wake.set()
                 return
 
-    def _take(self) -> list[_Waiting[J, R]]:
-        """The next batch, oldest first, without what nobody waits for any more."""
-        batch: list[_Waiting[J, R]] = []
-        longest = 0
-        now = time.monotonic()
-        while self._queue and len(batch) < self._settings.max_batch:
-            waiting = self._queue[0]
-            if waiting.future.done():
-                self.stats.cancelled += 1
-            elif waiting.deadline < now:
-                self.stats.late += 1
-                waiting.future.set_exception(DeadlinePassed(f"{self.name}: waited past its deadline"))
-            else:
-                longest = max(longest, waiting.cost)
-                if batch and longest * (len(batch) + 1) > self._settings.max_cost:
-                    break
-                batch.append(waiting)
-            self._queue.popleft()
+    def _take(self) -> list[QueuedJob[J, asyncio.Future[Done[R]]]]:
+        """The next batch, without what nobody waits for any more."""
+        before = len(self._queue)
+        batch, late = self._queue.take(time.monotonic())
+        self.stats.late += len(late)
+        self.stats.cancelled += before - len(self._queue) - len(batch) - len(late)
+        for waiting in late:
+            waiting.ticket.set_exception(DeadlinePassed(f"{self.name}: waited past its deadline"))
         return batch

@@ -1,0 +1,142 @@
+"""Which jobs an engine takes next: a pure core with the clock as an argument.
+
+    endpoint     a caller has finished and waits for the answer
+    speculative  the caller pauses; the answer may be wanted in half a second
+    partial      somebody watches the words appear
+
+More urgent jobs go first, within one urgency the oldest. The less urgent kinds are also shed first: a speculation
+that would come too late is better never begun, since its utterance is transcribed at the endpoint anyway. Calls are
+treated alike because each has at most one job of a kind waiting.
+
+A job's urgency may rise while it waits (`Errand.promote`): a speculation becomes an endpoint job when its tail closes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Generic, TypeVar
+
+__all__ = ["Errand", "JobQueue", "QueuedJob", "Urgency"]
+
+T = TypeVar("T")
+K = TypeVar("K")
+
+_LEARN = 0.2  # weight of the newest batch in the measured pace
+
+
+class Urgency(IntEnum):
+    """Smaller is more urgent; the number travels over the inference socket."""
+
+    ENDPOINT = 0
+    SPECULATIVE = 1
+    PARTIAL = 2
+
+
+class Errand:
+    """How urgent one request is, from its asker to the queue it waits in."""
+
+    __slots__ = ("_tell", "urgency")
+
+    def __init__(self, urgency: Urgency = Urgency.ENDPOINT) -> None:
+        self.urgency = urgency
+        self._tell: Callable[[Urgency], None] | None = None
+
+    def promote(self, urgency: Urgency) -> None:
+        """Make it more urgent; a less urgent word is ignored."""
+        if urgency < self.urgency:
+            self.urgency = urgency
+            if self._tell is not None:
+                self._tell(urgency)
+
+    def on_promotion(self, tell: Callable[[Urgency], None] | None) -> None:
+        """Have `tell` called when it becomes more urgent: how a transport passes that on."""
+        self._tell = tell
+
+
+@dataclass(slots=True, eq=False)
+class QueuedJob(Generic[T, K]):
+    """One waiting job. `cost` is in the engine's units; times are monotonic seconds; `ticket` is what its asker
+    holds, carried along and not looked at."""
+
+    job: T
+    ticket: K
+    cost: int
+    errand: Errand
+    since: float
+    deadline: float
+    gone: bool = False
+    """Nobody waits for it any more."""
+
+
+class JobQueue(Generic[T, K]):
+    """Waiting jobs and the engine's measured pace."""
+
+    def __init__(self, *, max_batch: int, max_cost: int, same_cost_only: bool = False) -> None:
+        """`same_cost_only`: a batch holds jobs of one padded length, for engines that pad to a bucket."""
+        self._max_batch = max_batch
+        self._max_cost = max_cost
+        self._same_cost_only = same_cost_only
+        self._jobs: list[QueuedJob[T, K]] = []
+        self._s_per_cost = 0.0
+        self._running_until = 0.0
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    @property
+    def oldest_since(self) -> float | None:
+        """When the job that has waited longest came."""
+        return min((job.since for job in self._jobs), default=None)
+
+    def push(self, job: QueuedJob[T, K]) -> None:
+        """Add one."""
+        self._jobs.append(job)
+
+    def remove(self, job: QueuedJob[T, K]) -> None:
+        """Take one out, if it still waits."""
+        if job in self._jobs:
+            self._jobs.remove(job)
+
+    def clear(self) -> list[QueuedJob[T, K]]:
+        """Take all out."""
+        jobs, self._jobs = self._jobs, []
+        return jobs
+
+    def take(self, now: float) -> tuple[list[QueuedJob[T, K]], list[QueuedJob[T, K]]]:
+        """The next batch, and the jobs that are past their deadline; both leave the queue, and the gone ones too."""
+        late = [job for job in self._jobs if not job.gone and job.deadline < now]
+        waiting = [job for job in self._jobs if not job.gone and job.deadline >= now]
+        waiting.sort(key=lambda job: (job.errand.urgency, job.since))
+        batch: list[QueuedJob[T, K]] = []
+        longest = 0
+        for job in waiting:
+            if len(batch) >= self._max_batch:
+                break
+            if self._same_cost_only and batch and job.cost != batch[0].cost:
+                continue
+            longest = max(longest, job.cost)
+            if batch and longest * (len(batch) + 1) > self._max_cost:
+                break
+            batch.append(job)
+        taken = set(map(id, batch))
+        self._jobs = [job for job in waiting if id(job) not in taken]
+        self._running_until = now + self._pace(batch)
+        return batch, late
+
+    def ran(self, batch: list[QueuedJob[T, K]], seconds: float) -> None:
+        """Learn the engine's pace from a batch it has run."""
+        cost = sum(job.cost for job in batch)
+        if cost > 0:
+            measured = seconds / cost
+            self._s_per_cost += (measured - self._s_per_cost) * (_LEARN if self._s_per_cost else 1.0)
+        self._running_until = 0.0
+
+    def expected_wait_s(self, urgency: Urgency, now: float) -> float:
+        """How long a job of this urgency that came now would wait before it runs."""
+        ahead = [job for job in self._jobs if not job.gone and job.errand.urgency <= urgency]
+        return max(0.0, self._running_until - now) + self._pace(ahead)
+
+    def _pace(self, jobs: list[QueuedJob[T, K]]) -> float:
+        return self._s_per_cost * sum(job.cost for job in jobs)

@@ -1,0 +1,105 @@
+"""Which jobs go first, which share a batch, and what is expected of a wait: by values."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.job_queue import Errand, JobQueue, QueuedJob, Urgency
+
+pytestmark = pytest.mark.unit
+
+
+def queued(
+    name: str, cost: int = 100, urgency: Urgency = Urgency.ENDPOINT, since: float = 0.0, deadline: float = 100.0
+) -> QueuedJob[str, None]:
+    return QueuedJob(name, None, cost, Errand(urgency), since, deadline)
+
+
+def filled(*jobs: QueuedJob[str, None], **limits: int | bool) -> JobQueue[str, None]:
+    queue: JobQueue[str, None] = JobQueue(**{"max_batch": 8, "max_cost": 10_000, **limits})  # type: ignore[arg-type]
+    for job in jobs:
+        queue.push(job)
+    return queue
+
+
+def names(jobs: list[QueuedJob[str, None]]) -> list[str]:
+    return [job.job for job in jobs]
+
+
+def test_the_urgent_go_first_and_the_oldest_among_equals() -> None:
+    queue = filled(
+        queued("partial", urgency=Urgency.PARTIAL, since=0),
+        queued("speculation", urgency=Urgency.SPECULATIVE, since=1),
+        queued("late endpoint", since=3),
+        queued("early endpoint", since=2),
+        max_batch=2,
+    )
+    assert names(queue.take(4.0)[0]) == ["early endpoint", "late endpoint"]
+    assert names(queue.take(4.0)[0]) == ["speculation", "partial"]
+    assert queue.take(4.0) == ([], [])
+
+
+def test_a_promoted_job_overtakes() -> None:
+    promoted = queued("b", urgency=Urgency.SPECULATIVE, since=5)
+    queue = filled(queued("a", urgency=Urgency.SPECULATIVE, since=1), promoted, max_batch=1)
+    promoted.errand.promote(Urgency.ENDPOINT)
+    promoted.errand.promote(Urgency.PARTIAL)  # never back
+    assert names(queue.take(6.0)[0]) == ["b"]
+
+
+def test_promotion_is_told_once_to_whoever_carries_it() -> None:
+    told: list[Urgency] = []
+    errand = Errand(Urgency.PARTIAL)
+    errand.on_promotion(told.append)
+    errand.promote(Urgency.SPECULATIVE)
+    errand.promote(Urgency.SPECULATIVE)
+    assert told == [Urgency.SPECULATIVE]
+
+
+def test_one_padded_length_a_batch_where_the_engine_pads() -> None:
+    jobs = (queued("s1", 100, since=0), queued("l1", 300, since=1), queued("s2", 100, since=2))
+    assert names(filled(*jobs, same_cost_only=True).take(3.0)[0]) == ["s1", "s2"]
+    assert names(filled(*jobs).take(3.0)[0]) == ["s1", "l1", "s2"]
+
+
+def test_a_batch_stops_where_its_longest_times_its_count_would_pass_the_cap() -> None:
+    queue = filled(queued("a", 100, since=0), queued("b", 400, since=1), queued("c", 100, since=2), max_cost=900)
+    assert names(queue.take(3.0)[0]) == ["a", "b"]
+    assert names(queue.take(3.0)[0]) == ["c"]
+    alone = filled(queued("huge", 5000), max_cost=900)
+    assert names(alone.take(1.0)[0]) == ["huge"]  # too big for any batch still has to run
+
+
+def test_what_is_late_is_named_and_what_is_gone_is_not() -> None:
+    gone = queued("gone")
+    gone.gone = True
+    queue = filled(queued("late", deadline=1.0), gone, queued("fine"))
+    batch, late = queue.take(2.0)
+    assert (names(batch), names(late), len(queue)) == (["fine"], ["late"], 0)
+
+
+def test_the_expected_wait_counts_what_is_ahead_at_the_measured_pace() -> None:
+    queue = filled(queued("e", 200), queued("s", 300, Urgency.SPECULATIVE), queued("p", 500, Urgency.PARTIAL))
+    assert queue.expected_wait_s(Urgency.PARTIAL, 0.0) == 0.0  # nothing has been measured yet
+    queue.ran([queued("done", 100)], 0.1)  # 1 ms a unit
+    assert queue.expected_wait_s(Urgency.ENDPOINT, 0.0) == pytest.approx(0.2)
+    assert queue.expected_wait_s(Urgency.SPECULATIVE, 0.0) == pytest.approx(0.5)
+    assert queue.expected_wait_s(Urgency.PARTIAL, 0.0) == pytest.approx(1.0)
+
+
+def test_a_running_batch_is_waited_for_too_and_only_for_its_rest() -> None:
+    queue = filled(queued("a", 100))
+    queue.ran([queued("done", 100)], 0.1)
+    queue.take(10.0)
+    assert queue.expected_wait_s(Urgency.ENDPOINT, 10.04) == pytest.approx(0.06)
+    assert queue.expected_wait_s(Urgency.ENDPOINT, 11.0) == 0.0
+    queue.ran([queued("a", 100)], 0.1)
+    assert queue.expected_wait_s(Urgency.ENDPOINT, 10.04) == 0.0
+
+
+def test_the_pace_follows_the_engine() -> None:
+    queue = filled(queued("a", 100))
+    queue.ran([queued("x", 100)], 0.1)
+    for _ in range(30):
+        queue.ran([queued("x", 100)], 0.4)
+    assert queue.expected_wait_s(Urgency.ENDPOINT, 0.0) == pytest.approx(0.4, rel=0.01)
