@@ -107,7 +107,6 @@ def main() -> None:
     """Entry point of the process: `python -m gateway.control`, with its listening socket at a descriptor."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--settings", type=Path, required=True)
-    parser.add_argument("--redis-url", required=True)
     parser.add_argument("--inference", type=Path, required=True)
     parser.add_argument("--fd", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
@@ -116,8 +115,9 @@ def main() -> None:
     settings = Settings.model_validate_json(args.settings.read_text())
     logs.configure(settings.log_level, settings.log_format, process="control")
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    assert settings.redis.url is not None  # the supervisor wrote where its own server is
     config = uvicorn.Config(
-        control_app(settings, args.redis_url, SocketInference(args.inference)),
+        control_app(settings, settings.redis.url, SocketInference(args.inference)),
         access_log=False,  # request lines may hold tokens
         log_config=None,
         loop="uvloop",

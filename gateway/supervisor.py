@@ -173,13 +173,16 @@ class Gateway:
         metrics_dir = runtime / "metrics"
         metrics_dir.mkdir()
         settings_file = runtime / "settings.json"
-        settings_file.touch(mode=0o600)  # it holds the secrets
-        settings_file.write_text(
-            settings.model_copy(update={"port": self.port, "control_port": self.control_port}).dump_json()
-        )
+        settings_file.touch(mode=0o600)  # it holds the secrets, the Redis address with its password among them
+        known = {
+            "port": self.port,
+            "control_port": self.control_port,
+            "redis": settings.redis.model_copy(update={"url": redis_url}),
+        }
+        settings_file.write_text(settings.model_copy(update=known).dump_json())
         common = ["--settings", str(settings_file), "--parent", str(os.getpid())]
         inference = str(runtime / "inference.sock")
-        serving = ["--redis-url", redis_url, "--inference", inference]
+        serving = ["--inference", inference]
         stack.push_async_callback(self._stop_children)
         python = [sys.executable, "-m"]
         self._spawn("inference", [*python, "gateway.inference_worker", *common, "--socket", inference], _STOP_S)

@@ -255,7 +255,6 @@ def main() -> None:
     """Entry point of the process: `python -m gateway.worker`."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--settings", type=Path, required=True)
-    parser.add_argument("--redis-url", required=True)
     parser.add_argument("--inference", type=Path, required=True)
     parser.add_argument("--index", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
@@ -264,7 +263,8 @@ def main() -> None:
     settings = Settings.model_validate_json(args.settings.read_text())
     logs.configure(settings.log_level, settings.log_format, process=f"worker {args.index}")
     try:
-        uvloop.run(_serve(settings, args.redis_url, args.inference, args.index))
+        assert settings.redis.url is not None  # the supervisor wrote where its own server is
+        uvloop.run(_serve(settings, settings.redis.url, args.inference, args.index))
     except (SynthesisError, DialogueError) as exc:
         log.error("cannot start: %s", exc)
         sys.exit(EXIT_CONFIG)
