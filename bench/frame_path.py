@@ -44,6 +44,7 @@ from dialogue.bots import load_bot
 from dialogue.store import MemoryStore
 from gateway.auth import Authenticator
 from gateway.inference import Heard, Understood
+from gateway.job_queue import Errand
 from gateway.metrics import Metrics
 from gateway.playout_clock import PlayoutClock
 from gateway.services import Services
@@ -86,10 +87,10 @@ class Row:
 class Deaf:
     """An inference seam that answers at once and hears nothing: ASR and NLU cost nothing here."""
 
-    async def transcribe(self, job: AsrJob, *, timeout_s: float) -> Heard:
+    async def transcribe(self, job: AsrJob, *, timeout_s: float, errand: Errand | None = None) -> Heard:
         return Heard(Transcript(text=""), 0.0, 0.0)
 
-    async def understand(self, model: str, text: str, *, timeout_s: float) -> Understood:
+    async def understand(self, model: str, text: str, *, timeout_s: float, errand: Errand | None = None) -> Understood:
         return Understood(Meaning("oos", 0.0), 0.0, 0.0)
 
 

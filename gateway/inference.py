@@ -10,8 +10,12 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Protocol
 
+from prometheus_client import CollectorRegistry
+
 from audio.asr import AsrEngine, AsrJob, Transcript
 from gateway.batching import Batcher, BatcherSettings
+from gateway.job_queue import Errand
+from gateway.metrics import InferenceMetrics
 from nlu.meaning import Meaning
 
 __all__ = ["Heard", "Inference", "InferenceError", "LocalInference", "NluModel", "Understood"]
@@ -54,11 +58,11 @@ class NluModel(Protocol):
 class Inference(Protocol):
     """What a session may ask. Both raise InferenceError and nothing else."""
 
-    async def transcribe(self, job: AsrJob, *, timeout_s: float) -> Heard:
-        """Words of one utterance."""
+    async def transcribe(self, job: AsrJob, *, timeout_s: float, errand: Errand | None = None) -> Heard:
+        """Words of one utterance. `errand` is its urgency; an endpoint's unless given."""
         ...
 
-    async def understand(self, model: str, text: str, *, timeout_s: float) -> Understood:
+    async def understand(self, model: str, text: str, *, timeout_s: float, errand: Errand | None = None) -> Understood:
         """Meaning of one text by the NLU model of that name."""
         ...
 
@@ -73,41 +77,59 @@ class LocalInference:
         *,
         asr_settings: BatcherSettings | None = None,
         nlu_settings: BatcherSettings | None = None,
+        metrics: InferenceMetrics | None = None,
     ) -> None:
-        """`nlu` maps a model name (a bot's) to its loaded engine."""
+        """`nlu` maps a model name (a bot's) to its loaded engine; names of one engine share its batcher."""
         self._stack = AsyncExitStack()
+        metrics = metrics or InferenceMetrics(CollectorRegistry())
         self.asr: Batcher[AsrJob, Transcript] = Batcher(
-            "asr", asr.transcribe, asr_settings or BatcherSettings(), cost=asr.padded_frames
+            "asr",
+            asr.transcribe,
+            asr_settings or BatcherSettings(same_cost_only=True),
+            cost=asr.padded_frames,
+            observe=metrics.batch_ran,
+            on_shed=metrics.job_shed,
         )
-        self.nlu: dict[str, Batcher[str, Meaning]] = {
-            name: Batcher(f"nlu {name}", model.predict, nlu_settings or BatcherSettings(), cost=model.padded_tokens)
-            for name, model in nlu.items()
-        }
+        by_engine: dict[int, Batcher[str, Meaning]] = {}
+        self.nlu: dict[str, Batcher[str, Meaning]] = {}
+        for name, model in nlu.items():
+            if id(model) not in by_engine:
+                by_engine[id(model)] = Batcher(
+                    f"nlu {name}",
+                    model.predict,
+                    nlu_settings or BatcherSettings(),
+                    cost=model.padded_tokens,
+                    observe=metrics.batch_ran,
+                    on_shed=metrics.job_shed,
+                )
+            self.nlu[name] = by_engine[id(model)]
 
     async def __aenter__(self) -> LocalInference:
         await self._stack.enter_async_context(self.asr)
-        for batcher in self.nlu.values():
+        for batcher in dict.fromkeys(self.nlu.values()):
             await self._stack.enter_async_context(batcher)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self._stack.aclose()
 
-    async def transcribe(self, job: AsrJob, *, timeout_s: float = 30.0) -> Heard:
+    async def transcribe(self, job: AsrJob, *, timeout_s: float = 30.0, errand: Errand | None = None) -> Heard:
         """See `Inference.transcribe`."""
         try:
-            done = await self.asr.submit(job, timeout_s=timeout_s)
+            done = await self.asr.submit(job, timeout_s=timeout_s, errand=errand)
         except Exception as exc:
             raise InferenceError(f"speech recognition: {type(exc).__name__}: {exc}") from exc
         return Heard(done.result, done.queue_ms, done.compute_ms)
 
-    async def understand(self, model: str, text: str, *, timeout_s: float = 30.0) -> Understood:
+    async def understand(
+        self, model: str, text: str, *, timeout_s: float = 30.0, errand: Errand | None = None
+    ) -> Understood:
         """See `Inference.understand`."""
         batcher = self.nlu.get(model)
         if batcher is None:
             raise InferenceError(f"understanding: no model named {model!r}; loaded: {', '.join(self.nlu) or 'none'}")
         try:
-            done = await batcher.submit(text, timeout_s=timeout_s)
+            done = await batcher.submit(text, timeout_s=timeout_s, errand=errand)
         except Exception as exc:
             # The engine's message may quote the text, so only its kind is passed on.
             raise InferenceError(f"understanding: {type(exc).__name__}") from exc

@@ -3,7 +3,8 @@
     request   {"id": n, "op": "asr", "timeout_s", "pcm": bytes, "rate", "language", "expect"}
               {"id": n, "op": "nlu", "timeout_s", "model", "text"}
               {"id": n, "op": "ping"}
-              {"id": n, "op": "cancel", "target": m}       no answer
+              {"id": 0, "op": "cancel", "target": m}       no answer
+              {"id": 0, "op": "promote", "target": m, "urgency": 0}       no answer
     answer    {"id": n, "ok": {...}} | {"id": n, "error": "..."}
 
 Requests of all calls of a gateway worker share one connection and are answered out of order. When the inference
@@ -27,6 +28,7 @@ import numpy as np
 
 from audio.asr import AsrJob, Expectation, Transcript
 from gateway.inference import Heard, Inference, InferenceError, Understood
+from gateway.job_queue import Errand, Urgency
 from nlu.meaning import Meaning, Slot
 
 __all__ = ["InferenceServer", "SocketInference"]
@@ -93,7 +95,7 @@ class SocketInference:
         """Raises InferenceError unless a worker with loaded models answers."""
         await self._ask({"op": "ping"}, timeout_s)
 
-    async def transcribe(self, job: AsrJob, *, timeout_s: float = 30.0) -> Heard:
+    async def transcribe(self, job: AsrJob, *, timeout_s: float = 30.0, errand: Errand | None = None) -> Heard:
         """See `Inference.transcribe`."""
         body = await self._ask(
             {
@@ -105,23 +107,27 @@ class SocketInference:
                 "expect": job.expect,
             },
             timeout_s,
+            errand,
         )
         return Heard(Transcript(**body["transcript"]), body["queue_ms"], body["compute_ms"])
 
-    async def understand(self, model: str, text: str, *, timeout_s: float = 30.0) -> Understood:
+    async def understand(
+        self, model: str, text: str, *, timeout_s: float = 30.0, errand: Errand | None = None
+    ) -> Understood:
         """See `Inference.understand`."""
-        body = await self._ask({"op": "nlu", "timeout_s": timeout_s, "model": model, "text": text}, timeout_s)
+        request: _Body = {"op": "nlu", "timeout_s": timeout_s, "model": model, "text": text}
+        body = await self._ask(request, timeout_s, errand)
         slots = tuple(Slot(*slot) for slot in body["slots"])
         return Understood(Meaning(body["intent"], body["score"], slots), body["queue_ms"], body["compute_ms"])
 
-    async def _ask(self, body: _Body, timeout_s: float) -> _Body:
+    async def _ask(self, body: _Body, timeout_s: float, errand: Errand | None = None) -> _Body:
         """One answer. A worker that dies under a request is waited for and asked again: models change nothing, so
         asking twice is safe, and a caller hears a late reply rather than the end of the call."""
         try:
             async with asyncio.timeout(timeout_s):
                 while True:
                     await self._connected.wait()
-                    answer = await self._exchange(body)
+                    answer = await self._exchange(body, errand or Errand())
                     if answer is not _WORKER_LOST:
                         break
         except TimeoutError:
@@ -132,7 +138,7 @@ class SocketInference:
         ok: _Body = answer["ok"]
         return ok
 
-    async def _exchange(self, body: _Body) -> _Body:
+    async def _exchange(self, body: _Body, errand: Errand) -> _Body:
         """Send one request on the present connection; `_WORKER_LOST` where it breaks before the answer."""
         if self._writer is None:
             return _WORKER_LOST
@@ -140,26 +146,28 @@ class SocketInference:
             raise InferenceError("the inference worker does not read; is it stuck?")
         ident = next(self._ids)
         try:
-            request = _pack({"id": ident, **body})
+            request = _pack({"id": ident, "urgency": int(errand.urgency), **body})
         except (ValueError, TypeError) as exc:
             raise InferenceError(f"{body['op']}: a request that cannot be sent: {type(exc).__name__}") from exc
         if len(request) > _MAX_MESSAGE_BYTES:  # the worker would end the connection that all calls share
             raise InferenceError(f"{body['op']}: a request of {len(request)} bytes; at most {_MAX_MESSAGE_BYTES}")
         future: asyncio.Future[_Body] = asyncio.get_running_loop().create_future()
         self._waiting[ident] = future
+        errand.on_promotion(lambda urgency: self._tell("promote", ident, urgency=int(urgency)))
         try:
             self._writer.write(request)
             return await future
         except asyncio.CancelledError:  # the caller went away, or the time is up
-            self._cancel(ident)
+            self._tell("cancel", ident)  # so that the job costs nothing
             raise
         finally:
+            errand.on_promotion(None)
             del self._waiting[ident]
 
-    def _cancel(self, ident: int) -> None:
-        """Tell the worker that nobody waits any more, so that the job costs nothing."""
+    def _tell(self, op: str, target: int, **more: int) -> None:
+        """A word about a request that is under way; no answer comes."""
         if self._writer is not None:
-            self._writer.write(_pack({"id": 0, "op": "cancel", "target": ident}))
+            self._writer.write(_pack({"id": 0, "op": op, "target": target, **more}))
 
     async def _stay_connected(self) -> None:
         attempt = 0
@@ -216,6 +224,7 @@ class InferenceServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         tasks: dict[int, asyncio.Task[None]] = {}
+        errands: dict[int, Errand] = {}
         ended = self._connections[writer] = asyncio.Event()
         try:
             while True:
@@ -224,10 +233,20 @@ class InferenceServer:
                     if (task := tasks.get(body.get("target", 0))) is not None:
                         task.cancel()
                     continue
+                if body.get("op") == "promote":
+                    if (errand := errands.get(body.get("target", 0))) is not None:
+                        errand.promote(Urgency(body["urgency"]))
+                    continue
                 ident = int(body["id"])
-                task = asyncio.create_task(self._answer(ident, body, writer))
+                errand = errands[ident] = Errand(Urgency(body.get("urgency", Urgency.ENDPOINT)))
+                task = asyncio.create_task(self._answer(ident, body, errand, writer))
                 tasks[ident] = task
-                task.add_done_callback(lambda _, ident=ident: tasks.pop(ident, None))  # type: ignore[misc]
+
+                def ended_task(_: object, ident: int = ident) -> None:
+                    tasks.pop(ident, None)
+                    errands.pop(ident, None)
+
+                task.add_done_callback(ended_task)
         except (EOFError, OSError):
             pass  # the gateway worker is gone
         except (ValueError, KeyError, TypeError) as exc:
@@ -239,9 +258,9 @@ class InferenceServer:
             del self._connections[writer]
             ended.set()
 
-    async def _answer(self, ident: int, body: _Body, writer: asyncio.StreamWriter) -> None:
+    async def _answer(self, ident: int, body: _Body, errand: Errand, writer: asyncio.StreamWriter) -> None:
         try:
-            answer: _Body = {"id": ident, "ok": await self._operations[body["op"]](self, body)}
+            answer: _Body = {"id": ident, "ok": await self._operations[body["op"]](self, body, errand)}
         except InferenceError as exc:
             answer = {"id": ident, "error": str(exc)}
         except (KeyError, TypeError, ValueError) as exc:
@@ -252,14 +271,14 @@ class InferenceServer:
         if not writer.is_closing():
             writer.write(_pack(answer))
 
-    async def _asr(self, body: _Body) -> _Body:
+    async def _asr(self, body: _Body, errand: Errand) -> _Body:
         job = AsrJob(
             pcm=np.frombuffer(body["pcm"], dtype="<i2"),
             sample_rate_hz=body["rate"],
             language=body["language"],
             expect=None if body.get("expect") is None else Expectation(body["expect"]),
         )
-        heard = await self._inference.transcribe(job, timeout_s=body["timeout_s"])
+        heard = await self._inference.transcribe(job, timeout_s=body["timeout_s"], errand=errand)
         t = heard.transcript
         return {
             "transcript": {
@@ -273,8 +292,10 @@ class InferenceServer:
             "compute_ms": heard.compute_ms,
         }
 
-    async def _nlu(self, body: _Body) -> _Body:
-        understood = await self._inference.understand(body["model"], body["text"], timeout_s=body["timeout_s"])
+    async def _nlu(self, body: _Body, errand: Errand) -> _Body:
+        understood = await self._inference.understand(
+            body["model"], body["text"], timeout_s=body["timeout_s"], errand=errand
+        )
         meaning = understood.meaning
         return {
             "intent": meaning.intent,
@@ -284,10 +305,10 @@ class InferenceServer:
             "compute_ms": understood.compute_ms,
         }
 
-    async def _ping(self, body: _Body) -> _Body:
+    async def _ping(self, body: _Body, errand: Errand) -> _Body:
         return {}
 
-    _operations: dict[str, Callable[[InferenceServer, _Body], Awaitable[_Body]]] = {
+    _operations: dict[str, Callable[[InferenceServer, _Body, Errand], Awaitable[_Body]]] = {
         "asr": _asr,
         "nlu": _nlu,
         "ping": _ping,

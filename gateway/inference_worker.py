@@ -24,6 +24,7 @@ from gateway import logs
 from gateway.batching import BatcherSettings
 from gateway.inference import LocalInference, NluModel
 from gateway.inference_socket import InferenceServer
+from gateway.metrics import InferenceMetrics
 from gateway.processes import EXIT_CONFIG, die_with_parent
 from gateway.settings import AsrSettings, Settings
 from nlu.engine import NluEngine
@@ -65,8 +66,12 @@ async def _serve(settings: Settings, path: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     asr, nlu = load_asr(settings.asr), load_nlu(settings)
-    asr_batches = BatcherSettings(max_batch=settings.asr.max_batch, max_wait_ms=settings.asr.max_wait_ms)
-    async with LocalInference(asr, nlu, asr_settings=asr_batches) as inference:
+    asr_batches = BatcherSettings(
+        max_batch=settings.asr.max_batch or (16 if asr.device == "cuda" else 1),
+        max_wait_ms=settings.asr.max_wait_ms,
+        same_cost_only=True,
+    )
+    async with LocalInference(asr, nlu, asr_settings=asr_batches, metrics=InferenceMetrics()) as inference:
         server = InferenceServer(inference)
         await server.start(path)
         log.info("models ready: %s; understanding for %s", asr.name, ", ".join(nlu) or "no bot")

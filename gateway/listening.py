@@ -21,6 +21,7 @@ from audio.asr import AsrJob, Expectation
 from audio.formats import Pcm16
 from audio.inbound import Pause, UtteranceEnded
 from gateway.inference import Inference, InferenceError
+from gateway.job_queue import Errand, Urgency
 from gateway.metrics import Metrics
 from nlu.meaning import Meaning
 
@@ -68,6 +69,7 @@ class Listener:
         self._timeout_s = timeout_s
         self._prepare = prepare
         self._speculation: asyncio.Task[CallerTurn | None] | None = None
+        self._errand = Errand()
         self._covers: tuple[int, int, Expectation | None] = (0, 0, None)
 
     def speculate(self, pause: Pause, expect: Expectation | None = None) -> None:
@@ -75,7 +77,8 @@ class Listener:
         self.cancel()
         self._metrics.speculation.labels("started").inc()
         self._covers = (pause.start, pause.end, expect)
-        self._speculation = self._tasks.create_task(self._ahead(pause.pcm, expect), name="speculation")
+        self._errand = Errand(Urgency.SPECULATIVE)
+        self._speculation = self._tasks.create_task(self._ahead(pause.pcm, expect, self._errand), name="speculation")
 
     def cancel(self) -> None:
         """The caller went on: what was begun is void."""
@@ -99,6 +102,7 @@ class Listener:
         if speculation is not None:
             if self._covers == (utterance.start, utterance.end, expect):
                 was_ready = speculation.done()
+                self._errand.promote(Urgency.ENDPOINT)  # now a caller waits for it
                 turn = await speculation
                 if turn is not None:
                     self._metrics.speculation.labels("used").inc()
@@ -107,15 +111,16 @@ class Listener:
                         meaning=turn.meaning,
                         timing={**turn.timing, "speculated": 1.0 if was_ready else 0.5},
                     )
+                self._metrics.speculation.labels("failed").inc()
             else:
                 speculation.cancel()
-            self._metrics.speculation.labels("wasted").inc()
-        return await self._hear(utterance.pcm, expect)
+                self._metrics.speculation.labels("wasted").inc()
+        return await self._hear(utterance.pcm, expect, Errand())
 
-    async def _ahead(self, pcm: Pcm16, expect: Expectation | None) -> CallerTurn | None:
+    async def _ahead(self, pcm: Pcm16, expect: Expectation | None, errand: Errand) -> CallerTurn | None:
         """A turn made ready early; None where it failed, and the endpoint will try again."""
         try:
-            turn = await self._hear(pcm, expect)
+            turn = await self._hear(pcm, expect, errand)
         except InferenceError as exc:
             log.info("speculation gave up: %s", exc)
             return None
@@ -126,10 +131,10 @@ class Listener:
                 log.info("the reply was not made ready: %s", type(exc).__name__)
         return turn
 
-    async def _hear(self, pcm: Pcm16, expect: Expectation | None) -> CallerTurn:
+    async def _hear(self, pcm: Pcm16, expect: Expectation | None, errand: Errand) -> CallerTurn:
         begun = time.monotonic()
         job = AsrJob(pcm=pcm, sample_rate_hz=self._rate, language=self._language, expect=expect)
-        heard = await self._inference.transcribe(job, timeout_s=self._timeout_s)
+        heard = await self._inference.transcribe(job, timeout_s=self._timeout_s, errand=errand)
         asr_done = time.monotonic()
         timing = {"asr_ms": (asr_done - begun) * 1000, "asr_queue_ms": heard.queue_ms}
         self._metrics.stage.labels("asr").observe(asr_done - begun)
@@ -138,7 +143,7 @@ class Listener:
             return CallerTurn(text="", meaning=None, timing=timing)
         if self._nlu_model is None:
             return CallerTurn(text=text, meaning=Meaning("oos", 0.0), timing=timing)
-        understood = await self._inference.understand(self._nlu_model, text, timeout_s=self._timeout_s)
+        understood = await self._inference.understand(self._nlu_model, text, timeout_s=self._timeout_s, errand=errand)
         nlu_s = time.monotonic() - asr_done
         self._metrics.stage.labels("nlu").observe(nlu_s)
         timing |= {"nlu_ms": nlu_s * 1000, "nlu_queue_ms": understood.queue_ms}

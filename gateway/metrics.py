@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
-__all__ = ["Metrics"]
+from gateway.batching import BatchReport
+from gateway.job_queue import Urgency
+
+__all__ = ["InferenceMetrics", "Metrics"]
 
 # Buckets stand close around the budgets (seconds): 20, 30, 200 ms for replies, 300 ms for barge-in.
 _REPLY = (0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0)
@@ -73,3 +76,56 @@ class Metrics:
             registry=registry,
         )
         self.frames = Counter("voicegate_frames", "Inbound frames judged.", registry=registry)
+
+
+class InferenceMetrics:
+    """What the engines did, by engine and urgency. One set per inference process."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self._jobs = Counter(
+            "voicegate_inference_jobs", "Jobs an engine has run.", ["engine", "urgency"], registry=registry
+        )
+        self._shed = Counter(
+            "voicegate_inference_shed",
+            "Jobs refused because the queue was full, or their wait too long for their urgency.",
+            ["engine", "urgency"],
+            registry=registry,
+        )
+        self._queue = Histogram(
+            "voicegate_inference_queue_seconds",
+            "Time a job waited for its batch.",
+            ["engine", "urgency"],
+            buckets=_REPLY,
+            registry=registry,
+        )
+        self._compute = Histogram(
+            "voicegate_inference_compute_seconds", "Time of a batch.", ["engine"], buckets=_REPLY, registry=registry
+        )
+        self._batch = Histogram(
+            "voicegate_inference_batch_size",
+            "Jobs in a batch.",
+            ["engine"],
+            buckets=(1, 2, 4, 8, 16, 32, 64),
+            registry=registry,
+        )
+        self._depth = Gauge(
+            "voicegate_inference_queue_depth",
+            "Jobs left waiting when a batch had run.",
+            ["engine"],
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+
+    def batch_ran(self, report: BatchReport) -> None:
+        """Count one batch."""
+        engine = report.batcher
+        for urgency, waited_s in zip(report.urgencies, report.queue_s, strict=True):
+            self._jobs.labels(engine, urgency.name.lower()).inc()
+            self._queue.labels(engine, urgency.name.lower()).observe(waited_s)
+        self._compute.labels(engine).observe(report.compute_s)
+        self._batch.labels(engine).observe(len(report.urgencies))
+        self._depth.labels(engine).set(report.left_waiting)
+
+    def job_shed(self, engine: str, urgency: Urgency) -> None:
+        """Count one job that was refused."""
+        self._shed.labels(engine, urgency.name.lower()).inc()

@@ -105,8 +105,11 @@ class AsrSettings(_Area):
     threads: int = Field(1, ge=1)
     language: str | None = None
     """Language of calls that do not say; None: the bot's."""
-    max_batch: int = Field(16, ge=1)
+    max_batch: int | None = Field(None, ge=1)
+    """Utterances in one batch. None: 1 on a CPU, where a batch of n costs n times one and all wait for the last;
+    16 on a GPU."""
     max_wait_ms: float = Field(0.0, ge=0)
+    """How long an utterance may wait for others to share its batch; a few milliseconds on a GPU."""
     speculate: bool = True
     """Transcribe and understand during the tail, so that the reply is ready when it closes."""
 

@@ -185,8 +185,13 @@ class Gateway:
         serving = ["--inference", inference]
         stack.push_async_callback(self._stop_children)
         python = [sys.executable, "-m"]
-        self._spawn("inference", [*python, "gateway.inference_worker", *common, "--socket", inference], _STOP_S)
         environment = {"PROMETHEUS_MULTIPROC_DIR": str(metrics_dir)}
+        self._spawn(
+            "inference",
+            [*python, "gateway.inference_worker", *common, "--socket", inference],
+            _STOP_S,
+            environment=environment,
+        )
         self._spawn(
             "control",
             [*python, "gateway.control", *common, *serving, "--fd", str(control.fileno())],

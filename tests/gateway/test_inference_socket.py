@@ -19,6 +19,7 @@ from audio.asr import AsrJob, Transcript
 from gateway.batching import BatcherSettings
 from gateway.inference import Heard, InferenceError, LocalInference, Understood
 from gateway.inference_socket import InferenceServer, SocketInference
+from gateway.job_queue import Errand, Urgency
 from nlu.meaning import Meaning, Slot
 from tests.fakes import KeywordNlu, ScriptedAsr
 
@@ -80,11 +81,11 @@ class Answers:
     def __init__(self) -> None:
         self.asked: list[tuple[Any, ...]] = []
 
-    async def transcribe(self, job: AsrJob, *, timeout_s: float) -> Heard:
+    async def transcribe(self, job: AsrJob, *, timeout_s: float, errand: Errand | None = None) -> Heard:
         self.asked.append((job.pcm.copy(), job.sample_rate_hz, job.language, timeout_s))
         return self.heard
 
-    async def understand(self, model: str, text: str, *, timeout_s: float) -> Understood:
+    async def understand(self, model: str, text: str, *, timeout_s: float, errand: Errand | None = None) -> Understood:
         self.asked.append((model, text, timeout_s))
         if text == "fault":
             raise AssertionError("a fault with the words 'my pin is 4417'")
@@ -301,3 +302,47 @@ async def test_cancelling_what_is_not_there_is_nothing(path: Path) -> None:
             assert msgpack.unpackb(await reader.readexactly(length)) == {"id": 5, "ok": {}}
         writer.close()
         await client.ping()
+
+
+async def test_a_promoted_speculation_overtakes_across_the_socket(path: Path) -> None:
+    asr = ScriptedAsr(lambda job: str(len(job.pcm)))
+    asr.gate.clear()
+    one_at_a_time = BatcherSettings(max_batch=1)
+    async with pair(path, asr, asr_settings=one_at_a_time) as client:
+        done: list[str] = []
+
+        async def ask(samples: int, errand: Errand) -> None:
+            done.append((await client.transcribe(job(samples), errand=errand)).transcript.text)
+
+        promoted = Errand(Urgency.SPECULATIVE)
+        errands = [Errand(), Errand(Urgency.PARTIAL), Errand(Urgency.SPECULATIVE), promoted]
+        tasks = []
+        for number, errand in enumerate(errands):  # the first runs, the others wait behind it
+            tasks.append(asyncio.create_task(ask(800 + number, errand)))
+            await asyncio.sleep(0.02)
+        promoted.promote(Urgency.ENDPOINT)
+        await asyncio.sleep(0.05)
+        asr.gate.set()
+        await asyncio.gather(*tasks)
+        assert done == ["800", "803", "802", "801"]
+
+
+async def test_what_is_not_urgent_is_shed_while_the_engine_is_busy(path: Path) -> None:
+    asr = ScriptedAsr()
+    settings = BatcherSettings(max_batch=1, shed_speculative_ms=50, shed_partial_ms=20)
+    async with LocalInference(asr, {}, asr_settings=settings) as local, serving(path, local):
+        async with asking(path) as client:
+            slow = asyncio.create_task(client.transcribe(job()))
+            asr.gate.clear()
+            await asyncio.sleep(0.15)
+            asr.gate.set()
+            await slow  # the engine's pace is known now: about 150 ms a job
+            asr.gate.clear()
+            running = [asyncio.create_task(client.transcribe(job())) for _ in range(2)]
+            await until(lambda: local.asr.depth == 1)
+            for urgency in (Urgency.SPECULATIVE, Urgency.PARTIAL):
+                with pytest.raises(InferenceError, match="too busy"):
+                    await client.transcribe(job(), errand=Errand(urgency))
+            assert local.asr.stats.shed == 2
+            asr.gate.set()
+            assert [heard.transcript.text for heard in await asyncio.gather(*running)] == ["yes", "yes"]

@@ -16,6 +16,7 @@ from audio.asr import AsrJob, Transcript
 from audio.endpointing import EndReason
 from audio.inbound import Pause, UtteranceEnded
 from gateway.inference import Heard, InferenceError, Understood
+from gateway.job_queue import Errand
 from gateway.listening import CallerTurn, Listener
 from gateway.metrics import Metrics
 from nlu.meaning import OUT_OF_SCOPE, Meaning
@@ -35,7 +36,7 @@ class Models:
     jobs: list[AsrJob] = field(default_factory=list)
     cancelled: int = 0
 
-    async def transcribe(self, job: AsrJob, *, timeout_s: float) -> Heard:
+    async def transcribe(self, job: AsrJob, *, timeout_s: float, errand: Errand | None = None) -> Heard:
         self.jobs.append(job)
         try:
             await self.gate.wait()
@@ -47,7 +48,7 @@ class Models:
             raise InferenceError("overloaded")
         return Heard(Transcript(text=f" {self.words[int(job.pcm[0])]} "), 1.0, 2.0)
 
-    async def understand(self, model: str, text: str, *, timeout_s: float) -> Understood:
+    async def understand(self, model: str, text: str, *, timeout_s: float, errand: Errand | None = None) -> Understood:
         return Understood(Meaning(f"{model}:{text}", 0.5), 3.0, 4.0)
 
 
@@ -177,7 +178,7 @@ async def test_a_speculation_that_fails_costs_nothing_but_time() -> None:
         await rig.settled()
         turn = await rig.listener.understand(utterance(1))
         assert turn.text == "yes" and "speculated" not in turn.timing
-        assert (rig.count("used"), rig.count("wasted")) == (0, 1)
+        assert (rig.count("used"), rig.count("wasted"), rig.count("failed")) == (0, 0, 1)
 
 
 @pytest.mark.parametrize("failure", [SynthesisError("no voice"), RuntimeError("a fault of ours")])
