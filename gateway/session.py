@@ -89,6 +89,7 @@ _STORE_RETRY_S = 0.2
 class _Spoke:
     utterance: UtteranceEnded
     at: float  # when the audio that completed the tail arrived
+    tail_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +152,7 @@ class CallSession:
         # Turn taking.
         self._inbox: asyncio.Queue[_Entry] = asyncio.Queue(_INBOX_SIZE)
         self._listen: Listen | None = None
+        self._tail_ms = services.settings.endpointing.tail_ms
         self._turn_running = False
         self._ending = False
         self._silence_timer: asyncio.TimerHandle | None = None
@@ -316,7 +318,7 @@ class CallSession:
                     self._listener.cancel()
             case UtteranceEnded():
                 self._tell(SpeechEdge(started=False, at_ms=self._ms(event.end)))
-                self._put(_Spoke(event, now))
+                self._put(_Spoke(event, now, self._tail_ms))
 
     def _expected(self) -> Expectation | None:
         """What the dialogue's present node waits for."""
@@ -444,7 +446,7 @@ class CallSession:
         step = await self._handle(dialogue, CallerSaid(text=turn.text, meaning=turn.meaning))
         dialogue_s = time.monotonic() - begun
         self._services.metrics.stage.labels("dialogue").observe(dialogue_s)
-        timing = {**turn.timing, "dialogue_ms": dialogue_s * 1000}
+        timing = {"tail_ms": float(entry.tail_ms), **turn.timing, "dialogue_ms": dialogue_s * 1000}
         await self._perform(step, clock=ReplyClock("endpoint_to_reply_ms", entry.at), timing=timing)
 
     async def _prepare_reply(self, dialogue: DialogueLoop, turn: CallerTurn) -> None:
@@ -478,8 +480,9 @@ class CallSession:
                     clock = timing = None
                 case Listen():
                     self._listen = action
+                    self._tail_ms = action.tail_ms or self._services.settings.endpointing.tail_ms
                     if self._chain is not None:
-                        self._chain.set_tail_ms(action.tail_ms or self._services.settings.endpointing.tail_ms)
+                        self._chain.set_tail_ms(self._tail_ms)
                 case Transfer():
                     self._ending = True
                     await speaker.heard.wait()
