@@ -19,17 +19,18 @@ _PLOT_W, _PLOT_H = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 _STROKES = ("var(--line)", "var(--line-2)")
 
 
-def log_bins(values: Sequence[float], count: int) -> tuple[list[float], list[int]]:
+def log_bins(values: Sequence[float], count: int, *, reach: float = 0.0) -> tuple[list[float], list[int]]:
     """Counts in `count` bins of equal width on a logarithmic axis over all values.
 
     Args:
         values: at least one; what is below 0.01 is taken as 0.01.
+        reach: the axis goes up to here at least.
 
     Returns:
         The count + 1 edges, ascending, and the values in each bin; the last bin holds its upper edge too.
     """
     raised = [max(0.01, value) for value in values]
-    low, high = math.log10(min(raised)), math.log10(max(raised))
+    low, high = math.log10(min(raised)), math.log10(max(reach, *raised))
     if high - low < 0.3:  # less than a factor of two: a bin must be wider than a measuring error
         middle = (low + high) / 2
         low, high = middle - 0.15, middle + 0.15
@@ -67,8 +68,8 @@ def over_time(
 
 def histogram(title: str, values: Sequence[float], limits: Mapping[str, float]) -> str:
     """Distribution of latencies in ms, logarithmic, and wide enough to show the budget's limits as dashed lines."""
-    edges, counts = log_bins(values, 30)
-    low, high = math.log10(edges[0]), math.log10(max([edges[-1], *limits.values()]) * 1.05)
+    edges, counts = log_bins(values, 40, reach=max(limits.values(), default=0.0) * 1.05)
+    low, high = math.log10(edges[0]), math.log10(edges[-1])
 
     def x(ms: float) -> float:
         return LEFT + (math.log10(ms) - low) / (high - low) * _PLOT_W

@@ -27,6 +27,7 @@ __all__ = ["Caller", "Lateness", "Load", "Progress", "read_callers", "replay"]
 
 RATE_HZ = 8000
 _SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
+_TIMINGS = ("first_utterance_ms", "endpoint_to_reply_ms", "asr_ms", "nlu_ms", "dialogue_ms", "tts_ms")
 _SAMPLE_S = 1.0
 _REDIAL_S = 1.0
 _RECENT = 1000
@@ -57,8 +58,6 @@ class Load:
     token: str | None = None
     solo: bool = True
     """Whether each caller calls alone first."""
-    tail_ms: float = 800.0
-    """The gateway's, for the budget of speech_end_to_reply_ms."""
     own_gateway: bool = False
     read_metrics: Callable[[], str] | None = None
     """Blocking; the gateway's metrics in Prometheus's text format. Raises MetricsError."""
@@ -156,7 +155,6 @@ async def replay(load: Load, told: Callable[[Progress], None] = lambda progress:
         calls=load.calls,
         ramp_s=load.ramp_s,
         duration_s=load.duration_s,
-        tail_ms=load.tail_ms,
         wall_s=run.wall_s,
         alone=alone,
         records=run.records,
@@ -250,13 +248,13 @@ class _Call:
         if event.get("type") != "prompt":
             return
         timing, at_s = event["timing"], self._tally.at_s()
-        self._points += [Point(name, at_s, ms) for name, ms in timing.items() if name.endswith("_ms")]
+        self._points += [Point(name, at_s, ms) for name, ms in timing.items() if name in _TIMINGS]
         if "endpoint_to_reply_ms" in timing:
             self._tally.replies_ms.append(timing["endpoint_to_reply_ms"])
             turns = self.client.result.turns
             after_speech_ms = turns[-1].speech_end_to_reply_ms if turns else None
             if after_speech_ms is not None:
-                self._points.append(Point("speech_end_to_reply_ms", at_s, after_speech_ms))
+                self._points.append(Point("speech_end_to_reply_ms", at_s, after_speech_ms, timing.get("tail_ms")))
 
 
 class _Run:

@@ -31,8 +31,9 @@ th { color: var(--muted); font-weight: 500 }
 .grid { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)) }
 figure { margin: 0; padding: .75rem; background: var(--box); border-radius: .5rem }
 svg { display: block; width: 100%; height: auto } svg text { font-size: 11px; fill: var(--muted) }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; margin: 0 } dt { color: var(--muted) }
-dd { margin: 0 } .warning { border-left: 4px solid var(--limit); padding-left: .75rem }
+dl { display: grid; grid-template-columns: fit-content(45%) 1fr; gap: .2rem 1rem; margin: 0 } dt { color: var(--muted) }
+dd { margin: 0 } @media (max-width: 30rem) { table { font-size: .8rem } th, td { padding: .3rem .25rem } }
+.warning { border-left: 4px solid var(--limit); padding-left: .75rem }
 """
 
 
@@ -77,30 +78,31 @@ def _summary(report: Report) -> str:
 def _budget_table(lines: Sequence[BudgetLine]) -> str:
     rows = []
     for line in lines:
-        name = line.name if line.under == "load" else f"{line.name} ({line.under})"
         if "lost" in line.figures:
             figures = ["", "", "", f"{line.figures['lost']:.0f} lost"]
         else:
             figures = [_ms(line.figures.get(key)) for key in ("p50", "p90", "p99", "max")]
         limits = ", ".join(f"{key} ≤ {limit:g}" for key, limit in line.limits.items())
         verdict = f'<span class="{line.verdict.replace(" ", "-")}">{line.verdict}</span>'
-        rows.append([escape(name), verdict, str(line.n or ""), *figures, escape(limits)])
+        rows.append([escape(_name(line)), verdict, str(line.n or ""), *figures, escape(limits)])
     return _table(["budget", "", "n", "p50", "p90", "p99", "max", "limit"], rows)  # a phone shows the verdicts
 
 
 def _notes(lines: Sequence[BudgetLine]) -> str:
     facts = "".join(
-        f"<dt>{escape(line.name)}{'' if line.under == 'load' else f' ({line.under})'}</dt><dd>{escape(line.note)}</dd>"
-        for line in lines
+        f"<dt>{escape(name)}</dt><dd>{escape(note)}</dd>" for name, note in {x.name: x.note for x in lines}.items()
     )
     return f"<details><summary>How each is measured, or why not</summary><dl>{facts}</dl></details>"
 
 
+def _name(line: BudgetLine) -> str:
+    return line.name if line.under == "load" else f"{line.name} ({line.under})"
+
+
 def _distributions(report: Report) -> Iterable[tuple[str, str]]:
     for line in report.budgets:
-        values = [point.ms for point in report.points if point.name == line.name]
-        if values and line.under == "load":
-            yield line.name, histogram(line.name, values, line.limits)
+        if line.values:
+            yield _name(line), histogram(_name(line), line.values, line.limits)
 
 
 def _time_series(report: Report) -> Iterable[tuple[str, str]]:

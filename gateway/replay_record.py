@@ -15,6 +15,8 @@ class Point:
     name: str
     at_s: float
     ms: float
+    tail_ms: float | None = None
+    """The silence that ended the caller's turn, where the gateway told: a dialogue node may ask for a longer one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,6 @@ class Measured:
     calls: int
     ramp_s: float
     duration_s: float | None
-    tail_ms: float
     wall_s: float
     alone: Sequence[CallRecord]
     records: Sequence[CallRecord]

@@ -31,6 +31,8 @@ BUSY_CORE = 0.70
 LATE_MS = 20.0
 """Audio sent later than its own length is not real time any more."""
 SHOWN_DIFFERENCES = 50
+TAIL_MS = 800.0
+"""Of a gateway that does not say which tail ended a turn."""
 HANGOVER_MS = 60.0
 """What the detector takes to notice that speech is over, in the definition of speech_end_to_reply_ms."""
 
@@ -49,12 +51,14 @@ class BudgetLine:
 
     name: str
     under: str
-    """"load", or "alone": the solo pass."""
+    """"load"; "alone": the solo pass; "tail 1200 ms": turns that so much silence ended, under load."""
     n: int
     figures: Mapping[str, float]
     limits: Mapping[str, float]
     verdict: Verdict
     note: str
+    values: Sequence[float] = field(default=(), repr=False)
+    """In ms, in the order they were measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +106,8 @@ class Report:
         whole = asdict(self)
         whole["latencies"] = _by_name(self.points)
         del whole["points"]
+        for line in whole["budgets"]:
+            del line["values"]
         finite: dict[str, Any] = _finite(whole)
         return finite
 
@@ -215,14 +221,7 @@ def _budgets(measured: Measured) -> list[BudgetLine]:
     lines = [
         _judge("first_utterance_ms", load["first_utterance_ms"], {"p99": 200.0}, by_gateway, missing=silent),
         _judge("endpoint_to_reply_ms", load["endpoint_to_reply_ms"], reply, by_gateway, missing=silent),
-        _judge(
-            "speech_end_to_reply_ms",
-            load["speech_end_to_reply_ms"],
-            {name: measured.tail_ms + HANGOVER_MS + ms for name, ms in reply.items()},
-            f"measured by this client; a tail of {measured.tail_ms:g} ms assumed; "
-            "noise over -50 dBFS after a recording's words counts as its speech and shortens this",
-            missing=silent,
-        ),
+        *_speech_end_to_reply(measured.records, reply),
         _frame_delay(measured.frames),
         _frames_lost(measured),
         _judge("barge_in_ms", [], {"p99": 300.0}, "", missing="no caller here speaks over a prompt"),
@@ -233,6 +232,29 @@ def _budgets(measured: Measured) -> list[BudgetLine]:
         first = alone["first_utterance_ms"]
         lines.insert(1, _judge("first_utterance_ms", first, {"p99": 30.0}, by_gateway, missing=silent, under="alone"))
     return lines
+
+
+def _speech_end_to_reply(records: Iterable[CallRecord], reply: Mapping[str, float]) -> list[BudgetLine]:
+    """A line for each tail that ended turns, because the tail is part of the limit."""
+    by_tail: defaultdict[float, list[float]] = defaultdict(list)
+    for record in records:
+        for point in record.points:
+            if point.name == "speech_end_to_reply_ms":
+                by_tail[point.tail_ms or TAIL_MS].append(point.ms)
+    note = (
+        "measured by this client; noise over -50 dBFS after a recording's words counts as its speech and shortens this"
+    )
+    return [
+        _judge(
+            "speech_end_to_reply_ms",
+            by_tail[tail_ms],
+            {name: tail_ms + HANGOVER_MS + ms for name, ms in reply.items()},
+            note,
+            missing="no call got so far",
+            under=f"tail {tail_ms:g} ms",
+        )
+        for tail_ms in sorted(by_tail) or [TAIL_MS]
+    ]
 
 
 def _judge(
@@ -247,7 +269,9 @@ def _judge(
     figures = quantiles(values)
     verdict = _verdict(figures, limits)
     why = missing if verdict is Verdict.NOT_MEASURED else note
-    return BudgetLine(name=name, under=under, n=len(values), figures=figures, limits=limits, verdict=verdict, note=why)
+    return BudgetLine(
+        name=name, under=under, n=len(values), figures=figures, limits=limits, verdict=verdict, note=why, values=values
+    )
 
 
 def _verdict(figures: Mapping[str, float], limits: Mapping[str, float]) -> Verdict:
@@ -284,9 +308,10 @@ def _frames_lost(measured: Measured) -> BudgetLine:
     sent = sum(record.frames_sent for record in records)
     at_end = sum(record.frames_at_end for record in records)
     problem = frames.problem
-    if not problem and frames.calls_started != len(records):
+    talking = sum(record.frames_sent > 0 for record in records)
+    if not problem and frames.calls_started != talking:
         problem = (
-            f"the gateway counted {frames.calls_started} calls while {len(records)} were placed here, "
+            f"the gateway counted {frames.calls_started} calls while {talking} sent audio from here, "
             "so its frames are not only ours"
         )
     if not problem and not sent:

@@ -144,7 +144,6 @@ async def _run(load: Load, control_url: str | None, told: Callable[[Progress], N
                 load,
                 url=f"ws://127.0.0.1:{gateway.port}/v1/call",
                 own_gateway=True,
-                tail_ms=own.endpointing.tail_ms,
                 read_metrics=partial(fetch_metrics, gateway.control_url, None),
             ),
             told,
@@ -216,8 +215,8 @@ def _print(result: Report, html: Path | None) -> None:
         name = line.name if line.under == "load" else f"{line.name} ({line.under})"
         table.add_row(name, str(line.n or "-"), *_figures(line), _limits(line), f"[{style}]{line.verdict}[/]")
     console.print(table)
-    for line in result.budgets:
-        console.print(f"[dim]{line.name}: {escape(line.note)}[/]", soft_wrap=True)
+    for name, note in {line.name: line.note for line in result.budgets}.items():
+        console.print(f"[dim]{name}: {escape(note)}[/]", soft_wrap=True)
     console.print(
         f"\ncalls: {result.placed} placed, {result.ok} ok ({result.cut} of them cut when the time was over), "
         f"{'[red]' if result.failed else ''}{result.failed} failed{'[/]' if result.failed else ''}"

@@ -19,6 +19,11 @@ def test_bins_grow_by_equal_factors() -> None:
     assert counts == [2, 2]
 
 
+def test_an_axis_reaches_as_far_as_asked() -> None:
+    edges, counts = log_bins([1.0, 2.0], 2, reach=100)
+    assert edges == pytest.approx([1, 10, 100]) and counts == [2, 0]
+
+
 def test_equal_values_still_make_an_axis() -> None:
     edges, counts = log_bins([50.0, 50.0], 3)
     assert edges[0] < 50 < edges[-1] and sum(counts) == 2

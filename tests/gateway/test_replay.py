@@ -74,12 +74,9 @@ async def test_three_calls_at_once_are_heard_as_one_alone_and_no_frame_is_lost(t
     verdicts = {(line.name, line.under): line for line in result.budgets}
     assert verdicts["first_utterance_ms", "load"].n == 3
     assert verdicts["first_utterance_ms", "alone"].n == 1
-    for name in ("endpoint_to_reply_ms", "speech_end_to_reply_ms"):
-        assert verdicts[name, "load"].n == 3 and verdicts[name, "load"].figures["p50"] > 0
-    assert (
-        verdicts["speech_end_to_reply_ms", "load"].figures["max"]
-        > verdicts["endpoint_to_reply_ms", "load"].figures["max"]
-    )
+    replies, heard = verdicts["endpoint_to_reply_ms", "load"], verdicts["speech_end_to_reply_ms", "tail 800 ms"]
+    assert (replies.n, heard.n) == (3, 3)
+    assert 0 < replies.figures["max"] < heard.figures["max"]
     frames = verdicts["frames_lost", "load"]
     assert frames.verdict is Verdict.MET and frames.n == measured.client.messages > 300
     assert verdicts["frame_delay_ms", "load"].n > 20
@@ -87,7 +84,7 @@ async def test_three_calls_at_once_are_heard_as_one_alone_and_no_frame_is_lost(t
     assert {now.phase for now in told} == {"alone", "load"} and max(now.live for now in told) == 3
     document = json.loads(json.dumps(result.document(), allow_nan=False))
     assert len(document["latencies"]["endpoint_to_reply_ms"]) == 3 and document["samples"][0]["calls"] == 3
-    assert page(result).count("<svg") == 8
+    assert page(result).count("<svg") == 9
 
 
 @pytest.mark.e2e

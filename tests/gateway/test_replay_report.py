@@ -43,7 +43,6 @@ def measured(records: Sequence[CallRecord], alone: Sequence[CallRecord] = (), **
         calls=2,
         ramp_s=0.0,
         duration_s=None,
-        tail_ms=800.0,
         wall_s=10.0,
         alone=alone,
         records=records,
@@ -82,11 +81,20 @@ def test_a_budget_is_met_missed_or_not_measured() -> None:
     result = judged(measured([good]))
     assert line(result, "first_utterance_ms").verdict is Verdict.MET
     assert line(result, "endpoint_to_reply_ms").verdict is Verdict.MET
-    assert line(result, "speech_end_to_reply_ms").verdict is Verdict.MISSED  # p50: 800 + 60 + 20
-    assert line(result, "speech_end_to_reply_ms").limits == {"p50": 880, "p99": 1060}
+    assert line(result, "speech_end_to_reply_ms", "tail 800 ms").verdict is Verdict.MISSED  # p50: 800 + 60 + 20
+    assert line(result, "speech_end_to_reply_ms", "tail 800 ms").limits == {"p50": 880, "p99": 1060}
     for name, why in (("barge_in_ms", "speaks over"), ("frame_cpu_us", "frame_path"), ("intent_ms", "5,000")):
         assert line(result, name).verdict is Verdict.NOT_MEASURED and why in line(result, name).note
     assert result.verdict is Verdict.MISSED
+
+
+def test_turns_are_judged_by_the_tail_that_ended_them() -> None:
+    points = tuple(Point("speech_end_to_reply_ms", 1.0, ms, tail) for ms, tail in ((870.0, 800.0), (1270.0, 1200.0)))
+    result = judged(measured([replace(call(), points=points)]))
+    for tail in (800, 1200):
+        found = line(result, "speech_end_to_reply_ms", f"tail {tail} ms")
+        assert (found.n, found.verdict) == (1, Verdict.MET)
+        assert found.limits == {"p50": tail + 80, "p99": tail + 260}
 
 
 def test_the_greeting_has_a_budget_of_its_own_when_nothing_else_runs() -> None:
