@@ -16,8 +16,9 @@ import torch
 import uvloop
 
 from audio.bundled import bundled_model_path
+from audio.engine_choice import load_engine
 from audio.formats import AudioError
-from audio.whisper_engine import WhisperEngine
+from audio.whisper import WhisperRecogniser
 from dialogue.bots import load_bot
 from dialogue.turns import DialogueError
 from gateway import logs
@@ -35,14 +36,16 @@ __all__ = ["load_asr", "load_nlu", "main"]
 log = logging.getLogger(__name__)
 
 
-def load_asr(settings: AsrSettings) -> WhisperEngine:
+def load_asr(settings: AsrSettings) -> WhisperRecogniser:
     """The recogniser that the settings name, warm."""
-    model = bundled_model_path() if settings.model == "bundled" else settings.model
-    engine = WhisperEngine(
-        model, device=settings.device, compute_type=settings.compute_type, cpu_threads=settings.threads
+    return load_engine(
+        bundled_model_path() if settings.model == "bundled" else settings.model,
+        engine=settings.engine,
+        device=settings.device,
+        compute_type=settings.compute_type,
+        threads=settings.threads,
+        max_batch=settings.max_batch,
     )
-    engine.warm_up()
-    return engine
 
 
 def load_nlu(settings: Settings) -> dict[str, NluModel]:

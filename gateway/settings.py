@@ -95,13 +95,22 @@ class RedisSettings(_Area):
     call_ttl_s: int = Field(3600, ge=60)
 
 
+ComputeType = Literal[
+    "default", "auto", "float32", "float16", "bfloat16",
+    "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16",
+]  # fmt: skip
+
+
 class AsrSettings(_Area):
     """The recogniser."""
 
     model: str = "bundled"
-    """"bundled", a CTranslate2 Whisper folder, or a hub id such as "large-v3"."""
+    """"bundled", a Whisper folder in CTranslate2 or Hugging Face form, or a hub id such as "large-v3"."""
+    engine: Literal["auto", "ctranslate2", "torch"] = "auto"
+    """What computes; auto: by the model's form and the machine (audio/engine_choice.py)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    compute_type: str = "default"
+    compute_type: ComputeType = "default"
+    """Default: int8 on a CPU (float32 with torch), float16 on CUDA. torch has float32, bfloat16 and float16."""
     threads: int = Field(1, ge=1)
     language: str | None = None
     """Language of calls that do not say; None: the bot's."""
@@ -238,6 +247,11 @@ def _cross_checks(settings: Settings) -> list[str]:
         faults.append(f"control_port: {settings.control_port} is the media port too; give it another")
     if settings.redis.url is not None and not settings.redis.url.startswith(_REDIS_SCHEMES):
         faults.append(f"redis.url: must begin with one of {', '.join(_REDIS_SCHEMES)}")
+    if settings.asr.engine == "torch" and settings.asr.compute_type.startswith("int"):
+        faults.append(
+            f"asr.compute_type: {settings.asr.compute_type} is ctranslate2's; "
+            "with asr.engine torch choose float32, bfloat16 or float16"
+        )
     secret = settings.auth.secret
     if secret is not None and len(secret.get_secret_value()) < 32:
         faults.append("auth.secret: shorter than 32 characters; make one: openssl rand -hex 32")
