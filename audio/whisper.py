@@ -1,9 +1,10 @@
 """What every Whisper engine shares, whatever computes it: audio in, windows, prompts, gates, transcript out.
 
     jobs -> gate by sound -> cut into windows -> features, padded -> batches of one length
-         -> `_generate` of an engine -> gate by words -> windows joined -> transcripts
+         -> `_generate` of an engine -> `_generate_within` what the dialogue waits for, where it wrote other words
+        -> gate by words -> windows joined -> transcripts
 
-An engine adds how its weights are loaded and `_generate`, one call of the model. So two engines on the same weights
+An engine adds how its weights are loaded and the two kinds of call of the model. So two engines on the same weights
 differ by rounding and by nothing else.
 
 A batch shares one feature length, as the model has no length mask: lengths are rounded up to half a second
@@ -17,8 +18,8 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,12 +27,13 @@ import soxr
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from audio.asr import AsrJob, Transcript
+from audio.asr import AsrJob, Expectation, Transcript
+from audio.expectation import Vocabulary, hint, is_plausible
 from audio.gates import GateSettings, Sound, gate_audio, gate_words, measure
 from audio.resampling import pcm16_to_float
 from audio.whisper_profile import AsrModelError, WhisperProfile
 
-__all__ = ["MAX_BATCH", "Hypothesis", "WhisperRecogniser", "split_at_quiet"]
+__all__ = ["MAX_BATCH", "HeldHypothesis", "Hypothesis", "WhisperRecogniser", "split_at_quiet"]
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +65,17 @@ class Hypothesis:
     language: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldHypothesis:
+    """What a model made of one window from allowed tokens only.
+
+    `tokens` are without the end token; `logprobs` are theirs, natural log, as the model weighs them among all tokens.
+    """
+
+    tokens: Sequence[int]
+    logprobs: Sequence[float]
+
+
 @dataclass(frozen=True, slots=True)
 class _Piece:
     """One window of a job: features of shape (mels, frames), frames already padded."""
@@ -75,7 +88,7 @@ class _Piece:
 @dataclass(frozen=True, slots=True)
 class _Decoded:
     text: str
-    tokens: int
+    tokens: Sequence[int]
     avg_logprob: float
     no_speech_prob: float
     language: str | None
@@ -118,6 +131,7 @@ class WhisperRecogniser(ABC):
         self._extract = extract
         self._multilingual = multilingual
         self._max_batch = max_batch
+        self._vocabularies: dict[tuple[Expectation, str | None], Vocabulary | None] = {}
         self._sot, self._no_timestamps, self._end = (
             self._token(word) for word in ("<|startoftranscript|>", "<|notimestamps|>", "<|endoftext|>")
         )
@@ -174,7 +188,7 @@ class WhisperRecogniser(ABC):
 
     @abstractmethod
     def _generate(
-        self, features: NDArray[np.float32], languages: list[str | None], max_length: int
+        self, features: NDArray[np.float32], languages: list[str | None], max_length: int, before: Sequence[int]
     ) -> Sequence[Hypothesis]:
         """One call of the model, greedy: beams brought nothing on telephone utterances and cost their number.
 
@@ -182,7 +196,14 @@ class WhisperRecogniser(ABC):
             features: shape (windows, mels, frames).
             languages: of each window; None where the model is to find out.
             max_length: where to stop a loop, as CTranslate2 counts it.
+            before: opens every prompt, see `_hint`.
         """
+
+    @abstractmethod
+    def _generate_within(
+        self, features: NDArray[np.float32], language: str | None, max_length: int, allowed: frozenset[int]
+    ) -> Sequence[HeldHypothesis]:
+        """One call of the model, greedy, that writes `allowed` tokens and the end token only."""
 
     def _model_audio(self, job: AsrJob) -> NDArray[np.float32]:
         """A job's audio as the model wants it: float32, 16 kHz."""
@@ -206,27 +227,86 @@ class WhisperRecogniser(ABC):
         return _Piece(job, features, len(audio) / _MODEL_HZ)
 
     def _decode(self, pieces: list[_Piece], jobs: list[AsrJob]) -> list[_Decoded]:
-        """Decode pieces, those of equal length together; results in the order of the pieces."""
-        buckets: dict[int, list[int]] = defaultdict(list)
-        for index, piece in enumerate(pieces):
-            buckets[piece.features.shape[1]].append(index)
-        decoded: dict[int, _Decoded] = {}
-        for indices in buckets.values():
-            for start in range(0, len(indices), self._max_batch):
-                batch = indices[start : start + self._max_batch]
-                hypotheses = self._generate(
-                    np.stack([pieces[index].features for index in batch]),
-                    [self._language(jobs[pieces[index].job]) for index in batch],
-                    24 + int(_TOKENS_PER_S * max(pieces[index].seconds for index in batch)),
-                )
-                decoded.update(zip(batch, map(self._read, hypotheses), strict=True))
+        """Decode pieces, those that may share a batch together; results in the order of the pieces."""
+        hints = [self._hint(jobs[piece.job]) for piece in pieces]
+        heard: dict[int, Hypothesis] = {}
+        for batch in self._batches(pieces, dict(enumerate(hints))):
+            hypotheses = self._generate(
+                np.stack([pieces[index].features for index in batch]),
+                [self._language(jobs[pieces[index].job]) for index in batch],
+                _max_length(pieces[index] for index in batch),
+                hints[batch[0]],
+            )
+            heard.update(zip(batch, hypotheses, strict=True))
+        decoded = {index: self._read(hypothesis) for index, hypothesis in heard.items()}
+        decoded.update(self._reconsider(pieces, jobs, decoded))
         return [decoded[index] for index in range(len(pieces))]
+
+    def _batches(self, pieces: Sequence[_Piece], keys: Mapping[int, Hashable]) -> Iterator[list[int]]:
+        """Indices of pieces, those of equal length and key together, at most `max_batch`."""
+        alike: dict[Hashable, list[int]] = defaultdict(list)
+        for index, key in keys.items():
+            alike[pieces[index].features.shape[1], key].append(index)
+        for indices in alike.values():
+            for start in range(0, len(indices), self._max_batch):
+                yield indices[start : start + self._max_batch]
+
+    def _reconsider(
+        self, pieces: Sequence[_Piece], jobs: Sequence[AsrJob], decoded: Mapping[int, _Decoded]
+    ) -> Iterator[tuple[int, _Decoded]]:
+        """Pieces whose caller was asked for something, where that is plausible and other words were heard.
+
+        What comes back keeps the probabilities of the free hypothesis: they say how sure the model was that there
+        were words at all, which is what the gates ask. So an expectation changes words and never makes any.
+        """
+        margin = self.profile.expectation_margin
+        if margin is None:
+            return
+        asked = {}
+        for index, heard in decoded.items():
+            vocabulary = self._vocabulary(jobs[pieces[index].job].expect, heard.language)
+            if vocabulary is not None and heard.tokens and not vocabulary.tokens.issuperset(heard.tokens):
+                asked[index] = vocabulary
+        for batch in self._batches(pieces, asked):
+            vocabulary = asked[batch[0]]
+            held = self._generate_within(
+                np.stack([pieces[index].features for index in batch]),
+                vocabulary.language,
+                _max_length(pieces[index] for index in batch),
+                vocabulary.tokens,
+            )
+            for index, hypothesis in zip(batch, held, strict=True):
+                text = self._tokenizer.decode(hypothesis.tokens).strip()
+                if vocabulary.spells(text) and is_plausible(hypothesis.logprobs, decoded[index].avg_logprob, margin):
+                    yield index, replace(decoded[index], text=text, tokens=hypothesis.tokens)
+
+    def _vocabulary(self, expect: Expectation | None, language: str | None) -> Vocabulary | None:
+        """What a caller may have been asked for, in this model's tokens."""
+        if expect is None:
+            return None
+        if (expect, language) not in self._vocabularies:
+            self._vocabularies[expect, language] = Vocabulary.of(expect, language, self._encode_text)
+        return self._vocabularies[expect, language]
+
+    def _hint(self, job: AsrJob) -> tuple[int, ...]:
+        """Tokens before a job's prompt: `<|startofprev|>` and words of the kind that is waited for, as if said before.
+
+        A model that can be held to words needs none; a language still to be detected has none.
+        """
+        if job.expect is None or self.profile.expectation_margin is not None:
+            return ()
+        text = hint(job.expect, self._language(job))
+        return (self._token("<|startofprev|>"), *self._encode_text(" " + text)) if text else ()
+
+    def _encode_text(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
 
     def _read(self, hypothesis: Hypothesis) -> _Decoded:
         tokens = [token for token in hypothesis.tokens if token < self._end]
         return _Decoded(
             text=self._tokenizer.decode(tokens).strip(),
-            tokens=len(tokens),
+            tokens=tokens,
             # The score is over the tokens of the text; the end token was decided too.
             avg_logprob=hypothesis.score * len(tokens) / (len(tokens) + 1) if tokens else 0.0,
             no_speech_prob=hypothesis.no_speech_prob,
@@ -243,11 +323,11 @@ class WhisperRecogniser(ABC):
         ]
         passed = [window for window, gate in zip(windows, gates, strict=True) if gate is None and window.text]
         counted = passed or windows
-        tokens = sum(window.tokens + 1 for window in counted)
+        tokens = sum(len(window.tokens) + 1 for window in counted)
         return Transcript(
             text=" ".join(window.text for window in passed),
             language=windows[0].language,
-            avg_logprob=sum(window.avg_logprob * (window.tokens + 1) for window in counted) / tokens,
+            avg_logprob=sum(window.avg_logprob * (len(window.tokens) + 1) for window in counted) / tokens,
             no_speech_prob=min(window.no_speech_prob for window in counted),
             gated_by=None if passed else next((gate for gate in gates if gate), None),
         )
@@ -282,6 +362,11 @@ class WhisperRecogniser(ABC):
         if token is None:
             raise AsrModelError(f"speech model {self.name} has no token {word}; is it a Whisper model?")
         return int(token)
+
+
+def _max_length(pieces: Iterable[_Piece]) -> int:
+    """Tokens, as CTranslate2 counts them, that no speech of this length reaches."""
+    return 24 + int(_TOKENS_PER_S * max(piece.seconds for piece in pieces))
 
 
 def split_at_quiet(

@@ -21,7 +21,7 @@ from faster_whisper import WhisperModel
 from numpy.typing import NDArray
 
 from audio.gates import GateSettings
-from audio.whisper import MAX_BATCH, Hypothesis, WhisperRecogniser, split_at_quiet
+from audio.whisper import MAX_BATCH, HeldHypothesis, Hypothesis, WhisperRecogniser, split_at_quiet
 from audio.whisper_profile import AsrModelError, read_profile
 
 __all__ = ["AsrModelError", "WhisperEngine", "split_at_quiet"]
@@ -80,7 +80,7 @@ class WhisperEngine(WhisperRecogniser):
         )
 
     def _generate(
-        self, features: NDArray[np.float32], languages: list[str | None], max_length: int
+        self, features: NDArray[np.float32], languages: list[str | None], max_length: int, before: Sequence[int]
     ) -> Sequence[Hypothesis]:
         """See `WhisperRecogniser._generate`."""
         view = ctranslate2.StorageView.from_array(features)
@@ -93,9 +93,9 @@ class WhisperEngine(WhisperRecogniser):
             ]
         results = self._model.generate(
             view,
-            [self._prompt(language) for language in languages],
+            [[*before, *self._prompt(language)] for language in languages],
             beam_size=1,
-            max_length=max_length,
+            max_length=max_length + len(before),
             return_scores=True,
             return_no_speech_prob=True,
         )
@@ -107,4 +107,28 @@ class WhisperEngine(WhisperRecogniser):
                 language=language,
             )
             for result, language in zip(results, languages, strict=True)
+        ]
+
+    def _generate_within(
+        self, features: NDArray[np.float32], language: str | None, max_length: int, allowed: frozenset[int]
+    ) -> Sequence[HeldHypothesis]:
+        """See `WhisperRecogniser._generate_within`.
+
+        The scores of `generate` are of no use here, since it masks before it normalises: `align` weighs the tokens.
+        """
+        view = self._model.encode(ctranslate2.StorageView.from_array(features))
+        prompt = self._prompt(language)
+        results = self._model.generate(
+            view,
+            [prompt] * len(features),
+            beam_size=1,
+            max_length=max_length,
+            suppress_tokens=sorted(set(range(self._tokenizer.get_vocab_size())) - allowed - {self._end}),
+        )
+        texts = [[token for token in result.sequences_ids[0] if token < self._end] for result in results]
+        start = prompt[:-1]  # `align` adds the last token, no timestamps, itself
+        weighed = self._model.align(view, start, texts, features.shape[2])
+        return [
+            HeldHypothesis(tokens=tokens, logprobs=np.log(np.maximum(weights.text_token_probs, 1e-30)).tolist())
+            for tokens, weights in zip(texts, weighed, strict=True)
         ]

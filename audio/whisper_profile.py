@@ -5,6 +5,7 @@
       "short_windows": true,      trained without padding to 30 s
       "narrowband": true,         trained on telephone audio brought to 16 kHz
       "max_window_s": 3.0,        longest audio it hears well
+      "expectation_margin": 2.5,  may be held to the words that a dialogue waits for
       "gates": {"min_avg_logprob": -0.8}
     }
 
@@ -46,6 +47,9 @@ class WhisperProfile:
     """Hears everything through 8 kHz, as a telephone gives it, whatever rate the audio has."""
     max_window_s: Annotated[float, Field(ge=2, le=30)] = 30.0
     """Longer audio is cut into windows of at most this, at quiet places."""
+    expectation_margin: Annotated[float, Field(gt=0)] | None = None
+    """Natural log: expected words stand where none is less likely by more than this than what was heard freely (see
+    `audio.expectation.is_plausible`). None: the model is not held to words, only hinted at them in its prompt."""
     gates: GateSettings = field(default_factory=GateSettings)
 
 
