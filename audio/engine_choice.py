@@ -98,8 +98,10 @@ def choose_engine(
         machine: this one, unless said.
 
     Raises:
-        AsrModelError: the engine asked for cannot read this model.
+        AsrModelError: the engine asked for cannot read this model, or there is no such engine.
     """
+    if engine not in ("auto", *Engine):
+        raise AsrModelError(f"no engine {engine!r:.20}; choose auto, {' or '.join(Engine)}")
     forms = model_forms(model)
     if engine != "auto":
         asked = Engine(engine)

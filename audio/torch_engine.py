@@ -19,6 +19,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,7 +36,7 @@ from transformers import WhisperForConditionalGeneration
 from transformers.utils import logging as transformers_logging
 
 from audio.gates import GateSettings
-from audio.whisper import MAX_BATCH, Hypothesis, WhisperRecogniser
+from audio.whisper import MAX_BATCH, HeldHypothesis, Hypothesis, WhisperRecogniser
 from audio.whisper_profile import PROFILE_FILE, AsrModelError, read_profile
 
 __all__ = ["TORCH_COMPUTE_TYPES", "TorchWhisperEngine"]
@@ -44,6 +46,26 @@ TORCH_COMPUTE_TYPES = {"float32": torch.float32, "float16": torch.float16, "bflo
 _FILES = ["*.json", "model*.safetensors", PROFILE_FILE]
 _FEATURE_KEYS = ("feature_size", "sampling_rate", "hop_length", "chunk_length", "n_fft")
 _LANGUAGE = re.compile(r"<\|[a-z]{2,3}\|>")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Window:
+    """What was written of one window: tokens without the end token, natural logs with the end token's, then zeros."""
+
+    tokens: list[int]
+    logprobs: list[float]
+
+    @property
+    def total(self) -> float:
+        return sum(self.logprobs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Written:
+    """What was written of a batch, and each window's no-speech probability."""
+
+    windows: list[_Window]
+    no_speech: list[float]
 
 
 class TorchWhisperEngine(WhisperRecogniser):
@@ -121,27 +143,40 @@ class TorchWhisperEngine(WhisperRecogniser):
 
     @torch.inference_mode()
     def _generate(
-        self, features: NDArray[np.float32], languages: list[str | None], max_length: int
+        self, features: NDArray[np.float32], languages: list[str | None], max_length: int, before: Sequence[int]
     ) -> Sequence[Hypothesis]:
         """See `WhisperRecogniser._generate`."""
-        hidden = self._encode(torch.from_numpy(features).to(self.device, self._dtype))
+        hidden = self._encode(features)
         if self._multilingual and None in languages:
             found = self._detect(hidden)
             languages = [known or best for known, best in zip(languages, found, strict=True)]
-        prompts = torch.tensor([self._prompt(language) for language in languages], device=self.device)
-        # As CTranslate2 counts: half of `max_length` at most is for what follows the prompt.
-        tokens, scores, no_speech = self._greedy(hidden, prompts, max_length // 2)
+        written = self._greedy(
+            hidden,
+            [[*before, *self._prompt(language)] for language in languages],
+            max_length + len(before),
+            sot_at=len(before),
+        )
         return [
-            Hypothesis(tokens=ids[: ids.index(self._end)], score=score, no_speech_prob=silent, language=language)
-            for ids, score, silent, language in zip(
-                tokens.tolist(), scores.tolist(), no_speech.tolist(), languages, strict=True
+            # the end token's probability counts, the token does not
+            Hypothesis(
+                tokens=one.tokens, score=one.total / max(1, len(one.tokens)), no_speech_prob=silent, language=said
             )
+            for one, silent, said in zip(written.windows, written.no_speech, languages, strict=True)
         ]
 
-    def _encode(self, mel: Tensor) -> Tensor:
+    @torch.inference_mode()
+    def _generate_within(
+        self, features: NDArray[np.float32], language: str | None, max_length: int, allowed: frozenset[int]
+    ) -> Sequence[HeldHypothesis]:
+        """See `WhisperRecogniser._generate_within`."""
+        prompts = [self._prompt(language)] * len(features)
+        written = self._greedy(self._encode(features), prompts, max_length, allowed=allowed)
+        return [HeldHypothesis(tokens=one.tokens, logprobs=one.logprobs[: len(one.tokens)]) for one in written.windows]
+
+    def _encode(self, features: NDArray[np.float32]) -> Tensor:
         """(B, mels, T) -> (B, T/2, width). Transformers insists on 3,000 frames, the weights do not."""
         encoder = self._weights.model.encoder
-        hidden = F.gelu(encoder.conv1(mel))
+        hidden = F.gelu(encoder.conv1(torch.from_numpy(features).to(self.device, self._dtype)))
         hidden = F.gelu(encoder.conv2(hidden)).transpose(1, 2)
         hidden = hidden + encoder.embed_positions.weight[: hidden.shape[1]]
         for layer in encoder.layers:
@@ -165,34 +200,66 @@ class TorchWhisperEngine(WhisperRecogniser):
         names = [str(self._tokenizer.id_to_token(number)) for number in self._languages]
         return [self._likeliest([names[index] for index in row]) for row in order]
 
-    def _greedy(self, hidden: Tensor, prompts: Tensor, limit: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Decode a batch to its end tokens, or `limit` tokens.
+    def _greedy(
+        self,
+        hidden: Tensor,
+        prompts: list[list[int]],
+        max_length: int,
+        *,
+        sot_at: int = 0,
+        allowed: frozenset[int] | None = None,
+    ) -> _Written:
+        """Decode a batch until every window has its end token, or has written half of `max_length`.
 
-        Returns:
-            tokens, int64 (B, limit + 1), an end token behind each; scores, float32 (B,), see `Hypothesis`;
-            no-speech probabilities, float32 (B,).
+        That half is how CTranslate2 counts. Without `allowed` the model's suppressed tokens are masked and the
+        probabilities are among the others; with it all but those and the end token are masked, and the probabilities
+        are among all tokens.
+
+        Args:
+            hidden: of `_encode`.
+            prompts: of one length.
+            max_length: see `WhisperRecogniser._generate`.
+            sot_at: place of the start token in the prompts, where the no-speech probability is read.
+            allowed: text tokens to choose from.
         """
-        limit = min(limit, self._weights.config.max_target_positions - prompts.shape[1])
-        tokens = torch.full((len(prompts), limit + 1), self._end, device=self.device)
-        total = torch.zeros(len(prompts), device=self.device)
+        limit = min(max_length // 2, self._weights.config.max_target_positions - len(prompts[0]))
+        size = (len(prompts), limit)
+        tokens = torch.full(size, self._end, device=self.device)
+        logprobs = torch.zeros(size, device=self.device)
         going = torch.ones(len(prompts), dtype=torch.bool, device=self.device)
         no_speech = torch.zeros(len(prompts), device=self.device)
-        cache, step_tokens = None, prompts
+        later_mask = self._mask(allowed)
+        mask = later_mask.clone()
+        mask[self._suppressed_first] = True
+        cache, step_tokens = None, torch.tensor(prompts, device=self.device)
         for step in range(limit):
             logits, cache = self._decode_step(step_tokens, hidden, cache)
             if step == 0 and self._no_speech is not None:
-                no_speech = logits[:, 0].softmax(dim=-1)[:, self._no_speech]  # read at the start token, before masks
+                no_speech = logits[:, sot_at].softmax(dim=-1)[:, self._no_speech]
             logits = logits[:, -1]
-            logits[:, self._suppressed + (self._suppressed_first if step == 0 else [])] = -torch.inf
-            best, chosen = logits.log_softmax(dim=-1).max(dim=-1)
-            total += torch.where(going, best, 0)
-            chosen = torch.where(going, chosen, self._end)
-            tokens[:, step] = chosen
-            going &= chosen != self._end
+            masked = logits.masked_fill(mask, -torch.inf)
+            chosen = masked.argmax(dim=-1, keepdim=True)
+            weighed = masked if allowed is None else logits
+            best = (weighed.gather(-1, chosen) - weighed.logsumexp(dim=-1, keepdim=True))[:, 0]
+            logprobs[:, step] = torch.where(going, best, 0)
+            tokens[:, step] = torch.where(going, chosen[:, 0], self._end)
+            going &= tokens[:, step] != self._end
             if not going.any():
                 break
-            step_tokens = chosen[:, None]
-        return tokens, total / (tokens != self._end).sum(dim=1).clamp(min=1), no_speech
+            step_tokens, mask = tokens[:, step : step + 1], later_mask
+        return _Written(
+            windows=[
+                _Window(tokens=[*takewhile(lambda token: token != self._end, ids)], logprobs=values)
+                for ids, values in zip(tokens.tolist(), logprobs.tolist(), strict=True)
+            ],
+            no_speech=no_speech.tolist(),
+        )
+
+    def _mask(self, allowed: frozenset[int] | None) -> Tensor:
+        """Bool (vocabulary,): tokens that may not be written."""
+        mask = torch.full((self._weights.config.vocab_size,), allowed is not None)
+        mask[self._suppressed if allowed is None else [*allowed, self._end]] = allowed is None
+        return mask.to(self.device)
 
 
 def _dtype(compute_type: str, device: str) -> torch.dtype:

@@ -15,11 +15,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from audio.asr import Expectation
 from audio.formats import AudioError
 from gateway.cli.asr_train import register_train
 
 if TYPE_CHECKING:  # ctranslate2 takes a second to import; `voicegate --help` must not
-    from audio.whisper_engine import WhisperEngine
+    from audio.whisper import WhisperRecogniser
 
 __all__ = ["register"]
 
@@ -31,13 +32,23 @@ ModelOption = Annotated[
     str | None,
     typer.Option(
         "--model",
-        help='A folder in CTranslate2 form, a size such as "small", or a hub id.',
+        help='A folder in CTranslate2 or Hugging Face form, a size such as "small", or a hub id.',
         show_default="the bundled model",
     ),
 ]
 LanguageOption = Annotated[str, typer.Option("--language", help='What is spoken: "en", "zh", ...')]
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, or auto: cuda if there is one.")]
+EngineOption = Annotated[
+    str,
+    typer.Option("--engine", help="ctranslate2, torch, or auto: by the model's form and the machine.", metavar="NAME"),
+]
 ThreadsOption = Annotated[int, typer.Option("--threads", min=1, help="CPU threads to compute with.")]
+ExpectOption = Annotated[
+    Expectation | None,
+    typer.Option(
+        "--expect", help="What the speakers were asked for, as a dialogue node says it.", show_default="anything"
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, nothing else.")]
 
 
@@ -52,8 +63,10 @@ def transcribe(
     audio: Annotated[list[Path], typer.Argument(help="Recordings: WAV, FLAC, Ogg, MP3 ...")],
     model: ModelOption = None,
     language: LanguageOption = "en",
+    engine_name: EngineOption = "auto",
     device: DeviceOption = "auto",
     threads: ThreadsOption = 1,
+    expect: ExpectOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what is heard in recordings, as a call would hear it, gates included.
@@ -63,16 +76,19 @@ def transcribe(
 
         voicegate asr transcribe caller.wav
 
+        voicegate asr transcribe --expect digits account-number.wav
+
         voicegate asr transcribe --model small --language zh --json *.flac
     """
     with _errors_told():
         from audio.evaluation import read_utterance
 
-        engine = _load(model, language, device, threads)
+        engine = _load(model, language, engine_name, device, threads)
         documents: list[dict[str, object]] = []
         audio_s = compute_s = 0.0
         for path in audio:
-            job = dataclasses.replace(read_utterance(path, engine.sample_rate_hz), language=language)
+            recording = read_utterance(path, engine.sample_rate_hz)
+            job = dataclasses.replace(recording, language=language, expect=expect)
             began = time.perf_counter()
             (heard,) = engine.transcribe([job])
             compute_s += time.perf_counter() - began
@@ -92,8 +108,10 @@ def evaluate_model(
     ],
     model: ModelOption = None,
     language: LanguageOption = "en",
+    engine_name: EngineOption = "auto",
     device: DeviceOption = "auto",
     threads: ThreadsOption = 1,
+    expect: ExpectOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure a recogniser on recordings whose words are known.
@@ -103,15 +121,17 @@ def evaluate_model(
         {"audio": "clips/17.wav", "text": "zero one two"}
 
     Prints the word error rate (after Whisper's English normaliser, digits spelled out: "012" is "zero one
-    two"), the character error rate, the number of recordings and the real-time factor. Example:
+    two"), the character error rate, the number of recordings and the real-time factor. Examples:
 
         voicegate asr eval --manifest test/manifest.jsonl --json
+
+        voicegate asr eval --manifest digits/manifest.jsonl --expect digits
     """
     with _errors_told():
         from audio.evaluation import evaluate, read_manifest
 
         lines = read_manifest(manifest)
-        engine = _load(model, language, device, threads)
+        engine = _load(model, language, engine_name, device, threads)
         with _progress_bar() as bar:
             task = bar.add_task("recordings", total=len(lines))
             result = evaluate(
@@ -119,6 +139,7 @@ def evaluate_model(
                 lines,
                 sample_rate_hz=engine.sample_rate_hz,
                 language=language,
+                expect=expect,
                 progress=lambda done: bar.update(task, completed=done),
             )
     if as_json:
@@ -133,13 +154,11 @@ def evaluate_model(
     _stdout.print(table)
 
 
-def _load(model: str | None, language: str, device: str, threads: int) -> WhisperEngine:
+def _load(model: str | None, language: str, engine: str, device: str, threads: int) -> WhisperRecogniser:
     from audio.bundled import bundled_model_path
-    from audio.whisper_engine import WhisperEngine
+    from audio.engine_choice import load_engine
 
-    engine = WhisperEngine(model or bundled_model_path(language), device=device, cpu_threads=threads)
-    engine.warm_up()
-    return engine
+    return load_engine(model or bundled_model_path(language), engine=engine, device=device, threads=threads)
 
 
 @contextmanager

@@ -103,26 +103,24 @@ def check_torch() -> Finding:
 
 
 def check_cublas(library: str = "libcublas.so.12") -> Finding:
-    """The CUDA library that ctranslate2 opens when it first computes on a GPU, and declares no package for."""
+    """The CUDA library that ctranslate2 opens when it first computes on a GPU, and declares no package for.
+
+    Without it calls are still served, slower or by the other engine: `check_recogniser` says which.
+    """
     name = "speech on GPU"
     try:
         import ctranslate2
+
+        from audio.engine_choice import loads
     except (ImportError, OSError) as error:
         return _fail(name, f"ctranslate2 cannot be imported: {error}", "pip install -c constraints.txt ctranslate2")
     if not ctranslate2.get_cuda_device_count():
         return _ok(name, f"ctranslate2 {ctranslate2.__version__}, no GPU: {library} is not needed")
-    if _loads(library):
+    if loads(library):
         return _ok(name, f"ctranslate2 {ctranslate2.__version__}, {library} loads")
     folder = _packaged_cublas()
     mend = f"export LD_LIBRARY_PATH={folder}:$LD_LIBRARY_PATH" if folder else "pip install voicegate[gpu]"
-    return _fail(name, f"ctranslate2 sees a GPU, and {library} does not load", mend)
-
-
-def _loads(library: str) -> bool:
-    """Whether a fresh process can load it: in this one torch may have brought a copy along."""
-    code = f"import ctypes; ctypes.CDLL({library!r})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=SUBPROCESS_S, check=False)
-    return done.returncode == 0
+    return _warn(name, f"ctranslate2 sees a GPU, and {library} does not load", mend)
 
 
 def _packaged_cublas() -> Path | None:
@@ -134,21 +132,27 @@ def _packaged_cublas() -> Path | None:
     return next((Path(str(f.locate())).parent for f in files if f.name.startswith("libcublas.so.")), None)
 
 
-def check_recogniser(model: str = "bundled") -> Finding:
-    """The speech recogniser of the settings loads and runs. A hub id that is not fetched yet is fetched."""
+def check_recogniser(
+    model: str = "bundled", engine: str = "auto", device: str = "auto", compute_type: str = "default"
+) -> Finding:
+    """The speech recogniser of the settings loads and runs, in which engine and why in that one.
+
+    A hub id that is not fetched yet is fetched.
+    """
     name = "speech model"
     from audio.bundled import bundled_model_path
+    from audio.engine_choice import choose_engine, load_engine
+    from audio.whisper_profile import AsrModelError
 
+    path = bundled_model_path() if model == "bundled" else model
     try:
-        from audio.whisper_engine import AsrModelError, WhisperEngine
+        choice = choose_engine(path, engine=engine, device=device)
+        loaded = load_engine(path, engine=choice.engine, device=choice.device, compute_type=compute_type)
     except (ImportError, OSError) as error:
-        return _fail(name, f"faster-whisper cannot be imported: {error}", "pip install -c constraints.txt -e .")
-    try:
-        engine = WhisperEngine(bundled_model_path() if model == "bundled" else model)
-        engine.warm_up()
+        return _fail(name, f"its engine cannot be imported: {error}", "pip install -c constraints.txt -e .")
     except AsrModelError as error:
         return _fail(name, str(error), "reinstall voicegate, or set asr.model to a model that loads")
-    return _ok(name, f"{engine.name} on {engine.device}")
+    return _ok(name, f"{loaded.name} in {choice.engine} on {loaded.device} ({choice.reason})")
 
 
 def check_encoder(language: str = "en") -> Finding:
@@ -317,7 +321,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield check_redis(settings.redis.url)
     yield check_espeak()
     yield check_cublas()
-    yield check_recogniser(settings.asr.model)
+    yield check_recogniser(settings.asr.model, settings.asr.engine, settings.asr.device, settings.asr.compute_type)
     yield check_torch()
     yield check_encoder()
     for bot in settings.all_bots:
