@@ -13,8 +13,8 @@ from html import escape
 
 __all__ = ["histogram", "log_bins", "nice_ticks", "over_time", "time_chart"]
 
-WIDTH, HEIGHT = 360.0, 190.0
-LEFT, RIGHT, TOP, BOTTOM = 40.0, 10.0, 12.0, 34.0
+WIDTH, HEIGHT = 360.0, 198.0
+LEFT, RIGHT, TOP, BOTTOM = 40.0, 10.0, 22.0, 34.0
 _PLOT_W, _PLOT_H = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 _STROKES = ("var(--line)", "var(--line-2)")
 
@@ -41,11 +41,11 @@ def log_bins(values: Sequence[float], count: int, *, reach: float = 0.0) -> tupl
     return edges, counts
 
 
-def nice_ticks(high: float, about: int = 4) -> list[float]:
-    """Round numbers from 0 up to at least `high`: steps of 1, 2 or 5 times a power of ten."""
+def nice_ticks(high: float, about: int = 4, *, whole: bool = False) -> list[float]:
+    """Round numbers from 0 up to at least `high`: steps of 1, 2 or 5 times a power of ten, `whole` ones for counts."""
     if high <= 0:
         return [0.0, 1.0]
-    rough = high / about
+    rough = max(high / about, 1.0) if whole else high / about
     power = 10 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
     return [round(step * index, 6) for index in range(math.ceil(high / step - 1e-9) + 1)]
@@ -74,10 +74,10 @@ def histogram(title: str, values: Sequence[float], limits: Mapping[str, float]) 
     def x(ms: float) -> float:
         return LEFT + (math.log10(ms) - low) / (high - low) * _PLOT_W
 
-    ticks = nice_ticks(max(counts))
+    ticks = nice_ticks(max(counts), whole=True)
     body = _value_axis(ticks, "count")
     for decade in range(math.floor(low), math.ceil(high) + 1):
-        factors = (1, 2, 5) if high - low < 2.2 else (1,)
+        factors = range(1, 10) if high - low < 0.6 else (1, 2, 5) if high - low < 2.2 else (1,)
         body += [
             _tick_below(x(ms), _short(ms))
             for factor in factors
@@ -95,10 +95,12 @@ def histogram(title: str, values: Sequence[float], limits: Mapping[str, float]) 
     return _svg(f"{title}: distribution of {len(values)} values, ms, logarithmic", body, "ms (logarithmic)")
 
 
-def time_chart(title: str, series: Mapping[str, Sequence[tuple[float, float]]], *, until_s: float, unit: str) -> str:
+def time_chart(
+    title: str, series: Mapping[str, Sequence[tuple[float, float]]], *, until_s: float, unit: str, whole: bool = False
+) -> str:
     """One or two lines over the seconds of the run, each drawn with its name in the colour of its line."""
     highest = max((value for line in series.values() for _, value in line), default=0.0)
-    ticks = nice_ticks(highest)
+    ticks = nice_ticks(highest, whole=whole)
     until_s = max(until_s, 1e-9)
 
     def place(at_s: float, value: float) -> str:
@@ -118,7 +120,7 @@ def time_chart(title: str, series: Mapping[str, Sequence[tuple[float, float]]], 
             body.append(f'<circle cx="{cx}" cy="{cy}" r="2" fill="{colour}"><title>{escape(told)}</title></circle>')
         if len(series) > 1:
             body.append(
-                f'<text x="{WIDTH - RIGHT}" y="{TOP + 4 + 13 * index}" text-anchor="end" '
+                f'<text x="{WIDTH - RIGHT - 36 * (len(series) - 1 - index):g}" y="12" text-anchor="end" '
                 f'style="fill:{colour}">{escape(name)}</text>'
             )
     return _svg(f"{title} over {until_s:.0f} s, {unit}", body, "seconds")
@@ -139,7 +141,7 @@ def _value_axis(ticks: Sequence[float], unit: str) -> list[str]:
             f'<line x1="{LEFT:g}" x2="{WIDTH - RIGHT:g}" y1="{y:.1f}" y2="{y:.1f}" stroke="var(--grid)"/>'
             f'<text x="{LEFT - 5:g}" y="{y + 4:.1f}" text-anchor="end">{_short(tick)}</text>'
         )
-    drawn.append(f'<text x="{LEFT + 4:g}" y="{TOP + 4:g}">{escape(unit)}</text>')
+    drawn.append(f'<text x="{LEFT:g}" y="12">{escape(unit)}</text>')
     return drawn
 
 

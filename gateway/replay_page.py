@@ -24,7 +24,8 @@ h3 { font-size: .95rem; margin: 0 0 .25rem; font-weight: 600 }
 p { margin: .4rem 0 } .muted, small { color: var(--muted) }
 .met { color: var(--good) } .missed { color: var(--limit); font-weight: 600 } .not-measured { color: var(--muted) }
 .scroll { overflow-x: auto } table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
-th, td { text-align: right; padding: .35rem .6rem; border-bottom: 1px solid var(--grid); white-space: nowrap }
+th, td { text-align: right; padding: .35rem .6rem; border-bottom: 1px solid var(--grid); white-space: nowrap;
+  overflow-wrap: normal }
 th:first-child, td:first-child { text-align: left }
 .words :is(td, th) { text-align: left; white-space: normal }
 th { color: var(--muted); font-weight: 500 }
@@ -32,7 +33,8 @@ th { color: var(--muted); font-weight: 500 }
 figure { margin: 0; padding: .75rem; background: var(--box); border-radius: .5rem }
 svg { display: block; width: 100%; height: auto } svg text { font-size: 11px; fill: var(--muted) }
 dl { display: grid; grid-template-columns: fit-content(45%) 1fr; gap: .2rem 1rem; margin: 0 } dt { color: var(--muted) }
-dd { margin: 0 } @media (max-width: 30rem) { table { font-size: .8rem } th, td { padding: .3rem .25rem } }
+dd { margin: 0 } @media (max-width: 30rem) { table { font-size: .8rem } th, td { padding: .3rem .25rem }
+  .budgets td:first-child { white-space: normal } }
 .warning { border-left: 4px solid var(--limit); padding-left: .75rem }
 """
 
@@ -85,7 +87,8 @@ def _budget_table(lines: Sequence[BudgetLine]) -> str:
         limits = ", ".join(f"{key} ≤ {limit:g}" for key, limit in line.limits.items())
         verdict = f'<span class="{line.verdict.replace(" ", "-")}">{line.verdict}</span>'
         rows.append([escape(_name(line)), verdict, str(line.n or ""), *figures, escape(limits)])
-    return _table(["budget", "", "n", "p50", "p90", "p99", "max", "limit"], rows)  # a phone shows the verdicts
+    heads = ["budget", "", "n", "p50", "p90", "p99", "max", "limit"]
+    return _table(heads, rows, kind="budgets")  # verdicts come second: a phone shows them without scrolling
 
 
 def _notes(lines: Sequence[BudgetLine]) -> str:
@@ -125,7 +128,7 @@ def _time_series(report: Report) -> Iterable[tuple[str, str]]:
         stretches = over_time(pairs, until_s=until_s, buckets=_BUCKETS)
         if stretches:
             worst = [(at_s, values[-1]) for at_s, values in stretches]
-            yield title, time_chart(title, {title: worst}, until_s=until_s, unit=unit)
+            yield title, time_chart(title, {title: worst}, until_s=until_s, unit=unit, whole=unit == "calls")
 
 
 def _calls(report: Report) -> str:

@@ -50,6 +50,11 @@ def test_ticks_are_round_and_reach_the_top(high: float, ticks: list[float]) -> N
     assert nice_ticks(high) == pytest.approx(ticks)
 
 
+def test_ticks_of_counts_are_whole() -> None:
+    assert nice_ticks(2, whole=True) == [0, 1, 2]
+    assert nice_ticks(30, whole=True) == [0, 10, 20, 30]
+
+
 @given(st.floats(1e-3, 1e7))
 def test_ticks_are_few(high: float) -> None:
     ticks = nice_ticks(high)
@@ -80,6 +85,6 @@ def test_a_time_chart_draws_the_values_to_scale_and_names_two_lines() -> None:
     svg = time_chart("calls", {"p50": [(0.0, 0.0), (10.0, 4.0)], "max": [(5.0, 2.0)]}, until_s=10, unit="<ms>")
     root = ElementTree.fromstring(svg)
     first, second = [line.attrib["points"] for line in root.iter("polyline")]
-    assert first == "40.0,156.0 350.0,12.0"
-    assert second == "195.0,84.0"
+    assert first == "40.0,164.0 350.0,22.0"
+    assert second == "195.0,93.0"
     assert {"p50", "max", "<ms>", "seconds"} <= set(texts(svg))
