@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from audio.asr import AsrEngine, AsrJob
+from audio.asr import AsrEngine, AsrJob, Expectation
 from audio.files import read_audio
 from audio.formats import AudioError
 from audio.scoring import score
@@ -105,6 +105,7 @@ def evaluate(
     *,
     sample_rate_hz: int,
     language: str = "en",
+    expect: Expectation | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> AsrEvaluation:
     """Transcribe every line and score.
@@ -114,6 +115,7 @@ def evaluate(
         lines: of `read_manifest`.
         sample_rate_hz: 8000 or 16000, the rate to read recordings at.
         language: told to the recogniser, and decides how texts are compared.
+        expect: told to the recogniser, as if a dialogue had asked for it.
         progress: called with the number of lines done.
 
     Raises:
@@ -124,7 +126,7 @@ def evaluate(
     audio_s = compute_s = 0.0
     for start in range(0, len(lines), _BATCH):
         jobs = [
-            replace(read_utterance(line.audio, sample_rate_hz), language=language)
+            replace(read_utterance(line.audio, sample_rate_hz), language=language, expect=expect)
             for line in lines[start : start + _BATCH]
         ]
         began = time.perf_counter()
