@@ -66,7 +66,7 @@ def _section(heading: str, body: str) -> str:
 
 def _summary(report: Report) -> str:
     missed = [line.name for line in report.budgets if line.verdict is Verdict.MISSED]
-    said = f"{len(missed)} budgets missed ({', '.join(missed)})" if missed else "every measured budget met"
+    said = f"missed: {', '.join(missed)}" if missed else "every measured budget met"
     kind = "missed" if report.verdict is Verdict.MISSED else "met"
     warnings = "".join(f'<p class="warning">{escape(warning)}</p>' for warning in report.warnings)
     return (

@@ -226,7 +226,7 @@ def _print(result: Report, html: Path | None) -> None:
     if result.turns_compared:
         console.print(f"transcripts: {result.turns_differing} of {result.turns_compared} differ from the caller alone")
         for one in result.differences[:5]:
-            console.print(f"  {escape(one.recording)}: alone {one.alone!r}, under load {one.heard!r}", markup=False)
+            console.print(f"  {one.recording}: alone {one.alone!r}, under load {one.heard!r}", markup=False)
     client = result.client
     console.print(
         f"this client: {client.cpu_share:.0%} of a core; sent late by p50 {client.late_p50_ms:.1f}, "
