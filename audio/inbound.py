@@ -132,6 +132,12 @@ class InboundChain:
         """Change the silence that ends an utterance, from the next frame on."""
         self._endpointer.set_tail_ms(tail_ms)
 
+    def so_far(self) -> Pcm16 | None:
+        """The utterance in progress as far as it was heard, int16 at the call's rate; None in silence."""
+        if self.state is EndpointState.SILENCE:
+            return None
+        return np.frombuffer(b"".join(self._kept), "<i2")
+
     def push(self, data: bytes) -> Sequence[InboundEvent]:
         """Take one message of the call's audio.
 

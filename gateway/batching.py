@@ -14,12 +14,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from gateway import logs
 from gateway.job_queue import Errand, JobQueue, QueuedJob, Urgency
 
 __all__ = ["BatchReport", "Batcher", "BatcherSettings", "BatcherStats", "DeadlinePassed", "Done", "Overloaded", "Shed"]
@@ -198,9 +198,7 @@ class Batcher(Generic[J, R]):
                     waiting.ticket.cancel()
                 raise
             except Exception as exc:  # the engine's failure belongs to its waiters; the batcher goes on
-                # Where it failed, without its message: that may quote what a caller said.
-                where = "".join(traceback.format_tb(exc.__traceback__))
-                log.error("%s failed on a batch of %d: %s\n%s", self.name, len(batch), type(exc).__name__, where)
+                log.error("%s failed on a batch of %d: %s", self.name, len(batch), logs.where(exc))
                 self.stats.failed += len(batch)
                 for waiting in batch:
                     if not waiting.ticket.done():

@@ -18,7 +18,6 @@ import itertools
 import logging
 import socket
 import struct
-import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ import msgpack
 import numpy as np
 
 from audio.asr import AsrJob, Expectation, Transcript
+from gateway import logs
 from gateway.inference import Heard, Inference, InferenceError, Understood
 from gateway.job_queue import Errand, Urgency
 from nlu.meaning import Meaning, Slot
@@ -44,6 +44,7 @@ _RECONNECT_S = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _Body = dict[str, Any]  # a decoded message; goes no further than this file
 
 _WORKER_LOST: _Body = {}
+_ATTEMPTS = 2
 
 
 def _pack(body: _Body) -> bytes:
@@ -122,10 +123,12 @@ class SocketInference:
 
     async def _ask(self, body: _Body, timeout_s: float, errand: Errand | None = None) -> _Body:
         """One answer. A worker that dies under a request is waited for and asked again: models change nothing, so
-        asking twice is safe, and a caller hears a late reply rather than the end of the call."""
+        asking twice is safe, and a caller hears a late reply rather than the end of the call. Asked twice and no
+        more: it may be this very request that the worker dies of."""
+        answer = _WORKER_LOST
         try:
             async with asyncio.timeout(timeout_s):
-                while True:
+                for _ in range(_ATTEMPTS):
                     await self._connected.wait()
                     answer = await self._exchange(body, errand or Errand())
                     if answer is not _WORKER_LOST:
@@ -133,6 +136,8 @@ class SocketInference:
         except TimeoutError:
             why = "" if self.connected else ": no inference worker is connected"
             raise InferenceError(f"no answer to {body['op']} within {timeout_s:g} s{why}") from None
+        if answer is _WORKER_LOST:
+            raise InferenceError(f"{body['op']}: the inference worker died {_ATTEMPTS} times under this request")
         if "error" in answer:
             raise InferenceError(str(answer["error"]))
         ok: _Body = answer["ok"]
@@ -266,7 +271,7 @@ class InferenceServer:
         except (KeyError, TypeError, ValueError) as exc:
             answer = {"id": ident, "error": f"malformed request: {type(exc).__name__}"}
         except Exception as exc:  # ours: told at once rather than waited for; its message may quote a caller
-            log.error("a request failed: %s\n%s", type(exc).__name__, "".join(traceback.format_tb(exc.__traceback__)))
+            log.error("a request failed: %s", logs.where(exc))
             answer = {"id": ident, "error": f"a fault of the inference worker's: {type(exc).__name__}"}
         if not writer.is_closing():
             writer.write(_pack(answer))

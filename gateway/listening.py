@@ -70,6 +70,7 @@ class Listener:
         self._prepare = prepare
         self._speculation: asyncio.Task[CallerTurn | None] | None = None
         self._errand = Errand()
+        self._partial: asyncio.Task[None] | None = None
         self._covers: tuple[int, int, Expectation | None] = (0, 0, None)
 
     def speculate(self, pause: Pause, expect: Expectation | None = None) -> None:
@@ -86,6 +87,25 @@ class Listener:
             self._speculation.cancel()
             self._speculation = None
             self._metrics.speculation.labels("wasted").inc()
+
+    def watch(self, so_far: Pcm16, expect: Expectation | None, told: Callable[[str], None]) -> None:
+        """Transcribe what was said so far for whoever watches; `told` gets the words unless they come too late.
+
+        One at a time, and only while the engine has nothing better to do: a partial that is refused is not missed.
+        """
+        if self._partial is None or self._partial.done():
+            self._partial = self._tasks.create_task(self._peek(so_far, expect, told), name="partial")
+
+    def stop(self) -> None:
+        """The call is over: nothing begun is wanted."""
+        self.cancel()
+        self.stop_watching()
+
+    def stop_watching(self) -> None:
+        """The utterance has ended; its words are coming."""
+        if self._partial is not None:
+            self._partial.cancel()
+            self._partial = None
 
     async def understand(self, utterance: UtteranceEnded, expect: Expectation | None = None) -> CallerTurn:
         """The turn that this utterance is.
@@ -116,6 +136,16 @@ class Listener:
                 speculation.cancel()
                 self._metrics.speculation.labels("wasted").inc()
         return await self._hear(utterance.pcm, expect, Errand())
+
+    async def _peek(self, so_far: Pcm16, expect: Expectation | None, told: Callable[[str], None]) -> None:
+        job = AsrJob(pcm=so_far, sample_rate_hz=self._rate, language=self._language, expect=expect)
+        try:
+            heard = await self._inference.transcribe(job, timeout_s=self._timeout_s, errand=Errand(Urgency.PARTIAL))
+        except InferenceError as exc:
+            log.debug("no partial: %s", exc)
+            return
+        if heard.transcript.text:
+            told(heard.transcript.text)
 
     async def _ahead(self, pcm: Pcm16, expect: Expectation | None, errand: Errand) -> CallerTurn | None:
         """A turn made ready early; None where it failed, and the endpoint will try again."""

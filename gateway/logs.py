@@ -9,11 +9,12 @@ import json
 import logging
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
-__all__ = ["CallLog", "call_id_var", "configure"]
+__all__ = ["CallLog", "call_id_var", "configure", "where"]
 
 call_id_var: ContextVar[str] = ContextVar("call_id", default="-")
 
@@ -29,6 +30,13 @@ class CallLog(logging.LoggerAdapter[logging.Logger]):
         """Put the call's id on the record."""
         kwargs["extra"] = {"call_id": self._call_id() or "-"}
         return msg, kwargs
+
+
+def where(exc: BaseException) -> str:
+    """An exception's type and frames without its message, which may quote what a caller said."""
+    if isinstance(exc, BaseExceptionGroup):
+        return "\n".join(map(where, exc.exceptions))
+    return f"{type(exc).__name__}\n{''.join(traceback.format_tb(exc.__traceback__))}"
 
 
 class _WithCall(logging.Filter):

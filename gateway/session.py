@@ -1,16 +1,13 @@
-"""One call, from its 101 to its last state save.
+"""One call's connection, from its 101 to its last state save.
 
-    opened --start known--> started --state claimed, greeting queued--> talking
-    talking --bot hangs up | transfers--> ending (prompts are heard out) --> over
+    opened --start known--> started --state claimed--> talking (gateway.conversation) --> over
     any --caller hangs up | connection lost | limit | fault--> over
 
-Messages come in by a synchronous callback and go through detection and endpointing in that callback; what needs
-waiting (models, store, synthesis) is put into a bounded inbox that the call's one task empties in order. So a call is
-one task, and one more while it speculates.
+Messages come in by a synchronous callback and go through the wire protocol, detection and endpointing in that
+callback; the conversation takes it from there. So a call is one task, and one more while it speculates.
 
-Odd cases: audio before the start message starts the call with the protocol's defaults; speech over a prompt holds
-it until the words are known, and no words resume it; an utterance that ends while a turn is worked on waits in the
-inbox; messages after the end are ignored.
+Odd cases: audio before the start message starts the call with the protocol's defaults; a second connection with the
+same call id takes the call over; messages after the end are ignored.
 """
 
 from __future__ import annotations
@@ -19,38 +16,24 @@ import asyncio
 import logging
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
-from audio.asr import Expectation
 from audio.endpointing import EndpointState
-from audio.formats import AudioFormat, UnsupportedFormatError
+from audio.formats import UnsupportedFormatError
 from audio.inbound import (
     InboundChain,
     InboundEvent,
-    Pause,
-    SpeechResumed,
-    SpeechStarted,
-    SpeechSustained,
-    UtteranceEnded,
 )
-from dialogue.loop import DialogueLoop, Step
 from dialogue.step import MetadataError
-from dialogue.store import FencedError, StoreError
+from dialogue.store import FencedError
 from dialogue.turns import (
-    CallerSaid,
-    CallerSilent,
     DialogueError,
-    DigitsPressed,
-    HangUp,
-    Listen,
-    Say,
-    Transfer,
 )
+from gateway import logs
+from gateway.conversation import Conversation
 from gateway.flood import FloodGuard
 from gateway.inference import InferenceError
-from gateway.keypad import Keypad
-from gateway.listening import CallerTurn, Listener
 from gateway.logs import CallLog, call_id_var
 from gateway.protocols.seam import (
     AudioReceived,
@@ -58,52 +41,20 @@ from gateway.protocols.seam import (
     CloseCode,
     Command,
     DigitReceived,
-    EndCall,
     MarkReached,
     PeerFault,
     ReportFault,
-    SessionReady,
-    SpeechEdge,
     StopReceived,
-    TransferCall,
-    TurnHeard,
-    TurnUnderstood,
     WireEvent,
     WireProtocol,
 )
 from gateway.services import Services
-from gateway.speaker import ReplyClock, Speaker
 from gateway.websocket import Connection
 from tts_stub.synthesis import SynthesisError
 
 __all__ = ["CallSession", "Calls"]
 
 log = logging.getLogger(__name__)
-
-_INBOX_SIZE = 16
-_SAVE_S = 2.0
-_STORE_RETRY_S = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class _Spoke:
-    utterance: UtteranceEnded
-    at: float  # when the audio that completed the tail arrived
-    tail_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Silent:
-    pass
-
-
-@dataclass(frozen=True, slots=True)
-class _Keyed:
-    digits: str
-    at: float
-
-
-_Entry: TypeAlias = _Spoke | _Silent | _Keyed
 
 
 @dataclass(slots=True)
@@ -141,22 +92,11 @@ class CallSession:
         # Known with the start.
         self._start: asyncio.Future[CallStart] = self._loop.create_future()
         self._start_timer: asyncio.TimerHandle | None = None
-        self._format = AudioFormat()
         self._chain: InboundChain | None = None
+        self._conversation: Conversation | None = None
         self._flood: FloodGuard | None = None
         self._opened_at = self._started_at = self._audio_at = time.monotonic()
         self._frames_counted = 0
-        # Known once the dialogue is open.
-        self._speaker: Speaker | None = None
-        self._listener: Listener | None = None
-        # Turn taking.
-        self._inbox: asyncio.Queue[_Entry] = asyncio.Queue(_INBOX_SIZE)
-        self._listen: Listen | None = None
-        self._tail_ms = services.settings.endpointing.tail_ms
-        self._turn_running = False
-        self._ending = False
-        self._silence_timer: asyncio.TimerHandle | None = None
-        self._keypad = Keypad(self._loop, self._digits_complete)
         self._peer_faults = 0
 
     # The connection's callbacks.
@@ -206,8 +146,7 @@ class CallSession:
             self._count_frames()
             stalled = now - self._audio_at > self._limits.stalled_speech_s
             if stalled and chain.state is not EndpointState.SILENCE:
-                for event in chain.flush():
-                    self._speech_event(event, now)
+                self._hear(chain.flush(), now)
         if now - self._audio_at > self._limits.no_audio_s:
             message = f"no audio for {self._limits.no_audio_s:g} s; send silence while the caller is silent"
             self._fail("no_audio", message, CloseCode.TIMEOUT)
@@ -240,10 +179,11 @@ class CallSession:
             case CallStart():
                 self._set_start(event)
             case DigitReceived():
-                self._digit_pressed(event.digit)
+                if self._conversation is not None:
+                    self._conversation.key_pressed(event.digit)
             case MarkReached():
-                if self._speaker is not None:
-                    self._speaker.mark_reached(event.name)
+                if self._conversation is not None:
+                    self._conversation.mark_reached(event.name)
             case StopReceived():
                 self._end("caller", CloseCode.NORMAL, "")
             case PeerFault():
@@ -262,8 +202,11 @@ class CallSession:
             return
         if self._start_timer is not None:
             self._start_timer.cancel()
-        self._format = start.format
+        assert self._connection is not None
         self._chain = InboundChain(start.format, self._services.settings.endpointing)
+        self._conversation = Conversation(
+            self._services, self._protocol, self._connection, start=start, chain=self._chain, tell=self._tell
+        )
         self._flood = FloodGuard(bytes_per_s=start.format.bytes_per_ms * 1000, ahead_s=self._limits.flood_s)
         self._started_at = time.monotonic()
         self._start.set_result(start)
@@ -279,15 +222,13 @@ class CallSession:
             ahead = f"audio is more than {self._limits.flood_s:g} s ahead of real time"
             self._fail("flooding", f"{ahead}; send it as it is spoken", CloseCode.FLOODING)
             return
-        for event in chain.push(data):
-            self._speech_event(event, now)
+        if events := chain.push(data):
+            self._hear(events, now)
 
-    def _digit_pressed(self, digit: str) -> None:
-        self._stop_prompt()
-        self._keypad.press(digit)
-
-    def _digits_complete(self, digits: str) -> None:
-        self._put(_Keyed(digits, time.monotonic()))
+    def _hear(self, events: Sequence[InboundEvent], now: float) -> None:
+        assert self._conversation is not None
+        for event in events:
+            self._conversation.speech_event(event, now)
 
     def _peer_fault(self, fault: PeerFault) -> None:
         self._services.metrics.peer_faults.labels(fault.code).inc()
@@ -298,43 +239,6 @@ class CallSession:
             self._fail("too_many_faults", f"more than {self._limits.peer_faults} bad messages", CloseCode.BAD_MESSAGE)
         else:
             self._tell(ReportFault(fault.code, fault.message))
-
-    # Speech events.
-
-    def _speech_event(self, event: InboundEvent, now: float) -> None:
-        match event:
-            case SpeechStarted():
-                self._cancel_silence_timer()
-                self._tell(SpeechEdge(started=True, at_ms=self._ms(event.at)))
-            case SpeechSustained():
-                if self._speaker is not None and self._chain is not None and self._speaker.hold(now):
-                    taken_s = self._ms(self._chain.samples_seen - event.at) / 1000
-                    self._services.metrics.barge_in.observe(taken_s)
-            case Pause():
-                if self._listener is not None and self._services.settings.asr.speculate and not self._ending:
-                    self._listener.speculate(event, self._expected())
-            case SpeechResumed():
-                if self._listener is not None:
-                    self._listener.cancel()
-            case UtteranceEnded():
-                self._tell(SpeechEdge(started=False, at_ms=self._ms(event.end)))
-                self._put(_Spoke(event, now, self._tail_ms))
-
-    def _expected(self) -> Expectation | None:
-        """What the dialogue's present node waits for."""
-        listen = self._listen
-        return None if listen is None or listen.expect is None else Expectation(listen.expect)
-
-    def _ms(self, samples: int) -> int:
-        return samples * 1000 // self._format.sample_rate_hz
-
-    def _put(self, entry: _Entry) -> None:
-        try:
-            self._inbox.put_nowait(entry)
-        except asyncio.QueueFull:
-            # A turn takes milliseconds, so this many waiting means that a model hangs. The newest is the one to lose.
-            self._services.metrics.dropped.labels("inbox").inc()
-            self._log.warning("inbox full, dropped a %s", type(entry).__name__)
 
     # The call's task.
 
@@ -351,57 +255,28 @@ class CallSession:
         except* (InferenceError, DialogueError, SynthesisError, TimeoutError) as group:
             self._log.error("call failed: %s", "; ".join(f"{type(e).__name__}: {e}" for e in group.exceptions))
             self._fail("unavailable", "the gateway cannot serve this call now; try again", CloseCode.INTERNAL)
-        except* Exception:
-            self._log.exception("a fault of ours ended the call")
+        except* Exception as group:
+            self._log.error("a fault of ours ended the call: %s", logs.where(group))
             self._fail("internal", "a fault of the gateway's ended the call", CloseCode.INTERNAL)
         finally:
             self._release()
 
     async def _talk(self, start: CallStart) -> None:
-        services, connection = self._services, self._connection
-        assert connection is not None
-        name = start.bot or next(iter(services.bots))
-        bot = services.bots.get(name)
+        bots, conversation = self._services.bots, self._conversation
+        assert conversation is not None
+        name = start.bot or next(iter(bots))
+        bot = bots.get(name)
         if bot is None:
-            known = ", ".join(services.bots)
+            known = ", ".join(bots)
             self._fail("unknown_bot", f"no bot {name!r:.60} is loaded; there are: {known}", CloseCode.BAD_START)
             return
         await self._take_over()
-        dialogue = DialogueLoop(bot, services.store, self.call_id)
-        async with asyncio.timeout(self._limits.reply_s):
-            step = await dialogue.open(caller=start.caller, metadata=start.metadata)
         try:
-            async with asyncio.TaskGroup() as tasks:
-                self._speaker = Speaker(
-                    services,
-                    self._protocol,
-                    connection,
-                    bot=bot,
-                    fmt=start.format,
-                    tell=self._tell,
-                    on_heard=self._arm_silence_timer,
-                )
-                self._listener = Listener(
-                    services.inference,
-                    services.metrics,
-                    tasks,
-                    nlu_model=bot.name if bot.nlu_path is not None else None,
-                    language=start.language or services.settings.asr.language or bot.language,
-                    sample_rate_hz=start.format.sample_rate_hz,
-                    timeout_s=self._limits.reply_s,
-                    prepare=lambda turn: self._prepare_reply(dialogue, turn),
-                )
-                resumed = str(step.resumed).lower()
-                services.metrics.calls_started.labels(self._protocol.name, bot.name, resumed).inc()
-                self._log.info("call started: bot %s, %s, resumed %s", bot.name, self._protocol.name, resumed)
-                self._tell(SessionReady(call_id=self.call_id, resumed=step.resumed))
-                clock = ReplyClock("first_utterance_ms", max(self._started_at, self._opened_at))
-                await self._perform(step, clock=clock)
-                while not self.ended_by:
-                    await self._next_turn(dialogue)
-                self._listener.cancel()
+            ended_by = await conversation.run(bot, self.call_id, since=max(self._started_at, self._opened_at))
+            self._end(ended_by, CloseCode.NORMAL, "")
         finally:
-            await self._save_end(dialogue)
+            if self.ended_by in ("bot", "caller", "transfer"):
+                await conversation.save_end(self.ended_by)
 
     async def _take_over(self) -> None:
         """This connection is the call now; an older one of the same id in this worker goes."""
@@ -410,109 +285,6 @@ class CallSession:
         if older is not None:
             older._fail("taken_over", "another connection has taken this call over", CloseCode.TAKEN_OVER)
             await older.over()
-
-    async def _next_turn(self, dialogue: DialogueLoop) -> None:
-        self._turn_running = False
-        self._arm_silence_timer()
-        entry = await self._inbox.get()
-        self._turn_running = True
-        self._cancel_silence_timer()
-        turns = self._services.metrics.turns
-        match entry:
-            case _Spoke():
-                await self._caller_spoke(dialogue, entry)
-            case _Silent():
-                turns.labels("no_input").inc()
-                await self._perform(await self._handle(dialogue, CallerSilent()))
-            case _Keyed():
-                turns.labels("dtmf").inc()
-                step = await self._handle(dialogue, DigitsPressed(digits=entry.digits))
-                await self._perform(step, clock=ReplyClock("endpoint_to_reply_ms", entry.at))
-
-    async def _caller_spoke(self, dialogue: DialogueLoop, entry: _Spoke) -> None:
-        assert self._listener is not None and self._speaker is not None
-        turn = await self._listener.understand(entry.utterance, self._expected())
-        turns = self._services.metrics.turns
-        if turn.meaning is None:
-            turns.labels("no_words").inc()
-            self._speaker.resume()
-            return
-        turns.labels("words").inc()
-        self._stop_prompt()
-        round_id = dialogue.state.round_id + 1
-        self._tell(TurnHeard(round_id=round_id, text=turn.text))
-        self._tell(TurnUnderstood(round_id=round_id, meaning=turn.meaning))
-        begun = time.monotonic()
-        step = await self._handle(dialogue, CallerSaid(text=turn.text, meaning=turn.meaning))
-        dialogue_s = time.monotonic() - begun
-        self._services.metrics.stage.labels("dialogue").observe(dialogue_s)
-        timing = {"tail_ms": float(entry.tail_ms), **turn.timing, "dialogue_ms": dialogue_s * 1000}
-        await self._perform(step, clock=ReplyClock("endpoint_to_reply_ms", entry.at), timing=timing)
-
-    async def _prepare_reply(self, dialogue: DialogueLoop, turn: CallerTurn) -> None:
-        """Render what the bot would say to `turn`; nothing is written and nothing is done."""
-        assert turn.meaning is not None and self._speaker is not None
-        for action in dialogue.preview(CallerSaid(text=turn.text, meaning=turn.meaning)).actions:
-            if isinstance(action, Say):
-                await self._speaker.prepare(action)
-
-    async def _handle(self, dialogue: DialogueLoop, event: CallerSaid | CallerSilent | DigitsPressed) -> Step:
-        """One step, stored. A store that is away for a moment is asked again: the same event is the same turn."""
-        async with asyncio.timeout(self._limits.reply_s):
-            while True:
-                try:
-                    return await dialogue.handle(event)
-                except StoreError as exc:
-                    self._log.warning("%s; trying again", exc)
-                    await asyncio.sleep(_STORE_RETRY_S)
-
-    async def _perform(
-        self, step: Step, *, clock: ReplyClock | None = None, timing: dict[str, float] | None = None
-    ) -> None:
-        """Carry a step's actions out, in order. Last words are heard out: they cannot be interrupted."""
-        speaker = self._speaker
-        assert speaker is not None
-        final = any(isinstance(action, Transfer | HangUp) for action in step.actions)
-        for action in step.actions:
-            match action:
-                case Say():
-                    await speaker.say(action, step.round_id, clock=clock, timing=timing, interruptible=not final)
-                    clock = timing = None
-                case Listen():
-                    self._listen = action
-                    self._tail_ms = action.tail_ms or self._services.settings.endpointing.tail_ms
-                    if self._chain is not None:
-                        self._chain.set_tail_ms(self._tail_ms)
-                case Transfer():
-                    self._ending = True
-                    await speaker.heard.wait()
-                    self._tell(TransferCall(target=action.target, context=dict(action.context)))
-                    self._end("transfer", CloseCode.NORMAL, "")
-                case HangUp():
-                    self._ending = True
-                    await speaker.heard.wait()
-                    self._tell(EndCall(action.disposition))
-                    self._end("bot", CloseCode.NORMAL, "")
-
-    def _stop_prompt(self) -> None:
-        if self._speaker is not None and not self._ending:
-            self._speaker.stop()
-
-    # The no-input timer runs while the caller could speak and does not.
-
-    def _arm_silence_timer(self) -> None:
-        self._cancel_silence_timer()
-        listen, chain, speaker = self._listen, self._chain, self._speaker
-        if listen is None or listen.no_input_ms is None or chain is None or speaker is None:
-            return
-        quiet = speaker.heard.is_set() and chain.state is EndpointState.SILENCE
-        if quiet and not self._turn_running and not self.ended_by:
-            self._silence_timer = self._loop.call_later(listen.no_input_ms / 1000, self._put, _Silent())
-
-    def _cancel_silence_timer(self) -> None:
-        if self._silence_timer is not None:
-            self._silence_timer.cancel()
-            self._silence_timer = None
 
     # The end.
 
@@ -539,23 +311,12 @@ class CallSession:
         if self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
 
-    async def _save_end(self, dialogue: DialogueLoop) -> None:
-        """The last write. A call that was lost or failed stays open in the store, so that it can be resumed."""
-        if self.ended_by in ("bot", "caller", "transfer"):
-            try:
-                async with asyncio.timeout(_SAVE_S):
-                    await asyncio.shield(dialogue.close(self.ended_by))
-            except (TimeoutError, DialogueError) as exc:
-                self._log.error("the end of the call was not saved: %s", type(exc).__name__)
-
     def _release(self) -> None:
         self._count_frames()
-        for timer in (self._start_timer, self._silence_timer):
-            if timer is not None:
-                timer.cancel()
-        self._keypad.close()
-        if self._speaker is not None:
-            self._speaker.close()
+        if self._start_timer is not None:
+            self._start_timer.cancel()
+        if self._conversation is not None:
+            self._conversation.close()
         self._calls.open.discard(self)
         if self._calls.by_id.get(self.call_id) is self:
             del self._calls.by_id[self.call_id]

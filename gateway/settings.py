@@ -119,6 +119,9 @@ class AsrSettings(_Area):
     16 on a GPU."""
     max_wait_ms: float = Field(0.0, ge=0)
     """How long an utterance may wait for others to share its batch; a few milliseconds on a GPU."""
+    partials: bool = False
+    """Tell the words heard so far about twice a second of speech (`transcript` with `final` false), while the engine
+    has time."""
     speculate: bool = True
     """Transcribe and understand during the tail, so that the reply is ready when it closes."""
 
@@ -255,6 +258,8 @@ def _cross_checks(settings: Settings) -> list[str]:
     secret = settings.auth.secret
     if secret is not None and len(secret.get_secret_value()) < 32:
         faults.append("auth.secret: shorter than 32 characters; make one: openssl rand -hex 32")
+    if any(len(token.get_secret_value()) < 16 for token in settings.auth.tokens):
+        faults.append("auth.tokens: a token shorter than 16 characters can be guessed; make one: openssl rand -hex 16")
     return faults
 
 

@@ -36,7 +36,7 @@ from gateway.inference_socket import SocketInference
 from gateway.metrics import Metrics
 from gateway.playout_clock import PlayoutClock
 from gateway.presence import Presence
-from gateway.processes import EXIT_CONFIG, die_with_parent
+from gateway.processes import EXIT_CONFIG, PortTakenError, die_with_parent
 from gateway.protocols.native import SUBPROTOCOL, NativeProtocol
 from gateway.services import Services
 from gateway.session import Calls, CallSession
@@ -247,7 +247,12 @@ def _shared_port(host: str, port: int) -> socket.socket:
     sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind((host, port))
+    try:
+        sock.bind((host, port))
+    except OSError as exc:
+        raise PortTakenError(
+            f"{host}:{port} cannot be shared with this gateway's other workers: {exc.strerror}"
+        ) from exc
     return sock
 
 
@@ -265,7 +270,7 @@ def main() -> None:
     try:
         assert settings.redis.url is not None  # the supervisor wrote where its own server is
         uvloop.run(_serve(settings, settings.redis.url, args.inference, args.index))
-    except (SynthesisError, DialogueError) as exc:
+    except (SynthesisError, DialogueError, PortTakenError) as exc:
         log.error("cannot start: %s", exc)
         sys.exit(EXIT_CONFIG)
 

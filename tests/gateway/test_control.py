@@ -112,7 +112,7 @@ async def test_metrics_hold_the_budgets_as_histograms(redis_url: str) -> None:
 
 async def test_with_authentication_metrics_are_for_monitors(redis_url: str) -> None:
     async with control(
-        redis_url, environ={"VOICEGATE_AUTH_SECRET": SECRET, "VOICEGATE_AUTH_TOKENS": "fixed"}
+        redis_url, environ={"VOICEGATE_AUTH_SECRET": SECRET, "VOICEGATE_AUTH_TOKENS": "fixed-token-of-the-site"}
     ) as client:
 
         async def status(token: str | None = None, query: str = "") -> int:
@@ -127,7 +127,7 @@ async def test_with_authentication_metrics_are_for_monitors(redis_url: str) -> N
         assert await status("wrong") == 401
         assert await status(mint("y" * 40, "m", [Scope.MONITOR], 60)) == 401
         assert await status(mint(SECRET, "m", [Scope.MONITOR], 60, now=0)) == 401
-        assert await status("fixed") == 403
+        assert await status("fixed-token-of-the-site") == 403
         assert await status(mint(SECRET, "c", [Scope.CALL], 60)) == 403
         assert await status(monitor) == 200
         assert await status(query=f"?token={monitor}") == 200

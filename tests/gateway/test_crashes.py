@@ -39,9 +39,7 @@ def call_and_kill(server: Server, module: str, when: str) -> CallResult:
 
 
 def test_each_process_may_die_under_a_call(tmp_path: Path) -> None:
-    server = serve(
-        tmp_path / "log", "--state-dir", str(tmp_path / "state"), environ={"VOICEGATE_LIMITS_REPLY_S": "20"}
-    )
+    server = serve(tmp_path / "log", "--state-dir", str(tmp_path / "state"), environ={"VOICEGATE_LIMITS_REPLY_S": "20"})
     try:
         alone = call_and_kill(server, "gateway.control", "ready")
         assert [turn.transcript for turn in alone.turns] == ["yes speaking", "four four one seven"]

@@ -431,3 +431,27 @@ async def test_the_inference_error_names_no_words() -> None:
         with pytest.raises(InferenceError) as caught:
             await inference.understand("m", "my secret is 4417")
     assert "4417" not in str(caught.value)
+
+
+async def test_partials_appear_while_the_caller_speaks_and_the_final_words_end_them(tmp_path: Path) -> None:
+    async with rig(tmp_path, hear="more", environ={"VOICEGATE_ASR_PARTIALS": "true"}) as running:
+        peer = await running.peer(start={})
+        await quiet(peer)
+        await peer.send(speech())
+        partial = await peer.event("transcript")
+        assert (partial["final"], partial["round_id"], partial["text"]) == (False, 1, "more")
+        assert 0 < len(running.asr.jobs[0].pcm) <= len(speech()) + 8000
+        await peer.send(silence(1000))
+        await peer.event("intent")
+        transcripts = [event for event in peer.events if event["type"] == "transcript"]
+        assert [event["final"] for event in transcripts][-1] is True
+        assert len([event for event in transcripts if event["final"]]) == 1
+
+
+async def test_no_partials_unless_they_are_asked_for(tmp_path: Path) -> None:
+    async with rig(tmp_path, hear="more") as running:
+        peer = await running.peer(start={})
+        await quiet(peer)
+        await speak(peer)
+        await peer.event("intent")
+        assert [event["final"] for event in peer.events if event["type"] == "transcript"] == [True]

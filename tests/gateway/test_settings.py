@@ -56,7 +56,7 @@ def test_the_environments_words(tmp_path: Path) -> None:
             "VOICEGATE_PLAYOUT_LEAD_MS": "120",
             "VOICEGATE_ENDPOINTING_TAIL_MS": "600",
             "VOICEGATE_REDIS_STATE_DIR": str(tmp_path),
-            "VOICEGATE_AUTH_TOKENS": "one,two",
+            "VOICEGATE_AUTH_TOKENS": "one-fixed-token-of-ours,two-fixed-token-of-ours",
             "VOICEGATE_LOG_FORMAT": "",  # empty is not given
             "VOICEGATE_TOKEN": "of `voicegate call`, not ours",
             "PATH": "/bin",
@@ -67,7 +67,10 @@ def test_the_environments_words(tmp_path: Path) -> None:
     assert (settings.playout.ptime_ms, settings.playout.lead_ms) == (40, 120)
     assert settings.endpointing == EndpointSettings(tail_ms=600)
     assert settings.redis.state_dir == tmp_path
-    assert [token.get_secret_value() for token in settings.auth.tokens] == ["one", "two"]
+    assert [token.get_secret_value() for token in settings.auth.tokens] == [
+        "one-fixed-token-of-ours",
+        "two-fixed-token-of-ours",
+    ]
     assert settings.log_format == "text"
 
 
@@ -137,7 +140,9 @@ def test_a_public_address_needs_authentication(tmp_path: Path, host: str) -> Non
     (line,) = faults(tmp_path, host=host)
     assert line.startswith("host:") and "VOICEGATE_AUTH_SECRET" in line
     assert load(environ={"VOICEGATE_AUTH_SECRET": SECRET}, flags={"host": host}).requires_authentication
-    assert load(environ={"VOICEGATE_AUTH_TOKENS": "t"}, flags={"host": host}).requires_authentication
+    assert load(
+        environ={"VOICEGATE_AUTH_TOKENS": "a-fixed-token-of-ours"}, flags={"host": host}
+    ).requires_authentication
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "localhost"])
@@ -164,7 +169,7 @@ def test_a_short_secret_is_refused_and_not_shown(tmp_path: Path) -> None:
 def test_no_secret_in_any_repr_or_error(tmp_path: Path) -> None:
     environ = {
         "VOICEGATE_AUTH_SECRET": SECRET,
-        "VOICEGATE_AUTH_TOKENS": "tok-hunter2",
+        "VOICEGATE_AUTH_TOKENS": "tok-hunter2-and-more",
         "REDIS_URL": "redis://:hunter3@host/0",
     }
     settings = load(environ=environ)
@@ -180,7 +185,7 @@ def test_what_a_child_reads_is_what_was_loaded(tmp_path: Path) -> None:
     settings = load(
         environ={
             "VOICEGATE_AUTH_SECRET": SECRET,
-            "VOICEGATE_AUTH_TOKENS": "one,two",
+            "VOICEGATE_AUTH_TOKENS": "one-fixed-token-of-ours,two-fixed-token-of-ours",
             "VOICEGATE_REDIS_STATE_DIR": str(tmp_path),
             "VOICEGATE_REDIS_URL": "redis://:pw@host",
             "VOICEGATE_ENDPOINTING_TAIL_MS": "700",
@@ -191,7 +196,10 @@ def test_what_a_child_reads_is_what_was_loaded(tmp_path: Path) -> None:
     read = Settings.model_validate_json(settings.dump_json())
     assert read == settings
     assert isinstance(read.auth.secret, SecretStr) and read.auth.secret.get_secret_value() == SECRET
-    assert [token.get_secret_value() for token in read.auth.tokens] == ["one", "two"]
+    assert [token.get_secret_value() for token in read.auth.tokens] == [
+        "one-fixed-token-of-ours",
+        "two-fixed-token-of-ours",
+    ]
     assert read.redis.state_dir == tmp_path
     assert read.endpointing == EndpointSettings(tail_ms=700)
     assert Settings.model_validate_json(Settings().dump_json()) == Settings()
