@@ -225,8 +225,9 @@ def test_every_close_code_and_error_code_is_documented() -> None:
     document = text_of("docs/protocols.md")
     for code in seam.CloseCode:
         assert re.search(rf"^\| {code.value} \| ", document, flags=re.M), code
-    sources = text_of("gateway/session.py") + text_of("gateway/protocols/native.py")
-    codes = set(re.findall(r"(?:_fail|PeerFault|_fault)\(\s*\"(\w+)\"", sources))
+    modules = [*(ROOT / "gateway").glob("*.py"), *(ROOT / "gateway" / "protocols").glob("*.py")]
+    sources = "".join(path.read_text(encoding="utf-8") for path in modules)
+    codes = set(re.findall(r"(?:fail|Fault|_fault)\(\s*\"(\w+)\"", sources))
     documented = set(re.findall(r"^\| `(\w+)` \| ", document.split("## Errors and close codes")[1], flags=re.M))
     assert "bad_start" in codes
     assert documented == codes
@@ -257,3 +258,22 @@ def test_the_bot_in_the_documents_has_no_faults(tmp_path: Path) -> None:
     (tmp_path / "flow.yaml").write_text(flow, encoding="utf-8")
     (tmp_path / "bot.yaml").write_text("name: library\nlanguage: en\nflow: flow.yaml\n", encoding="utf-8")
     assert load_bot(tmp_path).name == "library"
+
+
+def test_the_classes_and_methods_of_the_architecture_exist() -> None:
+    source = {path: path.read_text(encoding="utf-8") for path in ROOT.glob("[a-z]*/**/*.py")}
+    missing = []
+    for owner, member in set(re.findall(r"\b([A-Z]\w+)\.([a-z_]+)\b", text_of("ARCHITECTURE.md"))):
+        homes = [text for text in source.values() if re.search(rf"^class {owner}\b", text, flags=re.M)]
+        if not any(re.search(rf"def {member}\b", text) for text in homes):
+            missing.append(f"{owner}.{member}")
+    assert missing == []
+
+
+def test_the_files_of_the_architecture_exist() -> None:
+    named = set(
+        re.findall(
+            r"\b((?:audio|nlu|dialogue|tts_stub|gateway|bench|tests|docs)/[\w/.-]+\.\w+)", text_of("ARCHITECTURE.md")
+        )
+    )
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
