@@ -293,7 +293,8 @@ class WhisperRecogniser(ABC):
 
         A model that can be held to words needs none; a language still to be detected has none.
         """
-        if job.expect is None or self.profile.expectation_margin is not None:
+        held = self.profile.expectation_margin is not None
+        if job.expect is None or held or not self.profile.takes_hints:
             return ()
         text = hint(job.expect, self._language(job))
         return (self._token("<|startofprev|>"), *self._encode_text(" " + text)) if text else ()

@@ -6,6 +6,7 @@
       "narrowband": true,         trained on telephone audio brought to 16 kHz
       "max_window_s": 3.0,        longest audio it hears well
       "expectation_margin": 2.5,  may be held to the words that a dialogue waits for
+      "takes_hints": false,       never saw a text before its prompt in training
       "gates": {"min_avg_logprob": -0.8}
     }
 
@@ -49,7 +50,9 @@ class WhisperProfile:
     """Longer audio is cut into windows of at most this, at quiet places."""
     expectation_margin: Annotated[float, Field(gt=0)] | None = None
     """Natural log: expected words stand where none is less likely by more than this than what was heard freely (see
-    `audio.expectation.is_plausible`). None: the model is not held to words, only hinted at them in its prompt."""
+    `audio.expectation.is_plausible`). None: the model is not held to words."""
+    takes_hints: bool = True
+    """Goes on from a text before its prompt, as stock weights learned; where not held, it is hinted at the words."""
     gates: GateSettings = field(default_factory=GateSettings)
 
 

@@ -76,6 +76,8 @@ def export(
         "short_windows": True,
         "narrowband": True,
         "max_window_s": 9.0,  # the longest recordings of the training
+        "expectation_margin": 2.5,  # the first model's, of bench/asr_expectation.py: look again with `--margins`
+        "takes_hints": False,
         "gates": dict(gates or {}),
     }
     (converted / PROFILE_FILE).write_text(json.dumps(profile, indent=2) + "\n")
