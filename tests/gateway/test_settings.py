@@ -161,6 +161,15 @@ def test_other_things_that_do_not_fit_together(tmp_path: Path) -> None:
 # Secrets.
 
 
+def test_what_an_engine_can_compute_in(tmp_path: Path) -> None:
+    settings = load(environ={"VOICEGATE_ASR_ENGINE": "torch", "VOICEGATE_ASR_COMPUTE_TYPE": "bfloat16"})
+    assert (settings.asr.engine, settings.asr.compute_type) == ("torch", "bfloat16")
+    (fault,) = faults(tmp_path, '[asr]\nengine = "torch"\ncompute_type = "int8_float16"')
+    assert fault.startswith("asr.compute_type: int8_float16 is ctranslate2's") and "choose float32" in fault
+    told = faults(tmp_path, '[asr]\nengine = "tensorrt"\ncompute_type = "fp4"')
+    assert [line.split(": ")[1] for line in told] == ["[asr] engine", "[asr] compute_type"]
+
+
 def test_a_short_secret_is_refused_and_not_shown(tmp_path: Path) -> None:
     (line,) = faults(tmp_path, environ={"VOICEGATE_AUTH_SECRET": "hunter2"})
     assert "32 characters" in line and "hunter2" not in line
