@@ -61,11 +61,11 @@ nodes:
 """
 
 
-def write_bot(folder: Path, *, no_input: str = "never") -> Path:
+def write_bot(folder: Path, *, no_input: str = "never", flow: str = FLOW) -> Path:
     """A small bot with a goodbye, as a directory."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "bot.yaml").write_text(BOT)
-    (folder / "flow.yaml").write_text(FLOW.replace("NO_INPUT", no_input))
+    (folder / "flow.yaml").write_text(flow.replace("NO_INPUT", no_input))
     examples = [{"text": "yes", "intent": "affirm", "slots": []}, {"text": "more", "intent": "more", "slots": []}]
     (folder / "examples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in examples))
     return folder
@@ -185,10 +185,11 @@ async def rig(
     hear: Callable[..., str] | str = "yes",
     store: StateStore | None = None,
     no_input: str = "never",
+    flow: str = FLOW,
     environ: dict[str, str] | None = None,
 ) -> AsyncIterator[Rig]:
     """A worker on a free port. `hear`: what the recogniser says; settings by `environ`."""
-    bot = load_bot(str(write_bot(folder / "tester", no_input=no_input)))
+    bot = load_bot(str(write_bot(folder / "tester", no_input=no_input, flow=flow)))
     settings: Settings = load(environ={"VOICEGATE_BOTS": "", **(environ or {})}, flags={"bot": "tester", "bots": ()})
     asr = ScriptedAsr(hear)
     registry = CollectorRegistry()
