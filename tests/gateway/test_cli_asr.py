@@ -66,6 +66,17 @@ def test_eval_prints_the_figures(app: typer.Typer, tmp_path: Path) -> None:
     assert "12.5%" in table.stdout
 
 
+def test_an_expectation_is_told_to_the_recogniser_and_lets_other_words_through(app: typer.Typer) -> None:
+    paths = [demo_recording("account-digits"), demo_recording("when-is-it-due")]
+    done = CliRunner().invoke(app, ["asr", "transcribe", "--expect", "digits", "--json", *paths])
+    assert done.exit_code == 0, done.output
+    texts = [result["text"] for result in json.loads(done.stdout)["results"]]
+    assert texts == ["four four one seven", "when is it due"]
+    refused = CliRunner().invoke(app, ["asr", "transcribe", "--expect", "colour", *paths])
+    assert refused.exit_code == 2
+    assert all(name in refused.stderr for name in ("digits", "yes_no", "amount", "date"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
