@@ -7,16 +7,39 @@ endpointer asks for a minimum of speech and the recogniser has gates of its own.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 import webrtcvad
 
 from audio.framing import FrameSizeError
 
-__all__ = ["FRAME_MS", "FrameSizeError", "VoiceDetector", "WebRtcDetector"]
+__all__ = ["FRAME_MS", "DetectorKind", "DetectorSettings", "FrameSizeError", "VoiceDetector", "WebRtcDetector"]
 
 FRAME_MS = 20
 """Length of the frames that detectors and the endpointer work in."""
+
+
+class DetectorKind(StrEnum):
+    """Which detector calls get."""
+
+    WEBRTC = "webrtc"
+    CASCADE = "cascade"
+    """WebRTC's, checked by Silero's network where it says speech (`audio.cascade`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectorSettings:
+    """What decides whether a frame is speech."""
+
+    kind: DetectorKind = DetectorKind.WEBRTC
+    aggressiveness: int = 2
+    """Of WebRTC's detector: 0 takes nearly everything for speech, 3 only what surely is."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.aggressiveness <= 3:
+            raise ValueError(f"aggressiveness={self.aggressiveness} must be 0 to 3")
 
 
 class VoiceDetector(Protocol):
