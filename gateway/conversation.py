@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -145,8 +145,8 @@ class Conversation:
         """
         services = self._services
         dialogue = self._dialogue = DialogueLoop(bot, services.store, call_id)
-        async with asyncio.timeout(self._settings.limits.reply_s):
-            step = await dialogue.open(caller=self._start.caller, metadata=self._start.metadata)
+        start = self._start
+        step = await self._stored(lambda: dialogue.open(caller=start.caller, metadata=start.metadata))
         async with asyncio.TaskGroup() as tasks:
             self._speaker = Speaker(
                 services,
@@ -291,11 +291,14 @@ class Conversation:
                 await self._speaker.prepare(action)
 
     async def _handle(self, dialogue: DialogueLoop, event: CallerSaid | CallerSilent | DigitsPressed) -> Step:
+        return await self._stored(lambda: dialogue.handle(event))
+
+    async def _stored(self, step: Callable[[], Awaitable[Step]]) -> Step:
         """One step, stored. A store that is away for a moment is asked again: the same event is the same turn."""
         async with asyncio.timeout(self._settings.limits.reply_s):
             while True:
                 try:
-                    return await dialogue.handle(event)
+                    return await step()
                 except StoreError as exc:
                     log.warning("%s; trying again", exc)
                     await asyncio.sleep(_STORE_RETRY_S)

@@ -57,6 +57,11 @@ __all__ = ["CallSession", "Calls"]
 log = logging.getLogger(__name__)
 
 
+# Who ended a call that ended without a word of ours; any other code says that the peer broke the WebSocket protocol.
+# A browser's `close()` without a code is seen as 1005 (RFC 6455 section 7.1.5).
+_ENDED_BY = {CloseCode.NORMAL: "caller", 1005: "caller", CloseCode.GOING_AWAY: "lost", 1006: "lost"}
+
+
 @dataclass(slots=True)
 class Calls:
     """The calls of one worker: those whose connection is open, and the one that owns each call id."""
@@ -80,7 +85,7 @@ class CallSession:
         self.subprotocol = subprotocol
         self.call_id = ""
         self.ended_by = ""
-        """Empty while the call goes on, then "bot", "caller", "transfer" or "error"."""
+        """Empty while the call goes on, then "bot", "caller", "transfer", "lost" or "error"."""
         self._protocol = protocol
         self._services = services
         self._calls = calls
@@ -125,13 +130,12 @@ class CallSession:
                 self._control(event)
 
     def connection_closed(self, code: int, reason: str) -> None:
-        """Nothing more can be sent. Only a normal close is a hang-up; anything else may come back."""
+        """Nothing more can be sent. Only a normal close is a hang-up; after anything else the caller may come back."""
         self._services.metrics.calls.labels(self._protocol.name).dec()
         if self.ended_by:
             return  # the task is on its way out and may be saving the end: leave it alone
-        # A browser's `close()` without a code is seen as 1005 (RFC 6455 section 7.1.5).
-        self.ended_by = "caller" if code in (CloseCode.NORMAL, 1005) else "lost"
-        self._log.info("connection closed by the peer (%d)", code)
+        self.ended_by = _ENDED_BY.get(code, "error")
+        self._log.info("connection closed (%d)", code)
         if self._task is not None:
             self._task.cancel()
 
@@ -203,7 +207,8 @@ class CallSession:
         if self._start_timer is not None:
             self._start_timer.cancel()
         assert self._connection is not None
-        self._chain = InboundChain(start.format, self._services.settings.endpointing)
+        detector = self._services.make_detector(start.format.sample_rate_hz)
+        self._chain = InboundChain(start.format, self._services.settings.endpointing, detector)
         self._conversation = Conversation(
             self._services, self._protocol, self._connection, start=start, chain=self._chain, tell=self._tell
         )

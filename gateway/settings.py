@@ -14,13 +14,14 @@ import ipaddress
 import json
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
+from audio.detection import DetectorSettings
 from audio.endpointing import EndpointSettings
 
 __all__ = [
@@ -163,6 +164,7 @@ class Settings(_Area):
     asr: AsrSettings = AsrSettings()  # type: ignore[call-arg]
     speech: SpeechSettings = SpeechSettings()  # type: ignore[call-arg]
     auth: AuthSettings = AuthSettings()  # type: ignore[call-arg]
+    detector: DetectorSettings = DetectorSettings()
     endpointing: EndpointSettings = EndpointSettings()
 
     @property
@@ -217,7 +219,6 @@ def load(
         for group in groups:
             table = table.setdefault(group, {})
         table[leaf] = value
-    settings: Settings | None = None
     try:
         settings = Settings.model_validate(merged)
     except ValidationError as exc:
@@ -227,11 +228,25 @@ def load(
             given = error.get("input")
             shown = f" (given: {given!r})" if isinstance(given, str | int | float) and "auth" not in path else ""
             faults.append(f"{where}: {error['msg']}{shown}")
-    if settings is not None:
-        faults += _cross_checks(settings)
-    if faults or settings is None:
+        # What the sound values say together is told in the same breath.
+        settings = Settings.model_validate(_without(merged, [error["loc"] for error in exc.errors()]))
+    faults += _cross_checks(settings)
+    if faults:
         raise SettingsError("\n".join(faults))
     return settings
+
+
+def _without(tables: dict[str, Any], faulty: Sequence[tuple[int | str, ...]]) -> dict[str, Any]:
+    """The values that no fault stands at; of an area whose values do not go together, none."""
+    kept: dict[str, Any] = {}
+    for name, value in tables.items():
+        here = [path for path in faulty if path[0] == name]
+        if not here:
+            kept[name] = value
+        elif isinstance(value, dict) and (name,) not in here:
+            bad = {path[1] for path in here}
+            kept[name] = {leaf: inner for leaf, inner in value.items() if leaf not in bad}
+    return kept
 
 
 def _cross_checks(settings: Settings) -> list[str]:

@@ -26,6 +26,8 @@ import uvloop
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
+from audio.cascade import detector_maker
+from audio.silero import SileroError
 from dialogue.bots import Bot, load_bot
 from dialogue.store import RedisStore
 from dialogue.turns import DialogueError
@@ -207,6 +209,7 @@ async def services(settings: Settings, redis_url: str, inference: Inference) -> 
             prompts=prompts,
             metrics=Metrics(),
             clock=PlayoutClock(asyncio.get_running_loop()),
+            make_detector=detector_maker(settings.detector),
         )
 
 
@@ -222,13 +225,13 @@ async def _serve(settings: Settings, redis_url: str, inference_socket: Path, ind
             return
         worker = GatewayWorker(shared, Authenticator(settings.auth))
         await worker.listen(_shared_port(settings.host, settings.port))
-        presence = Presence(redis_url, name=f"{socket.gethostname()}-{os.getpid()}", calls=lambda: worker.calls)
-        await stack.enter_async_context(presence)
-        # What exists now lives as long as we do: keep the collector from walking it in the middle of calls.
-        gc.collect()
-        gc.freeze()
-        log.info("worker %d listens on %s:%d", index, settings.host, settings.port)
-        await stop.wait()
+        name = f"{socket.gethostname()}-{os.getpid()}"
+        async with Presence(redis_url, name=name, calls=lambda: worker.calls):
+            # What exists now lives as long as we do: keep the collector from walking it in the middle of calls.
+            gc.collect()
+            gc.freeze()
+            log.info("worker %d listens on %s:%d", index, settings.host, settings.port)
+            await stop.wait()
         await worker.drain(settings.limits.drain_s)
 
 
@@ -270,7 +273,7 @@ def main() -> None:
     try:
         assert settings.redis.url is not None  # the supervisor wrote where its own server is
         uvloop.run(_serve(settings, settings.redis.url, args.inference, args.index))
-    except (SynthesisError, DialogueError, PortTakenError) as exc:
+    except (SynthesisError, DialogueError, SileroError, PortTakenError) as exc:
         log.error("cannot start: %s", exc)
         sys.exit(EXIT_CONFIG)
 

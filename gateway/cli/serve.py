@@ -33,7 +33,7 @@ def serve(
     """Serve calls: gateway workers, inference, control plane, and an embedded Redis unless one is given.
 
     Every setting can also come from the environment (VOICEGATE_PORT, VOICEGATE_LIMITS_CALLS_PER_WORKER, ...) or from
-    --config; flags win. SIGTERM or Ctrl-C drains: calls in progress get up to 30 s to end.
+    --config; flags win. SIGTERM or Ctrl-C drains: calls in progress may end (limits.drain_s).
 
     Example: voicegate serve --bot ./my-bot --workers 2
     """

@@ -160,7 +160,7 @@ class NativeProtocol:
         if self._started:
             return PeerFault("late_start", "the call has started already; start must be the first message")
         try:
-            start = _parse_start({**self._query, **parsed})
+            start = _parse_start(parsed)
         except (_BadField, UnsupportedFormatError) as exc:
             return PeerFault("bad_start", str(exc), CloseCode.BAD_START)
         self._started = True

@@ -129,17 +129,13 @@ def test_long_metadata_is_cut() -> None:
     assert event.metadata == {"k" * 512: "v" * 512}
 
 
-def test_query_keys_stand_behind_the_start_messages() -> None:
-    protocol = NativeProtocol({"bot": "load", "sample_rate": "16000", "call_id": "q", "token": "secret"})
+def test_query_keys_are_the_start_and_a_start_message_after_them_is_late() -> None:
+    protocol = NativeProtocol({"bot": "load", "sample_rate": "16000"})
     assert protocol.starts_within_ms == 0
-    assert NativeProtocol({"token": "secret"}).starts_within_ms == 50
-    (event,) = protocol.receive('{"type":"start","call_id":"m"}')
-    assert event == CallStart(format=AudioFormat(sample_rate_hz=16000), call_id="m", bot="load")
-    assert NativeProtocol({"bot": "load"}).default_start().bot == "load"
-    with pytest.raises(UnsupportedFormatError, match="7999"):
-        NativeProtocol({"sample_rate": "7999"}).default_start()
-    with pytest.raises(UnsupportedFormatError, match="call_id"):
-        NativeProtocol({"call_id": "two words"}).default_start()
+    start = protocol.default_start()
+    assert (start.bot, start.format.sample_rate_hz) == ("load", 16000)
+    (fault,) = protocol.receive('{"type":"start","bot":"other"}')
+    assert isinstance(fault, PeerFault) and fault.code == "late_start" and fault.close_code is None
 
 
 @pytest.mark.parametrize("data", [b"", b"\x00", bytes(320), bytes(range(256))])
