@@ -34,7 +34,7 @@ _WORDS: Mapping[str, Mapping[Expectation, frozenset[str]]] = MappingProxyType(
     {
         "en": {
             Expectation.DIGITS: frozenset(_DIGITS.split()),
-            Expectation.YES_NO: frozenset("yes yeah yep no nope okay right correct sure".split()),
+            Expectation.YES_NO: frozenset("yes yeah yep yup no nope okay right wrong correct incorrect sure".split()),
             Expectation.AMOUNT: frozenset(
                 f"zero a {_NUMBERS} hundred thousand and point half pounds pound pence penny dollars dollar cents cent "
                 "euros euro bucks all of it the full whole amount".split()
