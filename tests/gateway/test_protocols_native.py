@@ -136,6 +136,11 @@ def test_query_keys_are_the_start_and_a_start_message_after_them_is_late() -> No
     assert (start.bot, start.format.sample_rate_hz) == ("load", 16000)
     (fault,) = protocol.receive('{"type":"start","bot":"other"}')
     assert isinstance(fault, PeerFault) and fault.code == "late_start" and fault.close_code is None
+    assert NativeProtocol({"token": "secret"}).starts_within_ms == 50  # no key of a start
+    with pytest.raises(UnsupportedFormatError, match="7999"):
+        NativeProtocol({"sample_rate": "7999"}).default_start()
+    with pytest.raises(UnsupportedFormatError, match="call_id"):
+        NativeProtocol({"call_id": "two words"}).default_start()
 
 
 @pytest.mark.parametrize("data", [b"", b"\x00", bytes(320), bytes(range(256))])
