@@ -2,12 +2,13 @@
 
     python -m bench.frame_path [--calls 1,100,500] [--seconds 10] [--json FILE]
 
-Three servers take turns in one run, each in a process of its own, fed by one client process that sends every call's
+Four servers take turns in one run, each in a process of its own, fed by one client process that sends every call's
 frames at real time, spread over the 20 ms:
 
     websockets   `websockets.asyncio.server`, `async for message in ws: pass`: the bare receive loop
     connection   our `gateway.websocket.Connection` (sans-I/O protocol in an asyncio.Protocol), messages counted
     gateway      the whole: protocol, session, flood guard, webrtcvad, endpointer; silence and speech in turns
+    cascade      the same with `[detector] kind = "cascade"`: Silero's network checks what webrtcvad calls speech
 
 CPU is the server process's own (getrusage), so the client's cost is not in it. Absolute figures drift with the machine:
 compare within a run.
@@ -28,6 +29,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 
@@ -38,6 +40,8 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request
 
 from audio.asr import AsrJob, Transcript
+from audio.cascade import detector_maker
+from audio.detection import DetectorKind, DetectorSettings
 from audio.files import read_audio
 from audio.formats import Pcm16
 from dialogue.bots import load_bot
@@ -132,7 +136,7 @@ async def serve_connection(sock: socket.socket) -> Callable[[], int]:
     return lambda: frames[0]
 
 
-async def serve_gateway(sock: socket.socket) -> Callable[[], int]:
+async def serve_gateway(sock: socket.socket, detector: DetectorKind = DetectorKind.WEBRTC) -> Callable[[], int]:
     bot = load_bot("load")
     settings = load(environ={}, flags={"bot": "load", "bots": ()})
     registry = CollectorRegistry()
@@ -146,13 +150,19 @@ async def serve_gateway(sock: socket.socket) -> Callable[[], int]:
         prompts=prompts,
         metrics=Metrics(registry),
         clock=PlayoutClock(asyncio.get_running_loop()),
+        make_detector=detector_maker(DetectorSettings(kind=detector)),
     )
     worker = GatewayWorker(services, Authenticator(settings.auth))
     await worker.listen(sock)
     return lambda: worker.frames_seen
 
 
-SERVERS = {"websockets": serve_websockets, "connection": serve_connection, "gateway": serve_gateway}
+SERVERS = {
+    "websockets": serve_websockets,
+    "connection": serve_connection,
+    "gateway": serve_gateway,
+    "cascade": partial(serve_gateway, detector=DetectorKind.CASCADE),
+}
 
 
 def run_server(name: str, pipe: Pipe) -> None:

@@ -12,6 +12,7 @@ so that their own background does not go on where the label says silence.
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 from collections import defaultdict
@@ -192,6 +193,7 @@ def _read(path: Path, cut_at_ms: int | None = None, *, trimmed: bool = False) ->
         return []
 
 
+@functools.cache  # espeak-ng says the same word a little differently each time
 def _fillers() -> list[Phrase]:
     engine = EspeakSynthesizer()
     voices = [Voice(name=name, rate_wpm=110) for name in FILLER_VOICES]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from audio.detection import VoiceDetector, WebRtcDetector
 from dialogue.bots import Bot
 from dialogue.store import StateStore
 from gateway.inference import Inference
@@ -26,3 +28,5 @@ class Services:
     prompts: PromptCache
     metrics: Metrics
     clock: PlayoutClock
+    make_detector: Callable[[int], VoiceDetector] = WebRtcDetector
+    """From a call's sample rate in Hz; see `audio.cascade.detector_maker`."""
