@@ -3,7 +3,6 @@ loop with audio."""
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import socket
@@ -19,12 +18,11 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from pydantic import BaseModel
 from redis.exceptions import RedisError
 
-from gateway import logs
 from gateway.auth import Authenticator, AuthError, Scope
+from gateway.child import begin
 from gateway.inference import InferenceError
 from gateway.inference_socket import SocketInference
 from gateway.presence import present_workers
-from gateway.processes import die_with_parent
 from gateway.settings import Settings
 
 __all__ = ["Readiness", "control_app", "main"]
@@ -105,15 +103,7 @@ def control_app(settings: Settings, redis_url: str, inference: SocketInference) 
 
 def main() -> None:
     """Entry point of the process: `python -m gateway.control`, with its listening socket at a descriptor."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--settings", type=Path, required=True)
-    parser.add_argument("--inference", type=Path, required=True)
-    parser.add_argument("--fd", type=int, required=True)
-    parser.add_argument("--parent", type=int, required=True)
-    args = parser.parse_args()
-    die_with_parent(args.parent)
-    settings = Settings.model_validate_json(args.settings.read_text())
-    logs.configure(settings.log_level, settings.log_format, process="control")
+    args, settings = begin("control", inference=Path, fd=int)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     assert settings.redis.url is not None  # the supervisor wrote where its own server is
     config = uvicorn.Config(

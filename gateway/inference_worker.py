@@ -5,7 +5,6 @@ The socket appears when everything is loaded and warm, so a worker that is conne
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import logging
 import signal
@@ -21,12 +20,12 @@ from audio.formats import AudioError
 from audio.whisper import WhisperRecogniser
 from dialogue.bots import load_bot
 from dialogue.turns import DialogueError
-from gateway import logs
 from gateway.batching import BatcherSettings
+from gateway.child import begin
 from gateway.inference import LocalInference, NluModel
 from gateway.inference_socket import InferenceServer
 from gateway.metrics import InferenceMetrics
-from gateway.processes import EXIT_CONFIG, die_with_parent
+from gateway.processes import EXIT_CONFIG
 from gateway.settings import AsrSettings, Settings
 from nlu.engine import NluEngine
 from nlu.meaning import NluError
@@ -84,14 +83,7 @@ async def _serve(settings: Settings, path: Path) -> None:
 
 def main() -> None:
     """Entry point of the process: `python -m gateway.inference_worker`."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--settings", type=Path, required=True)
-    parser.add_argument("--socket", type=Path, required=True)
-    parser.add_argument("--parent", type=int, required=True)
-    args = parser.parse_args()
-    die_with_parent(args.parent)
-    settings = Settings.model_validate_json(args.settings.read_text())
-    logs.configure(settings.log_level, settings.log_format, process="inference")
+    args, settings = begin("inference", socket=Path)
     torch.set_num_threads(settings.asr.threads)
     try:
         uvloop.run(_serve(settings, args.socket))

@@ -6,7 +6,6 @@ gateway listen on the same port with SO_REUSEPORT, and the kernel spreads new co
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import gc
 import logging
@@ -31,14 +30,14 @@ from audio.silero import SileroError
 from dialogue.bots import Bot, load_bot
 from dialogue.store import RedisStore
 from dialogue.turns import DialogueError
-from gateway import logs
 from gateway.auth import Authenticator, AuthError
+from gateway.child import begin
 from gateway.inference import Inference
 from gateway.inference_socket import SocketInference
 from gateway.metrics import Metrics
 from gateway.playout_clock import PlayoutClock
 from gateway.presence import Presence
-from gateway.processes import EXIT_CONFIG, PortTakenError, die_with_parent
+from gateway.processes import EXIT_CONFIG, PortTakenError
 from gateway.protocols.native import SUBPROTOCOL, NativeProtocol
 from gateway.services import Services
 from gateway.session import Calls, CallSession
@@ -261,15 +260,7 @@ def _shared_port(host: str, port: int) -> socket.socket:
 
 def main() -> None:
     """Entry point of the process: `python -m gateway.worker`."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--settings", type=Path, required=True)
-    parser.add_argument("--inference", type=Path, required=True)
-    parser.add_argument("--index", type=int, required=True)
-    parser.add_argument("--parent", type=int, required=True)
-    args = parser.parse_args()
-    die_with_parent(args.parent)
-    settings = Settings.model_validate_json(args.settings.read_text())
-    logs.configure(settings.log_level, settings.log_format, process=f"worker {args.index}")
+    args, settings = begin("worker {index}", inference=Path, index=int)
     try:
         assert settings.redis.url is not None  # the supervisor wrote where its own server is
         uvloop.run(_serve(settings, settings.redis.url, args.inference, args.index))
