@@ -265,7 +265,7 @@ class WhisperRecogniser(ABC):
         asked = {}
         for index, heard in decoded.items():
             vocabulary = self._vocabulary(jobs[pieces[index].job].expect, heard.language)
-            if vocabulary is not None and heard.tokens and not vocabulary.tokens.issuperset(heard.tokens):
+            if vocabulary is not None and not vocabulary.settles(heard.text, heard.tokens):
                 asked[index] = vocabulary
         for batch in self._batches(pieces, asked):
             vocabulary = asked[batch[0]]

@@ -47,6 +47,23 @@ def test_a_text_is_an_answer_or_not(expect: Expectation, text: str, spelled: boo
     assert vocabulary(expect).spells(text) is spelled
 
 
+@pytest.mark.parametrize(
+    ("text", "settled"),
+    [
+        ("", True),
+        ("four four one seven", True),
+        ("fourone", True),  # of allowed tokens: a second decoding would write the same
+        ("no", True),
+        ("stop help", True),
+        ("my four", False),
+        ("may", False),
+        ("i want to speak to a person", False),
+    ],
+)
+def test_what_is_settled_needs_no_second_decoding(text: str, settled: bool) -> None:
+    assert vocabulary(Expectation.DIGITS).settles(text, encode(text)) is settled
+
+
 @pytest.mark.parametrize("language", ["zh", "zh-CN", "yue"])
 def test_chinese_is_judged_by_character(language: str) -> None:
     assert vocabulary(Expectation.DIGITS, language).spells("四四幺七")
