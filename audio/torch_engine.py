@@ -240,7 +240,7 @@ class TorchWhisperEngine(WhisperRecogniser):
             masked = logits.masked_fill(mask, -torch.inf)
             chosen = masked.argmax(dim=-1, keepdim=True)
             weighed = masked if allowed is None else logits
-            best = (weighed.gather(-1, chosen) - weighed.logsumexp(dim=-1, keepdim=True))[:, 0]
+            best = weighed.log_softmax(dim=-1).gather(-1, chosen)[:, 0]
             logprobs[:, step] = torch.where(going, best, 0)
             tokens[:, step] = torch.where(going, chosen[:, 0], self._end)
             going &= tokens[:, step] != self._end

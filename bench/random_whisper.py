@@ -33,8 +33,9 @@ __all__ = ["SHAPES", "STOCK_TEXT_TOKENS", "WhisperShape", "convert", "make_whisp
 STOCK_TEXT_TOKENS: Final = 50_257
 _TIMESTAMPS: Final = 1501
 _PROMPT_TOKENS: Final = 4
-_LEANING: Final = 4.0
-"""Length of a position's vector towards its token; a layer's own contribution is a fraction of one."""
+_LEANING: Final = 1 / 16
+"""Length of a position's vector towards its token, over the width: what layers add grows with that, and points nowhere
+in particular."""
 _SURENESS: Final = 15.0
 """Logit of the token leant towards: sure enough to pass the gates of stock models."""
 _INIT_STD: Final = 0.02
@@ -101,10 +102,11 @@ def make_whisper(
         for place in range(_PROMPT_TOKENS - 1, len(positions)):
             said = place - (_PROMPT_TOKENS - 1)
             towards = tokens[256 + said % (text_tokens - 257) if said < says else end]
-            positions[place] += _LEANING * towards / towards.norm()
+            positions[place] += _LEANING * shape.width * towards / towards.norm()
         whisper.model.decoder.layer_norm.weight *= _SURENESS / (_INIT_STD * shape.width)
         for layer in whisper.model.decoder.layers:
-            layer.encoder_attn.out_proj.weight *= 5  # else the sound would hardly matter
+            # A vector of length one whatever the width: less, and the sound would hardly matter in a narrow model.
+            layer.encoder_attn.out_proj.weight *= 5 * (64 / shape.width) ** 1.5
     space = token("Ġ")
     whisper.generation_config = GenerationConfig(
         pad_token_id=end, bos_token_id=end, eos_token_id=end, decoder_start_token_id=start, max_length=448
