@@ -19,6 +19,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from audio.detection import FRAME_MS
 from audio.endpointing import EndpointState
 from audio.formats import UnsupportedFormatError
 from audio.inbound import (
@@ -102,6 +103,9 @@ class CallSession:
         self._flood: FloodGuard | None = None
         self._opened_at = self._started_at = self._audio_at = time.monotonic()
         self._frames_counted = 0
+        # At the last sweep, and when audio last came at its pace or none was wanted.
+        self._swept_at = self._paced_at = self._opened_at
+        self._swept_frames = 0
         self._peer_faults = 0
 
     # The connection's callbacks.
@@ -148,14 +152,21 @@ class CallSession:
             return
         if chain is not None:
             self._count_frames()
-            stalled = now - self._audio_at > self._limits.stalled_speech_s
-            if stalled and chain.state is not EndpointState.SILENCE:
+            if self._audio_stalled(chain, now) and chain.state is not EndpointState.SILENCE:
                 self._hear(chain.flush(), now)
         if now - self._audio_at > self._limits.no_audio_s:
             message = f"no audio for {self._limits.no_audio_s:g} s; send silence while the caller is silent"
             self._fail("no_audio", message, CloseCode.TIMEOUT)
         elif now - self._opened_at > self._limits.call_s:
             self._fail("call_too_long", f"a call may last {self._limits.call_s:g} s", CloseCode.TIMEOUT)
+
+    def _audio_stalled(self, chain: InboundChain, now: float) -> bool:
+        """Whether an utterance's audio stopped, or drips at less than a fifth of its pace."""
+        heard_s = (chain.frames_seen - self._swept_frames) * FRAME_MS / 1000
+        if chain.state is EndpointState.SILENCE or heard_s * 5 >= now - self._swept_at:
+            self._paced_at = now
+        self._swept_at, self._swept_frames = now, chain.frames_seen
+        return now - min(self._audio_at, self._paced_at) > self._limits.stalled_speech_s
 
     def go_away(self) -> None:
         """The worker goes down and this call's time to end by itself is over. It may resume elsewhere."""

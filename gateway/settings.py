@@ -67,7 +67,9 @@ class LimitSettings(_Area):
     no_audio_s: float = Field(20.0, gt=0)
     """A call from which no audio message comes for so long is ended."""
     stalled_speech_s: float = Field(1.5, gt=0)
-    """Speech whose audio stops coming is taken to have ended after this."""
+    """Speech whose audio stops coming, or drips, is taken to have ended after this."""
+    held_prompt_s: float = Field(10.0, gt=0)
+    """A prompt held for speech over it goes on after this: a noise that never ends must not silence the bot."""
     flood_s: float = Field(5.0, gt=0)
     """Audio this far ahead of the wall clock ends the call."""
     peer_faults: int = Field(20, ge=1)

@@ -86,6 +86,7 @@ class Speaker:
         self._count = 0
         self._last_mark = ""
         self._heard_timer: asyncio.TimerHandle | None = None
+        self._held_timer: asyncio.TimerHandle | None = None
 
     async def prepare(self, say: Say) -> tuple[memoryview, int]:
         """The prompt in the call's encoding, and the byte at which it becomes audible.
@@ -130,17 +131,23 @@ class Speaker:
         self._play(now)
 
     def hold(self, now: float) -> bool:
-        """The caller speaks over a prompt: stop until the words are known. False: nothing to hold."""
+        """The caller speaks over a prompt: stop until the words are known, or for `limits.held_prompt_s` at most.
+
+        False: nothing to hold.
+        """
         item = self._playout.current(now)
         if item is None or not item.interruptible or self._playout.held:
             return False
         self._playout.hold(now)
         self._cancel_heard_timer()
+        self._cancel_held_timer()
+        self._held_timer = self._loop.call_later(self._services.settings.limits.held_prompt_s, self.resume)
         self._tell(ClearPlayout())
         return True
 
     def resume(self) -> None:
         """It was no interruption: go on where the caller stopped hearing."""
+        self._cancel_held_timer()
         if self._playout.held:
             now = time.monotonic()
             self._playout.resume(now)
@@ -159,6 +166,7 @@ class Speaker:
             if not self._playout.held:
                 self._tell(ClearPlayout())
             self._playout.drop()
+        self._cancel_held_timer()
         self._all_heard()
 
     def mark_reached(self, name: str) -> None:
@@ -169,6 +177,7 @@ class Speaker:
     def close(self) -> None:
         """The call is over."""
         self._cancel_heard_timer()
+        self._cancel_held_timer()
         self._services.clock.remove(self)
 
     def playout_tick(self, now: float) -> bool:
@@ -210,6 +219,11 @@ class Speaker:
         self._reports.clear()
         self.heard.set()
         self._on_heard()
+
+    def _cancel_held_timer(self) -> None:
+        if self._held_timer is not None:
+            self._held_timer.cancel()
+            self._held_timer = None
 
     def _cancel_heard_timer(self) -> None:
         if self._heard_timer is not None:

@@ -243,6 +243,50 @@ async def test_speech_whose_audio_stops_is_taken_as_ended(tmp_path: Path) -> Non
         assert (await peer.event("transcript"))["text"] == "more"
 
 
+async def test_speech_whose_audio_drips_is_taken_as_ended(tmp_path: Path) -> None:
+    """A frame now and then keeps the connection alive, but its 800 ms of tail would take minutes."""
+    async with rig(tmp_path, hear="more", environ={"VOICEGATE_LIMITS_STALLED_SPEECH_S": "0.5"}) as running:
+        peer = await running.peer(start={})
+        await quiet(peer)
+        await peer.send(speech())
+
+        async def drip() -> None:
+            while True:
+                await peer.send(silence(20))
+                await asyncio.sleep(0.2)
+
+        line = asyncio.create_task(drip())
+        assert (await peer.event("transcript"))["text"] == "more"
+        line.cancel()
+
+
+async def test_speech_that_began_before_the_prompt_did_ends_and_is_answered(tmp_path: Path) -> None:
+    async with rig(tmp_path, hear="more") as running:
+        peer = await running.peer()
+        await peer.send(speech(), size=1 << 17)  # one message, and the start of the call: the greeting comes after
+        await peer.event("prompt")
+        assert peer.kinds().index("speech_started") < peer.kinds().index("prompt")
+        await peer.send(silence(1000))
+        assert (await peer.event("transcript"))["text"] == "more"
+        assert (await peer.event("prompt", count=2))["text"] == "Tell me more about that"
+
+
+async def test_a_noise_that_never_ends_cannot_silence_the_bot(tmp_path: Path) -> None:
+    """The prompt goes on by itself; and the noise is cut at the longest utterance, again and again."""
+    limits = {"VOICEGATE_LIMITS_HELD_PROMPT_S": "0.2", "VOICEGATE_ENDPOINTING_MAX_UTTERANCE_MS": "3000"}
+    async with rig(tmp_path, hear="", environ=limits) as running:
+        peer = await running.peer(start={})
+        await peer.event("prompt")
+        tone = (8000 * np.sign(np.sin(2 * np.pi * 140 * np.arange(4 * 8000) / 8000))).astype(np.int16)
+        await peer.send(tone[: 8000 // 2])
+        await peer.event("clear")
+        await peer.event("mark")  # heard out, though the utterance is still open
+        assert "speech_ended" not in peer.kinds()
+        await peer.send(tone[8000 // 2 :])
+        await peer.event("speech_ended")
+        await peer.event("speech_started", count=2)
+
+
 async def test_a_call_may_not_last_for_ever(tmp_path: Path) -> None:
     async with rig(tmp_path, environ={"VOICEGATE_LIMITS_CALL_S": "0.3"}) as running:
         peer = await running.peer(start={})
