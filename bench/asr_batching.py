@@ -29,6 +29,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -198,7 +199,7 @@ utterances of {UTTERANCE_S:g} s. Random weights, {TOKENS} tokens an utterance.</
 
 def machine_facts() -> dict[str, str]:
     """This machine, its GPU and transformers included."""
-    facts = describe_machine()
+    facts = {**describe_machine(), "transformers": version("transformers")}
     if torch.cuda.is_available():
         facts["gpu"] = f"{torch.cuda.get_device_name(0)}, CUDA {torch.version.cuda}"
     return facts
