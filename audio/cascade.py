@@ -1,7 +1,8 @@
 """The two detectors in a row: WebRTC's on every frame, Silero's network only while WebRTC's says speech.
 
 WebRTC's costs 1-2 µs a frame and misses little, but takes half of all noise for speech; Silero tells noise from speech
-and costs twenty times more. Silence, most of what a caller sends, is judged by the cheap one alone.
+and costs ten times more in batches, twenty-five times alone. Silence, most of what a caller sends, is judged by the
+cheap one alone.
 
 A frame is speech when WebRTC's detector says so and Silero's probability of the newest chunk *before* this frame is
 at least `START` (`KEEP` once it was: hysteresis as in Silero's own VADIterator). Silero begins at WebRTC's first frame

@@ -230,3 +230,28 @@ def test_whatever_the_frames_say(stretches: list[tuple[bool, int]]) -> None:
                 previous_end, begun, pause = end, None, None
     assert begun is None
     assert endpointer.state is EndpointState.SILENCE
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(1, 120)), max_size=20),
+    st.lists(st.sampled_from([200, 800, 3000]), min_size=1, max_size=5),
+)
+def test_no_utterance_is_ever_stuck(stretches: list[tuple[bool, int]], tails_ms: list[int]) -> None:
+    """Whatever came before, and however the dialogue changed the tail: within the limit while frames come, and at
+    the end of a tail of silence, nobody is taken to be speaking."""
+    endpointer = Endpointer(SETTINGS, 8000)
+    open_since = None
+    for turn, (speech, count) in enumerate(stretches):
+        endpointer.set_tail_ms(tails_ms[turn % len(tails_ms)])
+        for _ in range(count):
+            for event in endpointer.push(speech):
+                match event:
+                    case SpeechStarted():
+                        open_since = endpointer.frames_seen
+                    case UtteranceEnded():
+                        open_since = None
+            assert (open_since is None) is (endpointer.state is EndpointState.SILENCE)
+            assert open_since is None or endpointer.frames_seen - open_since <= 250
+    for _ in range(tails_ms[(len(stretches) - 1) % len(tails_ms)] // 20 if stretches else 0):
+        endpointer.push(False)
+    assert endpointer.state is EndpointState.SILENCE
