@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from audio.cascade import detector_maker
 from audio.files import read_audio
 from audio.formats import Pcm16
 from dialogue.bots import load_bot
@@ -205,6 +206,7 @@ async def rig(
             prompts=prompts,
             metrics=Metrics(registry),
             clock=PlayoutClock(asyncio.get_running_loop()),
+            make_detector=detector_maker(settings.detector),
         )
         sock = socket.create_server(("127.0.0.1", 0))
         worker = GatewayWorker(services, Authenticator(settings.auth))

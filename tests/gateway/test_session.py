@@ -271,6 +271,19 @@ async def test_speech_that_began_before_the_prompt_did_ends_and_is_answered(tmp_
         assert (await peer.event("prompt", count=2))["text"] == "Tell me more about that"
 
 
+@pytest.mark.model
+async def test_the_cascade_hears_calls_of_either_rate(tmp_path: Path) -> None:
+    async with rig(tmp_path, hear="more", environ={"VOICEGATE_DETECTOR_KIND": "cascade"}) as running:
+        for rate in (8000, 16000):
+            peer = await running.peer(start={"sample_rate": rate})
+            await quiet(peer)
+            await peer.send(np.concatenate([speech(rate), silence(1000, rate)]), size=rate // 25)
+            assert (await peer.event("transcript"))["text"] == "more"
+            assert running.asr.jobs[-1].sample_rate_hz == rate
+            await peer.say(type="stop")
+            await peer.closed()
+
+
 async def test_a_noise_that_never_ends_cannot_silence_the_bot(tmp_path: Path) -> None:
     """The prompt goes on by itself; and the noise is cut at the longest utterance, again and again."""
     limits = {"VOICEGATE_LIMITS_HELD_PROMPT_S": "0.2", "VOICEGATE_ENDPOINTING_MAX_UTTERANCE_MS": "3000"}
