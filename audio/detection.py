@@ -2,7 +2,9 @@
 
 Measured (2 cores, Python 3.11): WebRTC costs 1-2 µs per 20 ms frame. On hand-labelled telephone clips its
 recall is 0.94 and its precision 0.85 at aggressiveness 2; noise is where it fails, which is why the
-endpointer asks for a minimum of speech and the recogniser has gates of its own.
+endpointer asks for a minimum of speech, the recogniser has gates of its own, and `audio.cascade` puts Silero's network
+behind it where lines are noisy. It is the default because a frame's budget of CPU has no room for the network
+(docs/performance.md).
 """
 
 from __future__ import annotations
