@@ -27,7 +27,7 @@ import resource
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from multiprocessing.connection import Connection as Pipe
@@ -157,7 +157,7 @@ async def serve_gateway(sock: socket.socket, detector: DetectorKind = DetectorKi
     return lambda: worker.frames_seen
 
 
-SERVERS = {
+SERVERS: dict[str, Callable[[socket.socket], Awaitable[Callable[[], int]]]] = {
     "websockets": serve_websockets,
     "connection": serve_connection,
     "gateway": serve_gateway,
