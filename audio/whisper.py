@@ -29,7 +29,7 @@ from tokenizers import Tokenizer
 
 from audio.asr import AsrJob, Expectation, Transcript
 from audio.expectation import Vocabulary, hint, is_plausible
-from audio.gates import GateSettings, Sound, gate_audio, gate_words, measure
+from audio.gates import GateSettings, gate_audio, gate_words, measure
 from audio.resampling import pcm16_to_float
 from audio.whisper_profile import AsrModelError, WhisperProfile
 
@@ -168,8 +168,7 @@ class WhisperRecogniser(ABC):
 
     def transcribe(self, jobs: list[AsrJob]) -> list[Transcript]:
         """See `audio.asr.AsrEngine.transcribe`. Audio longer than a window is cut and joined, not dropped."""
-        sounds = [measure(job.pcm, job.sample_rate_hz) for job in jobs]
-        gated = [gate_audio(self._gates, sound) for sound in sounds]
+        gated = [gate_audio(self._gates, measure(job.pcm, job.sample_rate_hz)) for job in jobs]
         pieces = [
             self._piece(index, window)
             for index, job in enumerate(jobs)
@@ -182,7 +181,7 @@ class WhisperRecogniser(ABC):
         return [
             Transcript(text="", language=self._language(job), gated_by=gated[index])
             if gated[index]
-            else self._transcript(heard[index], sounds[index])
+            else self._transcript(heard[index])
             for index, job in enumerate(jobs)
         ]
 
@@ -314,12 +313,10 @@ class WhisperRecogniser(ABC):
             language=hypothesis.language,
         )
 
-    def _transcript(self, windows: list[_Decoded], sound: Sound) -> Transcript:
+    def _transcript(self, windows: list[_Decoded]) -> Transcript:
         """Join a job's windows, each gated by itself: noise in one must not cost the words of another."""
         gates = [
-            gate_words(self._gates, sound, window.text, window.avg_logprob, window.no_speech_prob)
-            if window.text
-            else None
+            gate_words(self._gates, window.text, window.avg_logprob, window.no_speech_prob) if window.text else None
             for window in windows
         ]
         passed = [window for window, gate in zip(windows, gates, strict=True) if gate is None and window.text]

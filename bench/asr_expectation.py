@@ -124,7 +124,7 @@ def kinds(data: Path, *, test: bool) -> Iterator[Kind]:
         for i in range(STRINGS)
     ]
     yield Kind(name="FSDD, 3-6 digits spliced", expect=Expectation.DIGITS, said=strings)
-    speak = _speaker(TEST_VARIANTS[int(test) :: 2], rng)
+    speak = speaker(TEST_VARIANTS[int(test) :: 2], rng)
     for name, expect, slot in (("amounts", Expectation.AMOUNT, "AMT"), ("dates", Expectation.DATE, "DATE")):
         values = [SLOTS[slot](rng) for _ in range(PER_KIND // 2)]
         yield Kind(name=f"espeak {name}", expect=expect, said=[Said(v, speak(v)) for v in values])
@@ -132,7 +132,8 @@ def kinds(data: Path, *, test: bool) -> Iterator[Kind]:
     yield Kind(name="other sentences", expect=Expectation.DIGITS, said=[Said(v, speak(v)) for v in others])
 
 
-def _speaker(variants: Sequence[str], rng: Random) -> Callable[[str], Samples]:
+def speaker(variants: Sequence[str], rng: Random) -> Callable[[str], Samples]:
+    """What says a text in one of espeak-ng's voices, at a rate that changes too: float32 at 8 kHz."""
     espeak = EspeakSynthesizer()
 
     def speak(text: str) -> Samples:

@@ -32,7 +32,7 @@ PROFILE = {
     "narrowband": True,
     "max_window_s": 3.0,
     "expectation_margin": 6.0,
-    "gates": {"min_avg_logprob": -1.3, "clear_contrast_db": 25.0},
+    "gates": {"min_avg_logprob": -1.3, "no_speech_weight": 0.4, "min_evidence": -1.0},
 }
 
 

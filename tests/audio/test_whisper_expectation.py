@@ -32,7 +32,7 @@ AMBIGUOUS = {
     "no_c9b5ff26_nohash_2": ("no", Expectation.YES_NO),
     "yes_82b99576_nohash_0": ("yes", Expectation.YES_NO),
 }
-"""Recordings that version 1 of the bundled model hears as another of its keywords: down, nine, go, sheila ..."""
+"""Recordings that version 1 of the bundled model heard as another of its keywords: down, nine, go, sheila ..."""
 OTHER = (
     "i want to speak to a person",
     "can you repeat that please",
