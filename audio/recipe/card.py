@@ -66,7 +66,8 @@ LIMITS = """\
   measure for the demo's callers, and say little about people. The rows on people are few and of single words
   or digits.
 - Human sentences: see the row on Common Voice, if there is one. Do not expect to be understood.
-- Noise: gates (energy, average log-probability) stand before and after the model; some noise still gives words.
+- Noise: gates (energy, average log-probability, no-speech probability) stand before and after it; some noise
+  still gives words.
 - Trained by `voicegate asr train`; the same command and seed make an equal recipe, not equal bits: the examples
   of a resumed run depend on where it was resumed.
 """
