@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from itertools import count
-from typing import TypeAlias
 
 import pytest
 
@@ -16,7 +12,6 @@ from dialogue.store import (
     Claim,
     FencedError,
     MemoryStore,
-    RedisStore,
     RoundError,
     StateStore,
     StepWrite,
@@ -25,40 +20,13 @@ from dialogue.store import (
 )
 from dialogue.turns import CallerSilent, DigitsPressed, HangUp, Listen
 from tests.dialogue.bot_calls import BILL_REMINDER, TODAY, last, said, spoken
+from tests.dialogue.conftest import Opener
 
 pytestmark = pytest.mark.redis
 
 YES = said("affirm", "yes speaking")
 ACCOUNT = said("inform", "[four four one seven](digits)")
 FRIDAY = said("promise_to_pay", "i will pay on [friday](date)")
-
-_calls = count(1)
-Opener: TypeAlias = Callable[[], AbstractAsyncContextManager[StateStore]]
-
-
-@pytest.fixture
-def call_id() -> str:
-    """A call of the test's own."""
-    return f"loop-{next(_calls)}"
-
-
-@pytest.fixture(params=["memory", "redis"])
-def opened(request: pytest.FixtureRequest) -> Opener:
-    """Opens the store under test inside the test's loop."""
-    url = request.getfixturevalue("redis_url") if request.param == "redis" else None
-
-    @asynccontextmanager
-    async def open_store() -> AsyncIterator[StateStore]:
-        if url is None:
-            yield MemoryStore()
-            return
-        store = RedisStore.connect(url)
-        try:
-            yield store
-        finally:
-            await store.close()
-
-    return open_store
 
 
 def loop_on(store: StateStore, call_id: str) -> DialogueLoop:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from itertools import count
-from typing import TypeAlias
+from collections.abc import Awaitable
 
 import pytest
 import redis.asyncio as redis
@@ -16,46 +13,17 @@ from dialogue.store import (
     Claim,
     Conflict,
     FencedError,
-    MemoryStore,
     RedisStore,
     Repeated,
     RoundError,
-    StateStore,
     StepWrite,
     StoreError,
     Written,
     state_keys,
 )
+from tests.dialogue.conftest import Opener
 
 pytestmark = pytest.mark.redis
-
-_calls = count(1)
-Opener: TypeAlias = Callable[[], AbstractAsyncContextManager[StateStore]]
-
-
-@pytest.fixture
-def call_id() -> str:
-    """A call of the test's own."""
-    return f"store-{next(_calls)}"
-
-
-@pytest.fixture(params=["memory", "redis"])
-def opened(request: pytest.FixtureRequest) -> Opener:
-    """Opens the store under test inside the test's loop."""
-    url = request.getfixturevalue("redis_url") if request.param == "redis" else None
-
-    @asynccontextmanager
-    async def open_store() -> AsyncIterator[StateStore]:
-        if url is None:
-            yield MemoryStore()
-            return
-        store = RedisStore.connect(url)
-        try:
-            yield store
-        finally:
-            await store.close()
-
-    return open_store
 
 
 def write(epoch: int, version: int, round_id: int | None, body: str = "", key: str = "") -> StepWrite:
