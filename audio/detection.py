@@ -3,8 +3,8 @@
 Measured (2 cores, Python 3.11): WebRTC costs 1-2 µs per 20 ms frame. On hand-labelled telephone clips its
 recall is 0.94 and its precision 0.85 at aggressiveness 2; noise is where it fails, which is why the
 endpointer asks for a minimum of speech, the recogniser has gates of its own, and `audio.cascade` puts Silero's network
-behind it where lines are noisy. It is the default because a frame's budget of CPU has no room for the network
-(docs/performance.md).
+behind it. By default it does so only where a line is noisy: a quiet line is better off without it, and a frame's budget
+of CPU has no room for the network on every call (docs/performance.md).
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ FRAME_MS = 20
 class DetectorKind(StrEnum):
     """Which detector calls get."""
 
+    AUTO = "auto"
+    """WebRTC's on quiet lines, the cascade from where a line is noisy (`audio.noise_floor`)."""
     WEBRTC = "webrtc"
     CASCADE = "cascade"
     """WebRTC's, checked by Silero's network where it says speech (`audio.cascade`)."""
@@ -35,7 +37,7 @@ class DetectorKind(StrEnum):
 class DetectorSettings:
     """What decides whether a frame is speech."""
 
-    kind: DetectorKind = DetectorKind.WEBRTC
+    kind: DetectorKind = DetectorKind.AUTO
     aggressiveness: int = 2
     """Of WebRTC's detector: 0 takes nearly everything for speech, 3 only what surely is."""
 

@@ -81,7 +81,10 @@ def gate_audio(settings: GateSettings, sound: Sound) -> str | None:
 
 
 def gate_words(settings: GateSettings, text: str, avg_logprob: float, no_speech_prob: float) -> str | None:
-    """The gate that keeps these words from the dialogue, or None."""
+    """The gate that keeps these words from the dialogue, or None. Words of no known probability (NaN, as a model in
+    half precision may give) are kept from it too."""
+    if math.isnan(avg_logprob) or math.isnan(no_speech_prob):
+        return "logprob"
     if no_speech_prob > settings.max_no_speech_prob and avg_logprob < settings.no_speech_logprob:
         return "no_speech"
     if evidence(avg_logprob, no_speech_prob, settings.no_speech_weight) < settings.min_evidence:

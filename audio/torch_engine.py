@@ -143,7 +143,7 @@ class TorchWhisperEngine(WhisperRecogniser):
 
     @torch.inference_mode()
     def _generate(
-        self, features: NDArray[np.float32], languages: list[str | None], max_length: int, before: Sequence[int]
+        self, features: NDArray[np.float32], languages: list[str | None], max_tokens: int, before: Sequence[int]
     ) -> Sequence[Hypothesis]:
         """See `WhisperRecogniser._generate`."""
         hidden = self._encode(features)
@@ -153,7 +153,7 @@ class TorchWhisperEngine(WhisperRecogniser):
         written = self._greedy(
             hidden,
             [[*before, *self._prompt(language)] for language in languages],
-            max_length + len(before),
+            max_tokens,
             sot_at=len(before),
         )
         return [
@@ -166,11 +166,11 @@ class TorchWhisperEngine(WhisperRecogniser):
 
     @torch.inference_mode()
     def _generate_within(
-        self, features: NDArray[np.float32], language: str | None, max_length: int, allowed: frozenset[int]
+        self, features: NDArray[np.float32], language: str | None, max_tokens: int, allowed: frozenset[int]
     ) -> Sequence[HeldHypothesis]:
         """See `WhisperRecogniser._generate_within`."""
         prompts = [self._prompt(language)] * len(features)
-        written = self._greedy(self._encode(features), prompts, max_length, allowed=allowed)
+        written = self._greedy(self._encode(features), prompts, max_tokens, allowed=allowed)
         return [HeldHypothesis(tokens=one.tokens, logprobs=one.logprobs[: len(one.tokens)]) for one in written.windows]
 
     def _encode(self, features: NDArray[np.float32]) -> Tensor:
@@ -204,25 +204,25 @@ class TorchWhisperEngine(WhisperRecogniser):
         self,
         hidden: Tensor,
         prompts: list[list[int]],
-        max_length: int,
+        max_tokens: int,
         *,
         sot_at: int = 0,
         allowed: frozenset[int] | None = None,
     ) -> _Written:
-        """Decode a batch until every window has its end token, or has written half of `max_length`.
+        """Decode a batch until every window has its end token, or has written `max_tokens`.
 
-        That half is how CTranslate2 counts. Without `allowed` the model's suppressed tokens are masked and the
+        Without `allowed` the model's suppressed tokens are masked and the
         probabilities are among the others; with it all but those and the end token are masked, and the probabilities
         are among all tokens.
 
         Args:
             hidden: of `_encode`.
             prompts: of one length.
-            max_length: see `WhisperRecogniser._generate`.
+            max_tokens: see `WhisperRecogniser._generate`.
             sot_at: place of the start token in the prompts, where the no-speech probability is read.
             allowed: text tokens to choose from.
         """
-        limit = min(max_length // 2, self._weights.config.max_target_positions - len(prompts[0]))
+        limit = min(max_tokens, self._weights.config.max_target_positions - len(prompts[0]))
         size = (len(prompts), limit)
         tokens = torch.full(size, self._end, device=self.device)
         logprobs = torch.zeros(size, device=self.device)

@@ -48,7 +48,10 @@ _BUCKET = 50
 _MIN_TAIL_FRAMES = 8
 """Padding that follows the last sample at least; without it a last word may be heard twice."""
 _TOKENS_PER_S = 12
-"""Faster than anybody speaks in any language: where decoding stops when it loops."""
+"""Faster than anybody speaks in any language, fast Chinese at a token a character included: where decoding stops when
+it loops."""
+_MOST_TOKENS = 224
+"""Half of a decoder's positions, which stock Whisper was trained to fill at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,20 +190,20 @@ class WhisperRecogniser(ABC):
 
     @abstractmethod
     def _generate(
-        self, features: NDArray[np.float32], languages: list[str | None], max_length: int, before: Sequence[int]
+        self, features: NDArray[np.float32], languages: list[str | None], max_tokens: int, before: Sequence[int]
     ) -> Sequence[Hypothesis]:
         """One call of the model, greedy: beams brought nothing on telephone utterances and cost their number.
 
         Args:
             features: shape (windows, mels, frames).
             languages: of each window; None where the model is to find out.
-            max_length: where to stop a loop, as CTranslate2 counts it.
+            max_tokens: of one window's text, where to stop a loop.
             before: opens every prompt, see `_hint`.
         """
 
     @abstractmethod
     def _generate_within(
-        self, features: NDArray[np.float32], language: str | None, max_length: int, allowed: frozenset[int]
+        self, features: NDArray[np.float32], language: str | None, max_tokens: int, allowed: frozenset[int]
     ) -> Sequence[HeldHypothesis]:
         """One call of the model, greedy, that writes `allowed` tokens and the end token only."""
 
@@ -233,7 +236,7 @@ class WhisperRecogniser(ABC):
             hypotheses = self._generate(
                 np.stack([pieces[index].features for index in batch]),
                 [self._language(jobs[pieces[index].job]) for index in batch],
-                _max_length(pieces[index] for index in batch),
+                _max_tokens(pieces[index] for index in batch),
                 hints[batch[0]],
             )
             heard.update(zip(batch, hypotheses, strict=True))
@@ -271,7 +274,7 @@ class WhisperRecogniser(ABC):
             held = self._generate_within(
                 np.stack([pieces[index].features for index in batch]),
                 vocabulary.language,
-                _max_length(pieces[index] for index in batch),
+                _max_tokens(pieces[index] for index in batch),
                 vocabulary.tokens,
             )
             for index, hypothesis in zip(batch, held, strict=True):
@@ -362,9 +365,9 @@ class WhisperRecogniser(ABC):
         return int(token)
 
 
-def _max_length(pieces: Iterable[_Piece]) -> int:
-    """Tokens, as CTranslate2 counts them, that no speech of this length reaches."""
-    return 24 + int(_TOKENS_PER_S * max(piece.seconds for piece in pieces))
+def _max_tokens(pieces: Iterable[_Piece]) -> int:
+    """Tokens that no speech of this length reaches."""
+    return min(_MOST_TOKENS, 12 + int(_TOKENS_PER_S * max(piece.seconds for piece in pieces)))
 
 
 def split_at_quiet(

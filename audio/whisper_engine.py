@@ -26,6 +26,9 @@ from audio.whisper_profile import AsrModelError, read_profile
 
 __all__ = ["AsrModelError", "WhisperEngine", "split_at_quiet"]
 
+_LONGEST_PROMPT = 4
+"""Start, language, task, no timestamps."""
+
 
 class WhisperEngine(WhisperRecogniser):
     """A Whisper model on CTranslate2; see `audio.asr.AsrEngine`.
@@ -80,7 +83,7 @@ class WhisperEngine(WhisperRecogniser):
         )
 
     def _generate(
-        self, features: NDArray[np.float32], languages: list[str | None], max_length: int, before: Sequence[int]
+        self, features: NDArray[np.float32], languages: list[str | None], max_tokens: int, before: Sequence[int]
     ) -> Sequence[Hypothesis]:
         """See `WhisperRecogniser._generate`."""
         view = ctranslate2.StorageView.from_array(features)
@@ -95,7 +98,7 @@ class WhisperEngine(WhisperRecogniser):
             view,
             [[*before, *self._prompt(language)] for language in languages],
             beam_size=1,
-            max_length=max_length + len(before),
+            max_length=_max_length(max_tokens, len(before) + _LONGEST_PROMPT),
             return_scores=True,
             return_no_speech_prob=True,
         )
@@ -110,7 +113,7 @@ class WhisperEngine(WhisperRecogniser):
         ]
 
     def _generate_within(
-        self, features: NDArray[np.float32], language: str | None, max_length: int, allowed: frozenset[int]
+        self, features: NDArray[np.float32], language: str | None, max_tokens: int, allowed: frozenset[int]
     ) -> Sequence[HeldHypothesis]:
         """See `WhisperRecogniser._generate_within`.
 
@@ -122,7 +125,7 @@ class WhisperEngine(WhisperRecogniser):
             view,
             [prompt] * len(features),
             beam_size=1,
-            max_length=max_length,
+            max_length=_max_length(max_tokens, len(prompt)),
             suppress_tokens=sorted(set(range(self._tokenizer.get_vocab_size())) - allowed - {self._end}),
         )
         texts = [[token for token in result.sequences_ids[0] if token < self._end] for result in results]
@@ -132,3 +135,11 @@ class WhisperEngine(WhisperRecogniser):
             HeldHypothesis(tokens=tokens, logprobs=np.log(np.maximum(weights.text_token_probs, 1e-30)).tolist())
             for tokens, weights in zip(texts, weighed, strict=True)
         ]
+
+
+def _max_length(max_tokens: int, prompt_tokens: int) -> int:
+    """What to ask of CTranslate2 for `max_tokens` of text: of a length L it writes min(L / 2, L - prompt).
+
+    Source: CTranslate2 4.8 `src/models/whisper.cc`, `WhisperReplica::generate`.
+    """
+    return max(2 * max_tokens, max_tokens + prompt_tokens)

@@ -1,6 +1,6 @@
 """What does a longer tail buy, and what does it cost? Endpoints against labelled turns with thinking pauses.
 
-    python -m bench.endpointing --data DIR [--turns 150] [--detectors webrtc,cascade] [--html FILE] [--json FILE]
+    python -m bench.endpointing --data DIR [--turns 150] [--detectors webrtc,cascade,auto] [--html FILE] [--json FILE]
 
 `bench/labelled_turns.py` builds the turns; each is heard clean and with a recorded background at 20, 10 and 5 dB,
 through the detector and endpointer of the product, with every tail from 200 to 1,200 ms. Of every hundred turns:
@@ -279,7 +279,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with fsdd/ and speech/")
     parser.add_argument("--turns", type=int, default=150, help="how many (default %(default)s)")
-    parser.add_argument("--detectors", default="webrtc,cascade", help="which (default %(default)s)")
+    parser.add_argument("--detectors", default="webrtc,cascade,auto", help="which (default %(default)s)")
     parser.add_argument("--html", type=Path, help="write a page with the plots")
     parser.add_argument("--json", type=Path, help="write the figures")
     args = parser.parse_args()

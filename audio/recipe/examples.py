@@ -34,7 +34,7 @@ LABEL_S = 0.02
 
 MAX_FRAMES = 950
 NO_SPEECH_SHARE = 0.13
-SOURCE_WEIGHTS = {"digits": 0.08, "cached": 0.17, "human": 0.15, "live": 0.47}
+SOURCE_WEIGHTS = {"digits": 0.10, "cached": 0.13, "human": 0.24, "live": 0.40}
 """How often each source speaks, among examples with speech; absent ones leave their share to the rest."""
 
 BABBLE_VOICES = 60

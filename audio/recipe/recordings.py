@@ -65,7 +65,7 @@ class RecordedSet:
 
 
 SETS = (
-    RecordedSet(name="speech_commands", licence="Speech Commands v0.02, CC BY 4.0", weight=6, joined=True),
+    RecordedSet(name="speech_commands", licence="Speech Commands v0.02, CC BY 4.0", weight=9, joined=True),
     RecordedSet(name="common_voice", licence="Common Voice, CC0", weight=2),
     RecordedSet(name="librispeech", licence="LibriSpeech, CC BY 4.0", weight=1),
     # more than this, and its fixed grammar ("bin blue at f two now") leaks into other output

@@ -10,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audio import cascade
-from audio.cascade import LINGER_FRAMES, MAX_BATCH, CascadeDetector, SileroPool, SileroStream, detector_maker
+from audio.cascade import (
+    LINGER_FRAMES,
+    MAX_BATCH,
+    NOISY_DBFS,
+    CascadeDetector,
+    SileroPool,
+    SileroStream,
+    detector_maker,
+)
 from audio.detection import DetectorKind, DetectorSettings, FrameSizeError, WebRtcDetector
 from audio.endpointing import EndpointSettings
 from audio.files import read_audio
@@ -174,11 +182,60 @@ def test_an_onset_reads_no_later_than_the_padding_covers(model: SileroModel) -> 
     assert ended.start <= speech_at
 
 
+def line(noise_dbfs: float, seed: int = 0) -> np.ndarray:
+    """A sentence on a line with hiss of that level all through, and a second and a half after it."""
+    said = read_audio(DEMO / "01-yes-speaking.wav", 8000)
+    said = np.where(np.abs(said.astype(int)) > 150, said, 0)  # the recording's own noise away
+    rng = np.random.default_rng(seed)
+    sound = np.concatenate([np.zeros(8000), said, np.zeros(12000)])
+    return np.clip(np.rint(sound + rng.normal(0, 32768 * 10 ** (noise_dbfs / 20), len(sound))), -32768, 32767).astype(
+        np.int16
+    )
+
+
+def adaptive(model: SileroModel) -> CascadeDetector:
+    return CascadeDetector(8000, SileroPool(model), noisy_from_dbfs=NOISY_DBFS)
+
+
+def test_a_quiet_line_is_judged_by_webrtc_alone() -> None:
+    model, pcm = CountingModel(), line(-72)
+    assert verdicts(adaptive(model), pcm) == verdicts(WebRtcDetector(8000), pcm)
+    assert model.batches == []
+
+
+def test_a_noisy_line_is_judged_as_by_the_cascade() -> None:
+    model, pcm = CountingModel(), line(-40)
+    heard = verdicts(adaptive(model), pcm)
+    assert heard == verdicts(CascadeDetector(8000, SileroPool(model)), pcm)
+    assert sum(heard) > 20
+    assert model.batches
+
+
+def test_a_line_that_turns_noisy_is_noticed_and_one_that_turns_quiet_too() -> None:
+    model = CountingModel()
+    detector = adaptive(model)
+    verdicts(detector, line(-72))
+    assert model.batches == []
+    noise = [detector.is_speech(frame) for frame in frames(np.concatenate([line(-30, seed) for seed in range(2)]))]
+    assert model.batches
+    assert sum(noise[-60:]) < 5, "the hiss after the last sentence is no speech"
+    verdicts(detector, line(-72)[:8000])
+    model.batches.clear()
+    verdicts(detector, line(-72))
+    assert model.batches == []
+
+
 def test_the_setting_chooses() -> None:
-    assert isinstance(detector_maker(DetectorSettings())(8000), WebRtcDetector)
-    make = detector_maker(DetectorSettings(kind=DetectorKind.CASCADE))
-    assert isinstance(make(8000), CascadeDetector)
-    assert isinstance(make(16000), CascadeDetector)
+    assert isinstance(detector_maker(DetectorSettings(kind=DetectorKind.WEBRTC))(8000), WebRtcDetector)
+    for kind, asks_on_a_quiet_line in ((DetectorKind.AUTO, False), (DetectorKind.CASCADE, True)):
+        make = detector_maker(DetectorSettings(kind=kind))
+        detector = make(8000)
+        assert isinstance(detector, CascadeDetector)
+        assert isinstance(make(16000), CascadeDetector)
+        pcm = line(-72)
+        same_as_webrtc = verdicts(detector, pcm) == verdicts(WebRtcDetector(8000), pcm)
+        assert same_as_webrtc is not asks_on_a_quiet_line
+    assert DetectorSettings().kind is DetectorKind.AUTO
     with pytest.raises(ValueError, match="aggressiveness=4 must be 0 to 3"):
         DetectorSettings(aggressiveness=4)
 

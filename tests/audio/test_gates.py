@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -75,3 +77,10 @@ def test_a_loop_is_caught_and_a_repeated_digit_is_not() -> None:
 )
 def test_stock_defaults_are_those_of_whisper(logprob: float, no_speech: float, gate: str | None) -> None:
     assert gate_words(GateSettings(), "seven", logprob, no_speech) == gate
+
+
+def test_words_of_no_known_probability_are_kept_out() -> None:
+    settings = GateSettings()
+    assert gate_words(settings, "yes", math.nan, 0.0) == "logprob"
+    assert gate_words(settings, "yes", -0.1, math.nan) == "logprob"
+    assert gate_words(settings, "yes", -0.1, 0.0) is None

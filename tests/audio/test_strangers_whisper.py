@@ -167,8 +167,9 @@ def test_a_loop_is_cut(tmp_path: Path, form: str) -> None:
     """Of a model that never stops, text as long as fast speech of that length."""
     folder = make_whisper(tmp_path / "hf", WhisperShape(64, 1), says=440, text_tokens=700)
     engine = load(folder if form == "hf" else convert(folder, tmp_path / "ct2"), short_windows=True)
-    (heard,) = engine.transcribe([AsrJob(pcm=sound(2), language="en")])
-    assert len(heard.text.split()) == 24  # (24 + 12 a second) / 2
+    for seconds, words in ((2, 12 + 12 * 2), (3, 12 + 12 * 3)):
+        (heard,) = engine.transcribe([AsrJob(pcm=sound(seconds), language="en")])
+        assert len(heard.text.split()) == words
 
 
 def test_what_a_dialogue_waits_for(tmp_path: Path) -> None:

@@ -123,13 +123,13 @@ def test_the_endpointing_bench_runs(
     monkeypatch.setattr(endpointing, "SNRS_DB", (None, 10.0))
     endpointing.main()
     rows = json.loads(figures.read_text())["rows"]
-    assert {row["detector"] for row in rows} == {"webrtc", "cascade"}
+    assert {row["detector"] for row in rows} == {"webrtc", "cascade", "auto"}
     by_tail = {row["tail_ms"]: row for row in rows if row["detector"] == "webrtc" and row["snr_db"] is None}
     assert sorted(by_tail) == list(range(200, 1201, 100))
     assert by_tail[1200]["delay_p50_ms"] - by_tail[200]["delay_p50_ms"] == pytest.approx(1000, abs=40)
     assert by_tail[1200]["false_triggers_pct"] <= by_tail[200]["false_triggers_pct"]
     text = page.read_text()
-    assert text.count("<svg") == 6
+    assert text.count("<svg") == 9
     assert "http" not in text.replace("http-equiv", "")
     assert "300 -> 800 ms" in capsys.readouterr().out
 
