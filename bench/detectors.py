@@ -9,6 +9,7 @@ speech, those that are), recall (of speech, what was found) and specificity (of 
     silero        the network on every chunk; a frame has the verdict of the chunk that holds its last sample, known up
                   to 32 ms later: its best case
     cascade 1-3   `audio.cascade.CascadeDetector` over WebRTC's at that aggressiveness, as the endpointer gets it
+    auto 2        the same, asked on noisy lines only: what calls get by default
 
 Labels end with the sound; WebRTC's hang-over of 60 ms and Silero's 20-52 ms are counted as errors, as they should be by
 whoever cuts exactly there; the endpointer keeps padding and does not.
@@ -31,7 +32,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from audio.cascade import KEEP, START, CascadeDetector, SileroPool
+from audio.cascade import KEEP, NOISY_DBFS, START, CascadeDetector, SileroPool
 from audio.detection import FRAME_MS, VoiceDetector, WebRtcDetector
 from audio.formats import Pcm16
 from audio.silero import CHUNK_MS, Floats, SileroModel
@@ -122,6 +123,7 @@ def detectors(model: SileroModel) -> dict[str, Callable[[Sequence[Pcm16]], list[
         **{f"webrtc {a}": streaming(partial(WebRtcDetector, SAMPLE_RATE_HZ, a)) for a in levels},
         "silero": partial(silero_alone, model),
         **{f"cascade {a}": streaming(partial(CascadeDetector, SAMPLE_RATE_HZ, pool, a)) for a in levels},
+        "auto 2": streaming(partial(CascadeDetector, SAMPLE_RATE_HZ, pool, 2, noisy_from_dbfs=NOISY_DBFS)),
     }
 
 

@@ -2,13 +2,15 @@
 
     python -m bench.frame_path [--calls 1,100,500] [--seconds 10] [--json FILE]
 
-Four servers take turns in one run, each in a process of its own, fed by one client process that sends every call's
+Five servers take turns in one run, each in a process of its own, fed by one client process that sends every call's
 frames at real time, spread over the 20 ms:
 
     websockets   `websockets.asyncio.server`, `async for message in ws: pass`: the bare receive loop
     connection   our `gateway.websocket.Connection` (sans-I/O protocol in an asyncio.Protocol), messages counted
-    gateway      the whole: protocol, session, flood guard, webrtcvad, endpointer; silence and speech in turns
-    cascade      the same with `[detector] kind = "cascade"`: Silero's network checks what webrtcvad calls speech
+    gateway      the whole: protocol, session, flood guard, detector, endpointer; silence and speech in turns
+    webrtc       the same with `[detector] kind = "webrtc"`, without the default's watch on the line's noise
+    cascade      the same with `[detector] kind = "cascade"`: Silero's network checks what webrtcvad calls speech, as it
+                 does by default on a noisy line
 
 CPU is the server process's own (getrusage), so the client's cost is not in it. Absolute figures drift with the machine:
 compare within a run.
@@ -136,7 +138,7 @@ async def serve_connection(sock: socket.socket) -> Callable[[], int]:
     return lambda: frames[0]
 
 
-async def serve_gateway(sock: socket.socket, detector: DetectorKind = DetectorKind.WEBRTC) -> Callable[[], int]:
+async def serve_gateway(sock: socket.socket, detector: DetectorKind = DetectorKind.AUTO) -> Callable[[], int]:
     bot = load_bot("load")
     settings = load(environ={}, flags={"bot": "load", "bots": ()})
     registry = CollectorRegistry()
@@ -161,6 +163,7 @@ SERVERS: dict[str, Callable[[socket.socket], Awaitable[Callable[[], int]]]] = {
     "websockets": serve_websockets,
     "connection": serve_connection,
     "gateway": serve_gateway,
+    "webrtc": partial(serve_gateway, detector=DetectorKind.WEBRTC),
     "cascade": partial(serve_gateway, detector=DetectorKind.CASCADE),
 }
 
