@@ -30,7 +30,7 @@ _SILENCE = 1.0
 
 def power(dbfs: float) -> float:
     """The mean square of a PCM16 sample at a level."""
-    return FULL_SCALE * 10.0 ** (dbfs / 10)
+    return FULL_SCALE * math.pow(10, dbfs / 10)
 
 
 class NoiseFloor:
