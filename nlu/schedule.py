@@ -29,13 +29,17 @@ class Schedule:
     gradient_norm: float = 1.0
 
     @classmethod
-    def for_size(cls, examples: int, epochs: int | None = None) -> Schedule:
+    def for_size(cls, examples: int, epochs: int | None = None, *, pretrained: bool = True) -> Schedule:
         """The schedule for so many training lines; `epochs` overrides its own choice.
 
         One core learns about 100 lines a second (a 6-layer, 384-wide encoder). A bot of its own has
         hundreds of lines: as many epochs as fit a minute and a half. From some thousands on, an epoch is long
         and few are needed: 15,000 lines take 8 epochs of about 2 minutes.
+        An encoder that is not `pretrained` learns all it knows here: at one rate with the head, and for longer.
         """
+        if not pretrained:
+            epochs = epochs or min(40, max(10, 60_000 // examples))
+            return cls(epochs=epochs, batch_size=16, encoder_rate=2e-3, head_rate=2e-3, patience=max(4, epochs // 3))
         if examples <= _FEW:
             epochs = epochs or min(20, max(6, 9000 // examples))
             # The encoder learns slower than on a corpus, to keep what it knows of phrasings that the few examples

@@ -126,18 +126,18 @@ def train(config: TrainConfig, progress: Callable[[Progress], None] | None = Non
     began = time.monotonic()
     training, dev, warnings = _read(config)
     files = find_encoder(config.encoder or default_encoder(config.language))
-    max_tokens = min(config.max_tokens, files.read_config().max_position_embeddings)
+    max_tokens = min(config.max_tokens, files.max_positions)
     reader = LineReader(files.read_tokenizer(), max_tokens)
     decoder = Decoder(
         intents=tuple(sorted({e.intent for e in training if e.in_scope})),
         tags=SlotTags.of(slot.name for e in training for slot in e.slots),
     )
-    schedule = Schedule.for_size(len(training), config.epochs)
+    schedule = Schedule.for_size(len(training), config.epochs, pretrained=files.pretrained)
     head = HeadConfig(intents=len(decoder.intents), tags=len(decoder.tags), gru_size=config.gru_size)
     threads = config.threads or threads_for(len(training))
     with torch.random.fork_rng(), computing_with(threads):
         torch.manual_seed(config.seed)
-        model = JointModel(files.read_bert(), head).to(pick_device(config.device))
+        model = JointModel(files.read_encoder(), head).to(pick_device(config.device))
         trainer = _Trainer(model, schedule, decoder, reader, config.seed)
         trainer.run(training, dev, progress)
         learned = time.monotonic() - began

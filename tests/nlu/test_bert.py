@@ -64,7 +64,7 @@ def test_a_lines_scores_do_not_depend_on_its_batch(encoder: Path) -> None:
     """Padding is masked in the encoder and outside the packed sequence in the head."""
     files = find_encoder(str(encoder))
     reader = LineReader(files.read_tokenizer(), 64)
-    model = JointModel(files.read_bert(), HeadConfig(intents=3, tags=5, gru_size=8)).eval()
+    model = JointModel(files.read_encoder(), HeadConfig(intents=3, tags=5, gru_size=8)).eval()
     lines = [reader.read(text) for text in ("bye", "i will pay on friday", "get me anna")]
     with torch.inference_mode():
         intents, tags = model(collate(lines))
@@ -75,6 +75,6 @@ def test_a_lines_scores_do_not_depend_on_its_batch(encoder: Path) -> None:
 
 
 def test_embeddings_are_not_trained(encoder: Path) -> None:
-    model = JointModel(find_encoder(str(encoder)).read_bert(), HeadConfig(intents=3, tags=5))
+    model = JointModel(find_encoder(str(encoder)).read_encoder(), HeadConfig(intents=3, tags=5))
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
     assert frozen == {name for name, _ in model.named_parameters() if name.startswith("bert.embeddings.")}

