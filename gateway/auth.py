@@ -6,10 +6,18 @@ Where a token is looked for, in this order; the first one found decides, and is 
     Authorization: Basic base64(any:TOKEN)   Asterisk, jambonz: the password is the token
     ?token=TOKEN                       browsers, which cannot set headers
 
-A token is either one of the fixed ones in the settings (scope `call` alone) or a JWT signed with the
-settings' secret (HS256; `sub`, `iat`, `exp` and `scope`, words separated by spaces as in RFC 9068 §2.2.3).
-With neither secret nor fixed tokens, whoever is on this machine may do everything and nobody else anything:
-keep it so behind a reverse proxy, whose connections come from loopback, by setting a secret.
+A token is one of these:
+
+    fixed      one of those in the settings; scope `call` alone
+    HS256      a JWT signed with the settings' secret: `sub`, `iat`, `exp`, `scope`
+    RS256      a JWT of an identity provider, checked with the keys of its set (`auth.jwks`): `sub`, `exp`,
+               `scope` or `scp`, and `iss` and `aud` as the settings want them
+
+Scopes are words separated by spaces, as in RFC 9068 §2.2.3. How a token is checked is never the token's choice:
+HS256 with the secret and nothing else, RS256 with the set's RSA keys and nothing else (RFC 8725 §3.1).
+
+With none of the three set, whoever is on this machine may do everything and nobody else anything: a reverse proxy's
+connections come from loopback, so set one of them behind it.
 
 Errors: AuthError, with the refusal and the HTTP status that the peer sees. No message holds a token or a
 query string.
@@ -23,7 +31,7 @@ import hashlib
 import hmac
 import ipaddress
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
@@ -31,7 +39,9 @@ from typing import Final, Protocol
 from urllib.parse import parse_qs
 
 import jwt
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
+from gateway.key_set import KeySet
 from gateway.settings import AuthSettings
 
 __all__ = [
@@ -51,7 +61,8 @@ CLOCK_SKEW_S: Final = 10
 """Hosts of one site rarely differ by more; a fresh token must not be refused for it."""
 MAX_TOKEN_CHARS: Final = 4096
 MAX_QUERY_FIELDS: Final = 64
-ALGORITHM: Final = "HS256"
+OWN_ALGORITHM: Final = "HS256"
+PROVIDER_ALGORITHM: Final = "RS256"
 REALM: Final = 'Bearer realm="voicegate"'
 
 
@@ -59,11 +70,13 @@ class Scope(StrEnum):
     """What a token allows."""
 
     CALL = "call"
-    """Place calls."""
+    """Place calls. Holds `chat`: a call is the same dialogue, spoken."""
+    CHAT = "chat"
+    """Ask for intents and hold dialogues in text, over HTTP."""
     MONITOR = "monitor"
     """Watch and hear other people's calls."""
     ADMIN = "admin"
-    """Change the running gateway; holds the other two as well."""
+    """Change the running gateway; holds all the others."""
 
 
 class Refusal(StrEnum):
@@ -72,12 +85,18 @@ class Refusal(StrEnum):
     NO_TOKEN = "no_token"
     MALFORMED = "malformed"
     UNKNOWN_TOKEN = "unknown_token"
+    UNKNOWN_KEY = "unknown_key"
     WRONG_SIGNATURE = "wrong_signature"
+    WRONG_ISSUER = "wrong_issuer"
+    WRONG_AUDIENCE = "wrong_audience"
     EXPIRED = "expired"
     NOT_YET_VALID = "not_yet_valid"
     MISSING_SCOPE = "missing_scope"
     NOT_LOOPBACK = "not_loopback"
 
+
+_HOLDS: Final = {Scope.ADMIN: frozenset(Scope), Scope.CALL: frozenset({Scope.CHAT})}
+"""What a scope allows beside itself."""
 
 _FORBIDDEN: Final = frozenset({Refusal.MISSING_SCOPE, Refusal.NOT_LOOPBACK})
 """A token would not help, or a different one would: 403. For all others 401."""
@@ -110,7 +129,7 @@ class Identity:
 
     def allows(self, scope: Scope) -> bool:
         """Whether `scope` was granted."""
-        return scope in self.scopes or Scope.ADMIN in self.scopes
+        return any(held is scope or scope in _HOLDS.get(held, ()) for held in self.scopes)
 
 
 class Headers(Protocol):
@@ -153,7 +172,7 @@ def mint(
         "iat": issued_at,
         "exp": issued_at + int(max(1, lifetime_s)),
     }
-    return jwt.encode(claims, secret, algorithm=ALGORITHM)
+    return jwt.encode(claims, secret, algorithm=OWN_ALGORITHM)
 
 
 def _check_secret(secret: str) -> None:
@@ -164,23 +183,37 @@ def _check_secret(secret: str) -> None:
 
 
 class Authenticator:
-    """Checks tokens against one gateway's settings. Immutable; shared by all connections.
+    """Checks tokens against one gateway's settings; shared by all connections.
+
+    Where a key set is set, use it as an async context: inside it the set is kept fresh. `authenticate` never waits.
 
     Raises:
         WeakSecretError: at construction.
+        KeySetError: at construction, where the key set's file is none.
     """
 
     def __init__(self, settings: AuthSettings) -> None:
+        self._settings = settings
         self._secret = settings.secret.get_secret_value() if settings.secret else None
         if self._secret is not None:
             _check_secret(self._secret)
         # Digests have one length, so comparing them tells nothing about a token's.
         self._shared = tuple(_digest(token.get_secret_value()) for token in settings.tokens)
+        self._keys = KeySet(settings.jwks) if settings.jwks is not None else None
+
+    async def __aenter__(self) -> Authenticator:
+        if self._keys is not None:
+            await self._keys.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        if self._keys is not None:
+            await self._keys.__aexit__(*exc_info)
 
     @property
     def required(self) -> bool:
         """Whether peers must show a token; if not, only loopback is served."""
-        return self._secret is not None or bool(self._shared)
+        return self._secret is not None or bool(self._shared) or self._keys is not None
 
     def authenticate(self, headers: Headers, target: str, peer_ip: str, *, scope: Scope = Scope.CALL) -> Identity:
         """Decide on one request.
@@ -212,40 +245,84 @@ class Authenticator:
         matches = [hmac.compare_digest(digest, known) for known in self._shared]
         if any(matches):
             return Identity(f"shared-{matches.index(True) + 1}", frozenset({Scope.CALL}))
-        if self._secret is None:
-            raise AuthError(Refusal.UNKNOWN_TOKEN, "none of the fixed tokens, and no secret is set to check others")
+        if self._secret is None and self._keys is None:
+            raise AuthError(Refusal.UNKNOWN_TOKEN, "none of the fixed tokens, and nothing is set to check others")
         if not token.isascii():  # PyJWT would fail on what is not even UTF-8
             raise AuthError(Refusal.MALFORMED, "a token with characters that no token of ours has")
-        return _verify(token, self._secret)
+        try:
+            header = jwt.get_unverified_header(token)
+        except jwt.InvalidTokenError as error:
+            raise AuthError(Refusal.MALFORMED, f"not a token of ours ({type(error).__name__})") from None
+        # The token says which of our ways it is for; each way has one algorithm and keys of its own.
+        algorithm = header.get("alg")
+        if algorithm == OWN_ALGORITHM and self._secret is not None:
+            return _verify(token, self._secret, OWN_ALGORITHM, ("sub", "exp", "iat"))
+        if algorithm == PROVIDER_ALGORITHM and self._keys is not None:
+            key = self._keys.find(header.get("kid"))
+            if key is None:
+                raise AuthError(Refusal.UNKNOWN_KEY, "signed with a key that is not in the provider's set (yet)")
+            issuer, audience = self._settings.issuer, self._settings.audience
+            return _verify(token, key, PROVIDER_ALGORITHM, ("sub", "exp"), issuer=issuer, audience=audience)
+        raise AuthError(Refusal.MALFORMED, "signed in a way that this gateway does not check")
 
 
 def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 
-def _verify(token: str, secret: str) -> Identity:
+def _verify(
+    token: str,
+    key: str | RSAPublicKey,
+    algorithm: str,
+    required: tuple[str, ...],
+    *,
+    issuer: str | None = None,
+    audience: str | None = None,
+) -> Identity:
     """Identity of a signed token; scopes that this version does not know are ignored."""
     try:
         claims = jwt.decode(
             token,
-            secret,
-            algorithms=[ALGORITHM],  # pinned: a token must not choose how it is checked
-            options={"require": ["sub", "exp", "iat"], "verify_aud": False},
+            key,
+            algorithms=[algorithm],  # pinned: a token must not choose how it is checked
+            issuer=issuer,
+            audience=audience,
+            options={"require": list(required), "verify_aud": audience is not None},
             leeway=CLOCK_SKEW_S,
         )
-    except jwt.ExpiredSignatureError:
-        raise AuthError(Refusal.EXPIRED, "the token has expired; mint another with `voicegate token`") from None
-    except jwt.ImmatureSignatureError:
-        raise AuthError(Refusal.NOT_YET_VALID, "the token starts in the future; do the clocks agree?") from None
-    except jwt.InvalidSignatureError:
-        raise AuthError(Refusal.WRONG_SIGNATURE, "the token was signed with another secret") from None
     except jwt.InvalidTokenError as error:
-        # The type alone: PyJWT quotes parts of the token in some messages.
-        raise AuthError(Refusal.MALFORMED, f"not a token of ours ({type(error).__name__})") from None
-    words = claims.get("scope", "")
+        refusal, detail = _why_not(error)
+        raise AuthError(refusal, detail) from None
+    return Identity(str(claims["sub"]), _granted(claims))
+
+
+def _granted(claims: Mapping[str, object]) -> frozenset[Scope]:
+    """The scopes of `scope`, or of `scp`, as some providers call it and some make a list."""
+    words = claims.get("scope", claims.get("scp"))
+    if "scope" not in claims and isinstance(words, list):
+        words = " ".join(map(str, words))
     known = {scope.value for scope in Scope}
-    granted = {Scope(word) for word in words.split() if word in known} if isinstance(words, str) else set()
-    return Identity(str(claims["sub"]), frozenset(granted))
+    return frozenset(Scope(word) for word in words.split() if word in known) if isinstance(words, str) else frozenset()
+
+
+def _why_not(error: jwt.InvalidTokenError) -> tuple[Refusal, str]:
+    """Our words for what PyJWT found wrong: it quotes parts of the token in some of its messages."""
+    match error:
+        case jwt.ExpiredSignatureError():
+            return Refusal.EXPIRED, "the token has expired; get another (`voicegate token`, or from the provider)"
+        case jwt.ImmatureSignatureError():
+            return Refusal.NOT_YET_VALID, "the token starts in the future; do the clocks agree?"
+        case jwt.InvalidSignatureError():
+            return Refusal.WRONG_SIGNATURE, "the token was signed with another secret or key"
+        case jwt.InvalidIssuerError():
+            return Refusal.WRONG_ISSUER, "the token is of another issuer than auth.issuer"
+        case jwt.InvalidAudienceError():
+            return Refusal.WRONG_AUDIENCE, "the token is for another audience than auth.audience"
+        case jwt.MissingRequiredClaimError(claim="iss"):
+            return Refusal.WRONG_ISSUER, "the token names no issuer, and auth.issuer wants one"
+        case jwt.MissingRequiredClaimError(claim="aud"):
+            return Refusal.WRONG_AUDIENCE, "the token names no audience, and auth.audience wants one"
+    return Refusal.MALFORMED, f"not a token of ours ({type(error).__name__})"
 
 
 def _find_token(headers: Headers, target: str) -> str:

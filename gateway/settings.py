@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
@@ -25,6 +26,7 @@ from audio.detection import DetectorSettings
 from audio.endpointing import EndpointSettings
 
 __all__ = [
+    "ApiSettings",
     "AsrSettings",
     "AuthSettings",
     "LimitSettings",
@@ -139,12 +141,33 @@ class SpeechSettings(_Area):
 
 
 class AuthSettings(_Area):
-    """Who may connect. With neither secret nor tokens, only loopback is served."""
+    """Who may connect. With neither secret nor tokens nor key set, only loopback is served."""
 
     secret: SecretStr | None = Field(None, repr=False)
     """Signs and checks tokens (`voicegate token`)."""
     tokens: tuple[SecretStr, ...] = Field((), repr=False)
     """Fixed tokens, for peers that cannot renew one."""
+    jwks: str | None = None
+    """Key set (RFC 7517) of an identity provider whose RS256 tokens are good here: an https address or a file."""
+    issuer: str | None = None
+    """`iss` that the provider's tokens must have."""
+    audience: str | None = None
+    """`aud` that the provider's tokens must have."""
+
+
+class ApiSettings(_Area):
+    """What one request to the HTTP API, and all of them together, may take."""
+
+    body_bytes: int = Field(64 * 1024, ge=1024)
+    """A larger body is answered 413; of every route of the control port."""
+    text_chars: int = Field(2000, ge=1)
+    """A longer text or query is answered 422."""
+    requests_per_s: float = Field(1000.0, gt=0)
+    """Of one identity; it may save up two seconds' worth. One more is answered 429 with Retry-After."""
+    concurrency: int = Field(256, ge=1)
+    """Requests worked on at once; one more is answered 503 with Retry-After."""
+    timeout_s: float = Field(10.0, gt=0)
+    """From the first byte of a request's body to its answer; then 504."""
 
 
 class Settings(_Area):
@@ -166,6 +189,7 @@ class Settings(_Area):
     asr: AsrSettings = AsrSettings()  # type: ignore[call-arg]
     speech: SpeechSettings = SpeechSettings()  # type: ignore[call-arg]
     auth: AuthSettings = AuthSettings()  # type: ignore[call-arg]
+    api: ApiSettings = ApiSettings()  # type: ignore[call-arg]
     detector: DetectorSettings = DetectorSettings()
     endpointing: EndpointSettings = EndpointSettings()
 
@@ -177,7 +201,7 @@ class Settings(_Area):
     @property
     def requires_authentication(self) -> bool:
         """Whether callers must show a token."""
-        return self.auth.secret is not None or bool(self.auth.tokens)
+        return self.auth.secret is not None or bool(self.auth.tokens) or self.auth.jwks is not None
 
     def dump_json(self) -> str:
         """For a child process: secrets in the clear, so the file is 0600 and short-lived."""
@@ -277,7 +301,32 @@ def _cross_checks(settings: Settings) -> list[str]:
         faults.append("auth.secret: shorter than 32 characters; make one: openssl rand -hex 32")
     if any(len(token.get_secret_value()) < 16 for token in settings.auth.tokens):
         faults.append("auth.tokens: a token shorter than 16 characters can be guessed; make one: openssl rand -hex 16")
+    if settings.auth.jwks is not None:
+        faults += _key_set_checks(settings.auth)
+    elif settings.auth.issuer is not None or settings.auth.audience is not None:
+        faults.append("auth.issuer, auth.audience: are for tokens of an identity provider; set auth.jwks too")
     return faults
+
+
+def _key_set_checks(auth: AuthSettings) -> list[str]:
+    faults = []
+    assert auth.jwks is not None
+    scheme, _, rest = auth.jwks.partition("://")
+    if not rest and not Path(auth.jwks).is_file():
+        faults.append(f"auth.jwks: {auth.jwks} is neither an address nor a file; give an https:// address or a file")
+    # Whoever can alter the set on its way can make tokens for this gateway.
+    if rest and scheme != "https" and not (scheme == "http" and _is_local(auth.jwks)):
+        faults.append("auth.jwks: only https:// is safe on a network; use that, or fetch the set into a file")
+    if auth.issuer is None and auth.audience is None:
+        faults.append(
+            "auth.jwks: without auth.audience or auth.issuer, tokens that the provider made for other programs would "
+            "open this gateway; set at least one of them, better both"
+        )
+    return faults
+
+
+def _is_local(address: str) -> bool:
+    return (urlsplit(address).hostname or "") in ("localhost", "127.0.0.1", "::1")
 
 
 def _flag(name: str) -> str:

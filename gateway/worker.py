@@ -34,6 +34,7 @@ from gateway.auth import Authenticator, AuthError
 from gateway.child import begin
 from gateway.inference import Inference
 from gateway.inference_socket import SocketInference
+from gateway.key_set import KeySetError
 from gateway.metrics import Metrics
 from gateway.playout_clock import PlayoutClock
 from gateway.presence import Presence
@@ -222,7 +223,8 @@ async def _serve(settings: Settings, redis_url: str, inference_socket: Path, ind
         shared = await stack.enter_async_context(services(settings, redis_url, inference))
         if not await _before(stop, inference.wait_connected()):
             return
-        worker = GatewayWorker(shared, Authenticator(settings.auth))
+        authenticator = await stack.enter_async_context(Authenticator(settings.auth))
+        worker = GatewayWorker(shared, authenticator)
         await worker.listen(_shared_port(settings.host, settings.port))
         name = f"{socket.gethostname()}-{os.getpid()}"
         async with Presence(redis_url, name=name, calls=lambda: worker.calls):
@@ -264,7 +266,7 @@ def main() -> None:
     try:
         assert settings.redis.url is not None  # the supervisor wrote where its own server is
         uvloop.run(_serve(settings, settings.redis.url, args.inference, args.index))
-    except (SynthesisError, DialogueError, SileroError, PortTakenError) as exc:
+    except (SynthesisError, DialogueError, SileroError, KeySetError, PortTakenError) as exc:
         log.error("cannot start: %s", exc)
         sys.exit(EXIT_CONFIG)
 
