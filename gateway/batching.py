@@ -1,18 +1,20 @@
-"""One batcher in front of one engine: jobs of many calls, a batch at a time, in a thread of its own.
+"""One batcher in front of one model: jobs of many calls, in batches, in threads of its own.
 
     submit -> queued --engine free--> running --> result | failure to every waiter
                  |--cancelled or past its deadline--> skipped, before it costs anything
                  |--queue full--> refused at once (Overloaded)
                  |--not urgent, and the wait is long--> shed at once (Shed)
 
-A batch is sent off when the engine is free and it is full or its oldest job has waited `max_wait_ms`. Which jobs it
-holds is decided by the pure `gateway.job_queue.JobQueue`.
+A batch is sent off when an engine is free and it is full or its oldest job has waited `max_wait_ms`. Which jobs it
+holds is decided by the pure `gateway.job_queue.JobQueue`. The engines of a batcher are threads that run one model side
+by side: it is immutable, and what takes its time lets go of the interpreter.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -54,8 +56,10 @@ class BatcherSettings:
     max_wait_ms: float = 0.0
     """How long the oldest job may wait for company while the engine is free. 0 is right on a CPU, where a batch
     of n costs n times one; a GPU wants a few milliseconds."""
-    same_cost_only: bool = False
-    """Only jobs of one padded length share a batch."""
+    max_stretch: float = math.inf
+    """Longest over shortest job of a batch: 1 where an engine pads to lengths of its own."""
+    engines: int = 1
+    """Batches that run side by side."""
     shed_speculative_ms: float = 300.0
     """Expected wait at which speculations are refused: between pause and endpoint there are 550 ms."""
     shed_partial_ms: float = 100.0
@@ -96,7 +100,7 @@ class BatcherStats:
 
 
 class Batcher(Generic[J, R]):
-    """Owns one engine thread. Start with `async with`."""
+    """Owns the threads of its engines. Start with `async with`."""
 
     def __init__(
         self,
@@ -118,20 +122,24 @@ class Batcher(Generic[J, R]):
         self._observe = observe
         self._on_shed = on_shed
         self._queue: JobQueue[J, asyncio.Future[Done[R]]] = JobQueue(
-            max_batch=settings.max_batch, max_cost=settings.max_cost, same_cost_only=settings.same_cost_only
+            max_batch=settings.max_batch,
+            max_cost=settings.max_cost,
+            max_stretch=settings.max_stretch,
+            engines=settings.engines,
         )
         self._wake = asyncio.Event()
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
-        self._task: asyncio.Task[None] | None = None
+        self._executor = ThreadPoolExecutor(max_workers=settings.engines, thread_name_prefix=name)
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Batcher[J, R]:
-        self._task = asyncio.create_task(self._serve(), name=f"batcher {self.name}")
+        engines = range(self._settings.engines)
+        self._tasks = [asyncio.create_task(self._serve(), name=f"batcher {self.name}") for _ in engines]
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        assert self._task is not None
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         for waiting in self._queue.clear():
             waiting.ticket.cancel()
         self._executor.shutdown(wait=False, cancel_futures=True)
@@ -181,6 +189,7 @@ class Batcher(Generic[J, R]):
             raise Shed(f"{self.name}: too busy for a {urgency.name.lower()} job")
 
     async def _serve(self) -> None:
+        """One engine's life."""
         loop = asyncio.get_running_loop()
         while True:
             await self._wake.wait()
@@ -200,6 +209,7 @@ class Batcher(Generic[J, R]):
             except Exception as exc:  # the engine's failure belongs to its waiters; the batcher goes on
                 log.error("%s failed on a batch of %d: %s", self.name, len(batch), logs.where(exc))
                 self.stats.failed += len(batch)
+                self._queue.failed(batch)
                 for waiting in batch:
                     if not waiting.ticket.done():
                         waiting.ticket.set_exception(exc)

@@ -85,7 +85,7 @@ class LocalInference:
         self.asr: Batcher[AsrJob, Transcript] = Batcher(
             "asr",
             asr.transcribe,
-            asr_settings or BatcherSettings(same_cost_only=True),
+            asr_settings or BatcherSettings(max_stretch=1.0),
             cost=asr.padded_frames,
             observe=metrics.batch_ran,
             on_shed=metrics.job_shed,

@@ -71,7 +71,7 @@ async def _serve(settings: Settings, path: Path) -> None:
     asr_batches = BatcherSettings(
         max_batch=settings.asr.max_batch or (16 if asr.device == "cuda" else 1),
         max_wait_ms=settings.asr.max_wait_ms,
-        same_cost_only=True,
+        max_stretch=1.0,
     )
     async with LocalInference(asr, nlu, asr_settings=asr_batches, metrics=InferenceMetrics()) as inference:
         server = InferenceServer(inference)

@@ -9,10 +9,14 @@ that would come too late is better never begun, since its utterance is transcrib
 treated alike because each has at most one job of a kind waiting.
 
 A job's urgency may rise while it waits (`Errand.promote`): a speculation becomes an endpoint job when its tail closes.
+
+A padded engine computes its longest job for every job of the batch. So a batch takes jobs of about one length, the
+others wait for the next one; and nobody less urgent rides along while somebody more urgent is left out for his length.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
@@ -71,16 +75,23 @@ class QueuedJob(Generic[T, K]):
 
 
 class JobQueue(Generic[T, K]):
-    """Waiting jobs and the engine's measured pace."""
+    """Waiting jobs and the engines' measured pace."""
 
-    def __init__(self, *, max_batch: int, max_cost: int, same_cost_only: bool = False) -> None:
-        """`same_cost_only`: a batch holds jobs of one padded length, for engines that pad to a bucket."""
+    def __init__(self, *, max_batch: int, max_cost: int, max_stretch: float = math.inf, engines: int = 1) -> None:
+        """
+        Args:
+            max_batch: jobs in a batch.
+            max_cost: longest job x jobs of a batch.
+            max_stretch: longest over shortest job of a batch; 1 where an engine pads to a length of its own.
+            engines: how many take batches from here.
+        """
         self._max_batch = max_batch
         self._max_cost = max_cost
-        self._same_cost_only = same_cost_only
+        self._max_stretch = max_stretch
+        self._engines = engines
         self._jobs: list[QueuedJob[T, K]] = []
         self._s_per_cost = 0.0
-        self._running_until = 0.0
+        self._running: dict[int, float] = {}  # when a batch should be done, by the identity of its first job
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -109,34 +120,50 @@ class JobQueue(Generic[T, K]):
         late = [job for job in self._jobs if not job.gone and job.deadline < now]
         waiting = [job for job in self._jobs if not job.gone and job.deadline >= now]
         waiting.sort(key=lambda job: (job.errand.urgency, job.since))
-        batch: list[QueuedJob[T, K]] = []
-        longest = 0
-        for job in waiting:
-            if len(batch) >= self._max_batch:
-                break
-            if self._same_cost_only and batch and job.cost != batch[0].cost:
-                continue
-            longest = max(longest, job.cost)
-            if batch and longest * (len(batch) + 1) > self._max_cost:
-                break
-            batch.append(job)
+        batch = self._fill(waiting)
         taken = set(map(id, batch))
         self._jobs = [job for job in waiting if id(job) not in taken]
-        self._running_until = now + self._pace(batch)
+        if batch:
+            self._running[id(batch[0])] = now + self._pace(batch)
         return batch, late
 
+    def _fill(self, waiting: list[QueuedJob[T, K]]) -> list[QueuedJob[T, K]]:
+        """The first job and whoever may share its batch."""
+        batch = waiting[:1]
+        shortest = longest = batch[0].cost if batch else 0
+        passed_over: Urgency | None = None
+        for job in waiting[1:]:
+            urgency = job.errand.urgency
+            low, high = min(shortest, job.cost), max(longest, job.cost)
+            if len(batch) == self._max_batch or (passed_over is not None and urgency > passed_over):
+                break
+            if high > low * self._max_stretch:
+                passed_over = urgency
+                continue
+            if high * (len(batch) + 1) > self._max_cost:
+                break
+            batch.append(job)
+            shortest, longest = low, high
+        return batch
+
     def ran(self, batch: list[QueuedJob[T, K]], seconds: float) -> None:
-        """Learn the engine's pace from a batch it has run."""
+        """Learn the pace from a batch that an engine has run."""
+        self.failed(batch)
         cost = sum(job.cost for job in batch)
         if cost > 0:
             measured = seconds / cost
             self._s_per_cost += (measured - self._s_per_cost) * (_LEARN if self._s_per_cost else 1.0)
-        self._running_until = 0.0
+
+    def failed(self, batch: list[QueuedJob[T, K]]) -> None:
+        """An engine is free again, and nothing was learned."""
+        self._running.pop(id(batch[0]), None)
 
     def expected_wait_s(self, urgency: Urgency, now: float) -> float:
         """How long a job of this urgency that came now would wait before it runs."""
         ahead = [job for job in self._jobs if not job.gone and job.errand.urgency <= urgency]
-        return max(0.0, self._running_until - now) + self._pace(ahead)
+        all_busy = len(self._running) >= self._engines
+        until_free = max(0.0, min(self._running.values()) - now) if all_busy else 0.0
+        return until_free + self._pace(ahead) / self._engines
 
     def _pace(self, jobs: list[QueuedJob[T, K]]) -> float:
         return self._s_per_cost * sum(job.cost for job in jobs)

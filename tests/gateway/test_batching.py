@@ -108,6 +108,20 @@ async def test_a_free_engine_waits_for_company_only_as_long_as_it_may() -> None:
         assert full[0].queue_ms < 35
 
 
+async def test_several_engines_run_side_by_side_and_no_job_runs_twice() -> None:
+    engine = Engine()
+    engine.gate.clear()
+    async with batching(engine, engines=3, max_batch=2, max_wait_ms=1) as batcher:
+        tasks: list[asyncio.Task[Done[int]]] = []
+        for begun, jobs in enumerate([(1, 2), (3, 4), (5, 6, 7)], start=1):
+            tasks += [asyncio.create_task(batcher.submit(job)) for job in jobs]
+            await until(lambda begun=begun: engine.begun == begun)
+        assert batcher.depth == 1, "all engines are busy"
+        engine.gate.set()
+        assert [done.result for done in await asyncio.gather(*tasks)] == [2, 4, 6, 8, 10, 12, 14]
+        assert engine.batches == [[1, 2], [3, 4], [5, 6], [7]]
+
+
 async def test_a_full_queue_refuses_at_once_and_takes_again_later() -> None:
     engine = Engine()
     async with batching(engine, max_queue=2) as batcher:

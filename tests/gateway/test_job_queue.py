@@ -15,7 +15,7 @@ def queued(
     return QueuedJob(name, None, cost, Errand(urgency), since, deadline)
 
 
-def filled(*jobs: QueuedJob[str, None], **limits: int | bool) -> JobQueue[str, None]:
+def filled(*jobs: QueuedJob[str, None], **limits: float) -> JobQueue[str, None]:
     queue: JobQueue[str, None] = JobQueue(**{"max_batch": 8, "max_cost": 10_000, **limits})  # type: ignore[arg-type]
     for job in jobs:
         queue.push(job)
@@ -58,8 +58,31 @@ def test_promotion_is_told_once_to_whoever_carries_it() -> None:
 
 def test_one_padded_length_a_batch_where_the_engine_pads() -> None:
     jobs = (queued("s1", 100, since=0), queued("l1", 300, since=1), queued("s2", 100, since=2))
-    assert names(filled(*jobs, same_cost_only=True).take(3.0)[0]) == ["s1", "s2"]
+    assert names(filled(*jobs, max_stretch=1.0).take(3.0)[0]) == ["s1", "s2"]
     assert names(filled(*jobs).take(3.0)[0]) == ["s1", "l1", "s2"]
+
+
+def test_jobs_of_about_one_length_share_a_batch_and_the_others_get_the_next() -> None:
+    lengths = (12, 40, 20, 24, 7, 25)  # with the 12 goes what is at most twice as long as the shortest
+    queue = filled(*(queued(str(n), n, since=at) for at, n in enumerate(lengths)), max_stretch=2)
+    assert names(queue.take(9.0)[0]) == ["12", "20", "24"]
+    assert names(queue.take(9.0)[0]) == ["40", "25"]
+    assert names(queue.take(9.0)[0]) == ["7"]
+
+
+def test_nobody_less_urgent_rides_along_while_somebody_more_urgent_is_left_out() -> None:
+    jobs = (
+        queued("e12", 12, since=0),
+        queued("e90", 90, since=1),
+        queued("e14", 14, since=2),
+        queued("s12", 12, Urgency.SPECULATIVE, since=0),
+    )
+    queue = filled(*jobs, max_stretch=2)
+    assert names(queue.take(3.0)[0]) == ["e12", "e14"]
+    assert names(queue.take(3.0)[0]) == ["e90"]
+    assert names(queue.take(3.0)[0]) == ["s12"]
+    without_the_long = filled(*(job for job in jobs if job.job != "e90"), max_stretch=2)
+    assert names(without_the_long.take(3.0)[0]) == ["e12", "e14", "s12"]
 
 
 def test_a_batch_stops_where_its_longest_times_its_count_would_pass_the_cap() -> None:
@@ -90,11 +113,23 @@ def test_the_expected_wait_counts_what_is_ahead_at_the_measured_pace() -> None:
 def test_a_running_batch_is_waited_for_too_and_only_for_its_rest() -> None:
     queue = filled(queued("a", 100))
     queue.ran([queued("done", 100)], 0.1)
-    queue.take(10.0)
+    batch, _ = queue.take(10.0)
     assert queue.expected_wait_s(Urgency.ENDPOINT, 10.04) == pytest.approx(0.06)
     assert queue.expected_wait_s(Urgency.ENDPOINT, 11.0) == 0.0
-    queue.ran([queued("a", 100)], 0.1)
+    queue.ran(batch, 0.1)
     assert queue.expected_wait_s(Urgency.ENDPOINT, 10.04) == 0.0
+
+
+def test_several_engines_are_waited_for_as_long_as_the_first_of_them() -> None:
+    queue = filled(queued("a", 100), queued("b", 300), max_batch=1, engines=2)
+    queue.ran([queued("done", 100)], 0.1)
+    first, _ = queue.take(10.0)
+    assert queue.expected_wait_s(Urgency.ENDPOINT, 10.0) == pytest.approx(0.15)  # one is free: half of b
+    second, _ = queue.take(10.0)
+    assert queue.expected_wait_s(Urgency.ENDPOINT, 10.0) == pytest.approx(0.1)
+    queue.failed(first)
+    assert queue.expected_wait_s(Urgency.ENDPOINT, 10.0) == 0.0
+    assert names(second) == ["b"]
 
 
 def test_the_pace_follows_the_engine() -> None:
