@@ -1,12 +1,13 @@
 """How many callers do the gates around the recogniser turn away, and how much noise do they let through?
 
-    python -m bench.asr_gates [--data ../shared/data] [--model FOLDER] [--json FILE]
+    python -m bench.asr_gates [--data ../shared/data] [--model FOLDER] [--detector auto] [--json FILE]
     python -m bench.asr_gates --evidence=-99,0,0.5,1,1.5     on the development split, to choose a threshold
 
 Callers speak over a line with noise from before they speak until after, recorded noise goes over the same line without
 a caller; the gateway's detector and endpointer cut utterances from both, so that the recogniser hears what it would in
-a call. A caller is lost where an utterance was cut and no words came of it. Development and test share no speaker,
-recording or voice:
+a call. The detector is the first of the gates. A caller is lost where the bare path, WebRTC's detector and no gates,
+gives words and the gated one none; a piece of noise got through where it gives any. Development and test share no
+speaker, recording or voice:
 
     Speech Commands   by speaker, halves of those that `asr train` keeps from training
     FSDD              by speaker, recordings 0-4: known speakers, unheard recordings
@@ -29,6 +30,8 @@ import numpy as np
 
 from audio.asr import AsrJob
 from audio.bundled import bundled_model_path
+from audio.cascade import detector_maker
+from audio.detection import DetectorKind, DetectorSettings, VoiceDetector
 from audio.endpointing import EndpointSettings
 from audio.engine_choice import load_engine
 from audio.formats import AudioFormat, Pcm16
@@ -70,12 +73,13 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """What became of a `Line`: of `n` utterances (noise: each; callers: all of one recording together) how many gave
-    words, and callers' word error rate in % (those that the endpointer missed included)."""
+    """What became of a `Line`: of `n` calls, how many had an utterance cut from them (`found`) and how many gave words,
+    and callers' word error rate in % (those that the endpointer missed included)."""
 
     kind: str
     condition: str
     n: int
+    found: int
     with_words: int
     wer_pct: float | None
 
@@ -144,18 +148,23 @@ def _on_the_line(call: Samples, generator: np.random.Generator, *, coded: bool) 
     return to_pcm16(companding(sound, law="mulaw") if coded else sound)
 
 
-def cut(call: Pcm16) -> list[Pcm16]:
+def cut(call: Pcm16, detector: VoiceDetector) -> list[Pcm16]:
     """The utterances that a gateway finds."""
     fmt = AudioFormat()
-    chain = InboundChain(fmt, EndpointSettings())
+    chain = InboundChain(fmt, EndpointSettings(), detector)
     wire, step = call.astype("<i2").tobytes(), fmt.bytes_per_ms * 20
     events = [event for start in range(0, len(wire), step) for event in chain.push(wire[start : start + step])]
     return [event.pcm for event in (*events, *chain.flush()) if isinstance(event, UtteranceEnded)]
 
 
-def lines(data: Path, *, test: bool) -> Iterator[Line]:
+def lines(data: Path, kind_of_detector: DetectorKind, *, test: bool) -> Iterator[Line]:
     """Everything that is measured, of one split, cut into utterances."""
     recordings = Recordings.load(data)
+    make_detector = detector_maker(DetectorSettings(kind=kind_of_detector))
+
+    def heard(calls: Sequence[Pcm16]) -> list[list[Pcm16]]:
+        return [cut(call, make_detector(SAMPLE_RATE_HZ)) for call in calls]
+
     noises = recordings.noise_test if test else recordings.noise_train
     long = [noise for noise in noises if len(noise) > STEADY_S * SAMPLE_RATE_HZ]
     said = list(callers(recordings, test=test))
@@ -166,11 +175,10 @@ def lines(data: Path, *, test: bool) -> Iterator[Line]:
                 kind=kind,
                 condition=condition,
                 words=words,
-                utterances=[cut(call) for call in over(condition, these, long)],
+                utterances=heard(over(condition, these, long)),
             )
     for condition, calls in noise_alone(noises):
-        found = [[utterance] for call in calls for utterance in cut(call)]
-        yield Line(kind="recorded noise", condition=condition, words=[""] * len(found), utterances=found)
+        yield Line(kind="recorded noise", condition=condition, words=[""] * len(calls), utterances=heard(calls))
 
 
 def measure(model: str, gates: GateSettings, corpus: Sequence[Line]) -> list[Row]:
@@ -187,7 +195,8 @@ def measure(model: str, gates: GateSettings, corpus: Sequence[Line]) -> list[Row
             Row(
                 kind=line.kind,
                 condition=line.condition,
-                n=sum(bool(utterances) for utterances in line.utterances),
+                n=len(line.utterances),
+                found=sum(bool(utterances) for utterances in line.utterances),
                 with_words=sum(bool(text) for text in heard),
                 wer_pct=None if wer is None else 100 * wer,
             )
@@ -196,10 +205,13 @@ def measure(model: str, gates: GateSettings, corpus: Sequence[Line]) -> list[Row
 
 
 def table(rows: Sequence[Row], unguarded: Sequence[Row]) -> str:
-    """Markdown; `unguarded` are the same without gates, which alone tell a lost caller from an unheard one."""
-    text = ["| said | line | n | with words, no gates | gates | lost, % | WER, no gates | gates |", "| --- " * 8 + "|"]
+    """Markdown; `unguarded` are the same calls on the bare path: it tells a lost caller from an unheard one."""
+    text = [
+        "| said | line | n | with words, bare | found by the detector | with words | lost, % | WER, bare | WER |",
+        "| --- " * 9 + "|",
+    ]
     for row, free in zip(rows, unguarded, strict=True):
-        cells = [row.kind, row.condition, str(row.n), str(free.with_words), str(row.with_words)]
+        cells = [row.kind, row.condition, str(row.n), str(free.with_words), str(row.found), str(row.with_words)]
         if row.wer_pct is None or free.wer_pct is None:
             cells += ["", "", ""]
         else:
@@ -209,7 +221,7 @@ def table(rows: Sequence[Row], unguarded: Sequence[Row]) -> str:
 
 
 def lost_pct(rows: Sequence[Row], unguarded: Sequence[Row]) -> float:
-    """Callers stopped by a gate, of those that had words without gates."""
+    """Callers stopped by detector or gates, of those that had words on the bare path."""
     return 100 * (1 - sum(row.with_words for row in rows) / max(1, sum(row.with_words for row in unguarded)))
 
 
@@ -229,11 +241,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     parser.add_argument("--model", default=str(bundled_model_path()))
     parser.add_argument("--evidence", type=lambda text: [float(part) for part in text.split(",")])
+    parser.add_argument("--detector", type=DetectorKind, choices=list(DetectorKind), default=DetectorKind.AUTO)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     gates = read_profile(Path(arguments.model), "").gates
-    corpus = list(lines(arguments.data, test=arguments.evidence is None))
-    unguarded = measure(arguments.model, OPEN, corpus)
+    test = arguments.evidence is None
+    bare = list(lines(arguments.data, DetectorKind.WEBRTC, test=test))
+    unguarded = measure(arguments.model, OPEN, bare)
+    corpus = list(lines(arguments.data, arguments.detector, test=test))
     print(f"| least evidence | lost {' | lost '.join(CONDITIONS)} | noise with words |\n{'| --- ' * 6}|")
     for least in arguments.evidence or [gates.min_evidence]:
         rows = measure(arguments.model, dataclasses.replace(gates, min_evidence=least), corpus)
