@@ -16,7 +16,8 @@ class NluError(Exception):
     NluError
     ├── DataError        a malformed line of a data file: file, line and mend in the message (nlu.data)
     ├── ArtefactError    a model folder that is broken, altered or does not fit its encoder (nlu.artefact)
-    └── EncoderError     an encoder that cannot be found or loaded (nlu.encoders)
+    ├── EncoderError     an encoder that cannot be found or loaded (nlu.encoders)
+    └── PoolError        a change that the versions loaded do not allow (nlu.pool)
     """
 
 
