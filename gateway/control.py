@@ -1,31 +1,50 @@
-"""The control plane: health, readiness and metrics over HTTP, in a process of its own so that it never shares a
-loop with audio."""
+"""The control plane: health, readiness, metrics and the HTTP API, in a process of its own so that it never shares a
+loop with audio.
+
+No model code is imported here: models answer over the inference seam, as they do for the workers.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import redis.asyncio as redis
 import uvicorn
-from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi import Depends, FastAPI, Response
+from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from pydantic import BaseModel
 from redis.exceptions import RedisError
 
-from gateway.auth import Authenticator, AuthError, Scope
+from dialogue.bots import load_bot
+from dialogue.store import RedisStore
+from dialogue.turns import DialogueError
+from gateway.answer_store import AnswerStore
+from gateway.auth import Authenticator, Scope
 from gateway.child import begin
+from gateway.http_api import text_router
+from gateway.http_edge import Edge
+from gateway.http_errors import add_error_handlers
+from gateway.http_guard import Guard, requires
 from gateway.inference import InferenceError
 from gateway.inference_socket import SocketInference
-from gateway.presence import present_workers
+from gateway.key_set import KeySetError
+from gateway.metrics import HttpMetrics
+from gateway.presence import gateway_name, present_workers
+from gateway.processes import EXIT_CONFIG
 from gateway.settings import Settings
+from gateway.text_dialogues import TextDialogues
 
 __all__ = ["Readiness", "control_app", "main"]
+
+log = logging.getLogger(__name__)
 
 
 class Readiness(BaseModel):
@@ -37,30 +56,49 @@ class Readiness(BaseModel):
     workers: str
     """Workers accept calls only when their bots' prompts are rendered."""
     calls: int
+    """In progress at this gateway's workers."""
 
 
-def control_app(settings: Settings, redis_url: str, inference: SocketInference) -> FastAPI:
-    """The application; `inference` is entered and left with it."""
-    client = redis.Redis.from_url(redis_url, decode_responses=True, socket_timeout=2.0)
+def control_app(
+    settings: Settings, redis_url: str, inference: SocketInference, *, metrics: HttpMetrics | None = None
+) -> FastAPI:
+    """The application; `inference` is entered and left with it.
+
+    Raises:
+        BotError: a bot that cannot be loaded.
+        KeySetError: a file of an identity provider's keys that is none.
+    """
+    client = redis.Redis.from_url(
+        redis_url,
+        decode_responses=True,
+        socket_timeout=2.0,
+        socket_connect_timeout=2.0,
+        max_connections=2 * settings.api.concurrency,  # redis-py's default of 100 raises under 200 requests
+    )
     authenticator = Authenticator(settings.auth)
+    ttl_s = settings.redis.call_ttl_s
+    dialogues = TextDialogues(
+        {bot.name: bot for bot in map(load_bot, settings.all_bots)},
+        inference,
+        RedisStore(client, ttl_s=ttl_s),
+        AnswerStore(client, ttl_s=ttl_s),
+        timeout_s=settings.limits.reply_s,
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with inference:
+        async with inference, authenticator:
             yield
         await client.aclose()
 
-    app = FastAPI(title="voicegate control", version="1", lifespan=lifespan)
-
-    def watcher(request: Request) -> None:
-        """Where authentication is on, metrics are for tokens with the scope `monitor`."""
-        peer = request.client.host if request.client else ""
-        try:
-            authenticator.authenticate(
-                request.headers, f"{request.url.path}?{request.url.query}", peer, scope=Scope.MONITOR
-            )
-        except AuthError as exc:
-            raise HTTPException(exc.status, exc.status.phrase, headers=exc.headers) from None
+    # The API page's script comes from an installed package, not from a CDN: gateways often have no way out.
+    app = FastAPIOffline(
+        title="voicegate", summary="Control plane of a voicegate", version="1", redoc_url=None, lifespan=lifespan
+    )
+    app.state.guard = Guard(authenticator, settings.api)
+    add_error_handlers(app)
+    Edge.install(app, body_bytes=settings.api.body_bytes, metrics=metrics or HttpMetrics(CollectorRegistry()))
+    app.include_router(text_router(dialogues, text_chars=settings.api.text_chars))
 
     @app.get("/healthz", summary="This process is up")
     async def healthz() -> dict[str, str]:
@@ -70,7 +108,7 @@ def control_app(settings: Settings, redis_url: str, inference: SocketInference) 
     async def readyz(response: Response) -> Readiness:
         present: dict[str, int] = {}
         try:
-            present = await present_workers(client)
+            present = await present_workers(client, gateway_name(settings.port))
             redis_says = "ok"
         except (RedisError, OSError) as exc:
             redis_says = f"no answer ({type(exc).__name__}); is Redis running and reachable?"
@@ -90,8 +128,8 @@ def control_app(settings: Settings, redis_url: str, inference: SocketInference) 
             calls=sum(present.values()),
         )
 
-    @app.get("/metrics", summary="Prometheus metrics of all workers", dependencies=[Depends(watcher)])
-    def metrics() -> Response:
+    @app.get("/metrics", summary="Prometheus metrics of all workers", dependencies=[Depends(requires(Scope.MONITOR))])
+    def metrics_page() -> Response:
         registry = REGISTRY
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:  # set by the supervisor, read by prometheus_client itself
             registry = CollectorRegistry()
@@ -106,8 +144,13 @@ def main() -> None:
     args, settings = begin("control", inference=Path, fd=int)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     assert settings.redis.url is not None  # the supervisor wrote where its own server is
+    try:
+        app = control_app(settings, settings.redis.url, SocketInference(args.inference), metrics=HttpMetrics())
+    except (DialogueError, KeySetError) as exc:
+        log.error("cannot start: %s", exc)
+        sys.exit(EXIT_CONFIG)
     config = uvicorn.Config(
-        control_app(settings, settings.redis.url, SocketInference(args.inference)),
+        app,
         access_log=False,  # request lines may hold tokens
         log_config=None,
         loop="uvloop",

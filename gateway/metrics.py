@@ -12,10 +12,11 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 from gateway.batching import BatchReport
 from gateway.job_queue import Urgency
 
-__all__ = ["InferenceMetrics", "Metrics"]
+__all__ = ["HttpMetrics", "InferenceMetrics", "Metrics"]
 
 # Buckets stand close around the budgets (seconds): 20, 30, 200 ms for replies, 300 ms for barge-in.
 _REPLY = (0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0)
+_HTTP = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.035, 0.05, 0.065, 0.1, 0.2, 0.5, 1.0, 2.5, 5.0, 10.0)
 _LAG = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0)
 
 
@@ -129,3 +130,24 @@ class InferenceMetrics:
     def job_shed(self, engine: str, urgency: Urgency) -> None:
         """Count one job that was refused."""
         self._shed.labels(engine, urgency.name.lower()).inc()
+
+
+class HttpMetrics:
+    """What the control plane's HTTP answered. One set per control process."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self._requests = Counter(
+            "voicegate_http_requests", "HTTP requests answered.", ["route", "status"], registry=registry
+        )
+        self._seconds = Histogram(
+            "voicegate_http_request_seconds",
+            "From a request's headers to the end of its answer.",
+            ["route"],
+            buckets=_HTTP,
+            registry=registry,
+        )
+
+    def answered(self, route: str, status: int, seconds: float) -> None:
+        """Count one request; `status` 0 is one whose peer went away before the answer."""
+        self._requests.labels(route, str(status) if status else "gone").inc()
+        self._seconds.labels(route).observe(seconds)

@@ -1,6 +1,7 @@
-"""Workers say in Redis that they are there: how the control plane, on any host, counts them.
+"""Workers say in Redis that they are there: how the control plane counts its gateway's own.
 
-A key per worker with a short time to live; a worker that dies is gone from the list by itself.
+A key per worker with a short time to live; a worker that dies is gone from the list by itself. Several gateways may
+share a Redis, so the key names the gateway: its host and media port, which no two have in common.
 """
 
 from __future__ import annotations
@@ -8,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import socket
 from collections.abc import Callable
 
 import redis.asyncio as redis
 from redis.exceptions import RedisError
 
-__all__ = ["Presence", "present_workers"]
+__all__ = ["Presence", "gateway_name", "present_workers"]
 
 log = logging.getLogger(__name__)
 
@@ -22,12 +24,17 @@ _TTL_S = 4
 _EVERY_S = 1.0
 
 
+def gateway_name(port: int) -> str:
+    """This machine's gateway on a media port."""
+    return f"{socket.gethostname()}:{port}"
+
+
 class Presence:
     """Keeps one worker's key alive. Use as an async context, entered when the worker accepts calls."""
 
-    def __init__(self, redis_url: str, *, name: str, calls: Callable[[], int]) -> None:
+    def __init__(self, redis_url: str, *, gateway: str, name: str, calls: Callable[[], int]) -> None:
         self._client = redis.Redis.from_url(redis_url, decode_responses=True, socket_timeout=2.0)
-        self._key = _PREFIX + name
+        self._key = f"{_PREFIX}{gateway}:{name}"
         self._calls = calls
         self._task: asyncio.Task[None] | None = None
 
@@ -54,12 +61,13 @@ class Presence:
             await asyncio.sleep(_EVERY_S)
 
 
-async def present_workers(client: redis.Redis) -> dict[str, int]:
-    """Calls in progress by worker name. Raises RedisError or OSError."""
-    keys = [key async for key in client.scan_iter(match=_PREFIX + "*", count=1000)]
+async def present_workers(client: redis.Redis, gateway: str) -> dict[str, int]:
+    """Calls in progress by the name of each of a gateway's workers. Raises RedisError or OSError."""
+    prefix = f"{_PREFIX}{gateway}:"
+    keys = [key async for key in client.scan_iter(match=f"{prefix}*", count=1000)]
     values = await client.mget(keys) if keys else []
     return {
-        key.removeprefix(_PREFIX): int(json.loads(value)["calls"])
+        key.removeprefix(prefix): int(json.loads(value)["calls"])
         for key, value in zip(keys, values, strict=True)
         if value is not None
     }

@@ -37,7 +37,7 @@ from gateway.inference_socket import SocketInference
 from gateway.key_set import KeySetError
 from gateway.metrics import Metrics
 from gateway.playout_clock import PlayoutClock
-from gateway.presence import Presence
+from gateway.presence import Presence, gateway_name
 from gateway.processes import EXIT_CONFIG, PortTakenError
 from gateway.protocols.native import SUBPROTOCOL, NativeProtocol
 from gateway.services import Services
@@ -226,8 +226,8 @@ async def _serve(settings: Settings, redis_url: str, inference_socket: Path, ind
         authenticator = await stack.enter_async_context(Authenticator(settings.auth))
         worker = GatewayWorker(shared, authenticator)
         await worker.listen(_shared_port(settings.host, settings.port))
-        name = f"{socket.gethostname()}-{os.getpid()}"
-        async with Presence(redis_url, name=name, calls=lambda: worker.calls):
+        here = gateway_name(settings.port)
+        async with Presence(redis_url, gateway=here, name=str(os.getpid()), calls=lambda: worker.calls):
             # What exists now lives as long as we do: keep the collector from walking it in the middle of calls.
             gc.collect()
             gc.freeze()

@@ -18,7 +18,7 @@ from gateway.control import control_app
 from gateway.inference import LocalInference
 from gateway.inference_socket import InferenceServer, SocketInference
 from gateway.metrics import Metrics
-from gateway.presence import Presence
+from gateway.presence import Presence, gateway_name
 from gateway.settings import load
 from tests.fakes import ScriptedAsr
 
@@ -40,8 +40,9 @@ async def control(
             server = InferenceServer(local)
             await server.start(path)
             stack.push_async_callback(server.stop)
+        here = gateway_name(settings.port)
         for n in range(workers):
-            await stack.enter_async_context(Presence(redis_url, name=f"w{n}", calls=lambda n=n: n + 1))
+            await stack.enter_async_context(Presence(redis_url, gateway=here, name=f"w{n}", calls=lambda n=n: n + 1))
         client = SocketInference(path)
         app = control_app(settings, redis_url, client)
         await stack.enter_async_context(app.router.lifespan_context(app))

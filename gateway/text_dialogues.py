@@ -1,0 +1,153 @@
+"""Understanding and dialogues for requests in text, each answer given once and kept.
+
+    intent    kept answer | meaning by the model -> kept (the first of two at once)
+    chat      kept answer | meaning: kept, or by the model and then kept
+                          -> DialogueLoop.handle: one script writes the step, or says that it was written before
+                          -> answer kept
+
+A chat message is a caller turn of the dialogue `chat/BOT/UID`; the slash keeps it apart from every phone call, whose id
+can hold none. A request that dies anywhere between is completed by its retry: the meaning is kept before the step, and
+a step written before gives its actions again, so the retry's answer is the one that was lost.
+
+Odd cases: a message whose number lies behind the last one's, and whose answer is kept no longer, is refused
+(`RoundError`) rather than said out of turn; numbers may leave gaps. An empty first message begins the dialogue and gets
+its greeting, and is no turn of the user's; an empty one later is a turn without words. A first message with words is
+the answer to a greeting that was not heard: only its own reply comes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from pydantic import TypeAdapter
+
+from dialogue.bots import Bot
+from dialogue.loop import DialogueLoop, Step
+from dialogue.state import DialogueState
+from dialogue.step import step
+from dialogue.store import RoundError, StateStore
+from dialogue.turns import Action, CallerSaid, CallStarted, DialogueError, Say, Transfer
+from gateway.answer_store import AnswerStore
+from gateway.bot_choice import choose_bot
+from gateway.http_bodies import ChatAnswer, ChatRequest, ChatState, IntentAnswer, IntentRequest, found_slots
+from gateway.inference import Inference
+from nlu.meaning import OUT_OF_SCOPE, Meaning
+
+__all__ = ["BotChangedError", "TextDialogues"]
+
+_MEANING: Final = TypeAdapter(Meaning)
+_NOTHING_SAID: Final = Meaning(OUT_OF_SCOPE, 0.0)
+_NO_TURN: Final = Meaning("", 0.0)
+
+
+class BotChangedError(DialogueError):
+    """The conversation stands at a node that the bot, changed since, has no more."""
+
+
+class TextDialogues:
+    """What the routes of the HTTP API ask. Answers are JSON texts, as they are kept.
+
+    All may raise UnknownBotError, InferenceError, and DialogueError (its kinds: MetadataError, RoundError,
+    BotChangedError, StoreError).
+    """
+
+    def __init__(
+        self,
+        bots: Mapping[str, Bot],
+        inference: Inference,
+        store: StateStore,
+        answers: AnswerStore,
+        *,
+        timeout_s: float,
+    ) -> None:
+        """`bots` by name, the default first; `timeout_s` bounds the wait for a model."""
+        self._bots = bots
+        self._inference = inference
+        self._store = store
+        self._answers = answers
+        self._timeout_s = timeout_s
+
+    async def intent(self, request: IntentRequest) -> str:
+        """The `IntentAnswer` of a call's round."""
+        name = f"intent:{request.round_id}"
+        (kept,) = await self._answers.find(request.call_id, name)
+        if kept is not None:
+            return kept
+        meaning = await self._understand(choose_bot(self._bots, request.bot, request.language), request.text)
+        return await self._answers.keep(request.call_id, name, IntentAnswer.of(request, meaning).model_dump_json())
+
+    async def chat(self, request: ChatRequest) -> str:
+        """The `ChatAnswer` of a conversation's message."""
+        bot = choose_bot(self._bots, request.bot, request.language)
+        owner = f"chat/{bot.name}/{request.uid}"
+        answer_name = f"answer:{request.seq}"
+        kept, kept_meaning = await self._answers.find(owner, answer_name, f"meaning:{request.seq}")
+        if kept is not None:
+            return kept
+        loop = DialogueLoop(bot, self._store, owner)
+        await loop.open(metadata=request.metadata, exclusive=False)
+        query, round_id = request.query.strip(), request.seq + 1  # the dialogue counts rounds from 1
+        if not query and loop.state.round_id == 0:
+            meaning, actions = _NO_TURN, _greeting(bot, request, loop.state)
+            answer = _answer(request, meaning, actions, loop.state)
+        else:
+            meaning = await self._meaning(owner, request, kept_meaning, bot, over=round_id <= loop.state.round_id)
+            try:
+                done = await self._advance(loop, bot, CallerSaid(text=query, meaning=meaning), round_id)
+            except RoundError:  # a later message was quicker
+                raise _over(request) from None
+            answer = _answer(request, meaning, done.actions, done.state)
+        return await self._answers.keep(owner, answer_name, answer.model_dump_json())
+
+    async def _meaning(self, owner: str, request: ChatRequest, kept: str | None, bot: Bot, *, over: bool) -> Meaning:
+        """The one meaning of a message, for all who ask. `over`: its turn has passed, so it is kept or gone."""
+        if kept is None:
+            if over:
+                raise _over(request)
+            understood = await self._understand(bot, request.query.strip())
+            kept = await self._answers.keep(owner, f"meaning:{request.seq}", _MEANING.dump_json(understood).decode())
+        return _MEANING.validate_json(kept)
+
+    async def _understand(self, bot: Bot, text: str) -> Meaning:
+        """By the bot's model; of a bot without one every text is out of scope, as in its calls."""
+        if bot.nlu_path is None or not text.strip():
+            return _NOTHING_SAID
+        return (await self._inference.understand(bot.name, text, timeout_s=self._timeout_s)).meaning
+
+    async def _advance(self, loop: DialogueLoop, bot: Bot, said: CallerSaid, round_id: int) -> Step:
+        if loop.state.node not in bot.flow.nodes:
+            raise BotChangedError(
+                f"the conversation stands at {loop.state.node!r:.60}, which bot {bot.name} has no more; "
+                "begin another with a new uid"
+            )
+        return await loop.handle(said, round_id=round_id)
+
+
+def _over(request: ChatRequest) -> RoundError:
+    return RoundError(f"message {request.seq} is over and its answer is kept no longer; number messages upwards")
+
+
+def _greeting(bot: Bot, request: ChatRequest, state: DialogueState) -> tuple[Action, ...]:
+    """What the start of this dialogue said: the same when its answer was lost and is asked for again."""
+    given = tuple(sorted((request.metadata or {}).items()))
+    return step(bot.flow, DialogueState(), CallStarted(today=state.today, metadata=given))[1]
+
+
+def _answer(request: ChatRequest, meaning: Meaning, actions: tuple[Action, ...], state: DialogueState) -> ChatAnswer:
+    return ChatAnswer(
+        uid=request.uid,
+        seq=request.seq,
+        reply=" ".join(action.text for action in actions if isinstance(action, Say)),
+        intent=meaning.intent,
+        score=round(meaning.score, 4),
+        slots=found_slots(meaning.slots),
+        state=ChatState(
+            node=state.node,
+            turns=state.turns,
+            slots={name: slot.value for name, slot in state.slots.items()},
+            ended=state.ended,
+            disposition=state.disposition,
+            transfer=next((action.target for action in actions if isinstance(action, Transfer)), None),
+        ),
+    )
