@@ -43,10 +43,13 @@ from gateway.protocols.seam import (
     Command,
     DigitReceived,
     MarkReached,
+    MessageIgnored,
     PeerFault,
+    ReplyDue,
     ReportFault,
     StopReceived,
     WireEvent,
+    WireMessage,
     WireProtocol,
 )
 from gateway.services import Services
@@ -203,6 +206,10 @@ class CallSession:
                 self._end("caller", CloseCode.NORMAL, "")
             case PeerFault():
                 self._peer_fault(event)
+            case MessageIgnored():
+                self._services.metrics.peer_faults.labels(event.code).inc()
+            case ReplyDue():
+                self._send(event.messages)
 
     def _start_by_default(self) -> None:
         if self._start.done() or self.ended_by:
@@ -305,8 +312,11 @@ class CallSession:
     # The end.
 
     def _tell(self, command: Command) -> None:
+        self._send(self._protocol.send(command))
+
+    def _send(self, messages: Sequence[WireMessage]) -> None:
         if self._connection is not None:
-            for message in self._protocol.send(command):
+            for message in messages:
                 if isinstance(message, str):
                     self._connection.send_text(message)
                 else:

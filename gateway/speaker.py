@@ -79,7 +79,7 @@ class Speaker:
         self._loop = asyncio.get_running_loop()
         self._playout = Playout(
             bytes_per_ms=self._format.bytes_per_ms,
-            ptime_ms=services.settings.playout.ptime_ms,
+            ptime_ms=protocol.ptime_ms or services.settings.playout.ptime_ms,
             lead_ms=services.settings.playout.lead_ms,
         )
         self._reports: dict[str, _Report] = {}
@@ -184,7 +184,11 @@ class Speaker:
         """The worker's playout clock."""
         for step in self._playout.poll(now):
             if isinstance(step, AudioDue):
-                self._connection.send_binary(self._protocol.send_audio(step.audio))
+                for message in self._protocol.send_audio(step.audio):
+                    if isinstance(message, str):
+                        self._connection.send_text(message)
+                    else:
+                        self._connection.send_binary(message)
                 if step.first_sound:
                     self._tell_prompt(step.item.mark)
             else:

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 
 from audio.formats import AudioFormat, UnsupportedFormatError
 from gateway.protocols.seam import (
+    AudioMessage,
     AudioReceived,
     CallStart,
     ClearPlayout,
@@ -57,6 +58,7 @@ class NativeProtocol:
     """One connection's protocol state: has the call started, has it stopped."""
 
     name = "native"
+    ptime_ms: int | None = None
 
     def __init__(self, query: Mapping[str, str] | None = None) -> None:
         """`query` are the URL's parameters: the start message's keys work there as well.
@@ -152,9 +154,9 @@ class NativeProtocol:
                 body = {"type": "error", "code": command.code, "message": command.message}
         return (json.dumps(body, ensure_ascii=False, separators=(",", ":")),)
 
-    def send_audio(self, audio: bytes | memoryview) -> bytes | memoryview:
+    def send_audio(self, audio: bytes | memoryview) -> Sequence[AudioMessage]:
         """Audio travels as it is."""
-        return audio
+        return (audio,)
 
     def _start(self, parsed: JsonObject) -> WireEvent:
         if self._started:

@@ -1,7 +1,8 @@
 """What every wire protocol translates to and from. One pure file per protocol stands beside this one.
 
 A protocol object lives as long as its connection, holds no socket and no clock, and never raises on a peer's
-input: what cannot be understood becomes a `PeerFault`.
+input. What cannot be understood becomes a `PeerFault` where the dialect has a way to say so, and a `MessageIgnored`
+in a product's own dialect, whose next version may send what this one does not know.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from audio.formats import AudioFormat
 from nlu.meaning import Meaning
 
 __all__ = [
+    "AudioMessage",
     "AudioReceived",
     "CallStart",
     "ClearPlayout",
@@ -23,8 +25,10 @@ __all__ = [
     "DigitReceived",
     "EndCall",
     "MarkReached",
+    "MessageIgnored",
     "PeerFault",
     "PromptStarted",
+    "ReplyDue",
     "ReportFault",
     "SendMark",
     "SessionReady",
@@ -41,6 +45,9 @@ __all__ = [
 WireMessage: TypeAlias = str | bytes
 """One WebSocket message, text or binary."""
 
+AudioMessage: TypeAlias = str | bytes | memoryview
+"""One outgoing message that carries audio: binary as a rule, text where a dialect wraps audio in JSON."""
+
 
 class CloseCode(IntEnum):
     """Why a connection is closed; from 4000 on the codes are ours to define (RFC 6455 section 7.4.2)."""
@@ -53,8 +60,10 @@ class CloseCode(IntEnum):
     """A fault of the gateway's, or a model or store that does not answer."""
     BAD_MESSAGE = 4400
     """A message that makes no sense where nothing else was said, or too many of them."""
+    UNAUTHORIZED = 4401
+    """A start without the token that it was to bring, or with a wrong one."""
     TIMEOUT = 4408
-    """No audio for too long, or a call that lasted too long."""
+    """No start or no audio for too long, or a call that lasted too long."""
     TAKEN_OVER = 4409
     """Another connection came with the same call id."""
     BAD_START = 4415
@@ -76,6 +85,8 @@ class CallStart:
     language: str | None = None
     caller: str | None = None
     metadata: dict[str, str] = field(default_factory=dict)
+    token: str | None = field(default=None, repr=False)
+    """What the peer shows to be let in, where its dialect cannot do so with the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +124,23 @@ class PeerFault:
     close_code: int | None = None
 
 
-WireEvent: TypeAlias = CallStart | AudioReceived | DigitReceived | MarkReached | StopReceived | PeerFault
+@dataclass(frozen=True, slots=True)
+class MessageIgnored:
+    """A message, or part of one, without meaning here. Counted under `code`, not told, never the end of a call."""
+
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyDue:
+    """What the dialect itself owes the peer at once: an answer, or what the peer was not ready for until now."""
+
+    messages: tuple[WireMessage, ...]
+
+
+WireEvent: TypeAlias = (
+    CallStart | AudioReceived | DigitReceived | MarkReached | StopReceived | PeerFault | MessageIgnored | ReplyDue
+)
 
 
 # To the peer. Audio itself goes past these: `WireProtocol.send_audio`.
@@ -218,7 +245,13 @@ class WireProtocol(Protocol):
     """For reports and metrics."""
 
     starts_within_ms: int | None
-    """Grace after the 101 until a call is taken to have started without its start message; None: it must come."""
+    """Grace after the 101 until a call is taken to have started without its start message; None: it must come.
+
+    Audio before the start ends the grace, so a dialect whose start may come later keeps such audio to itself.
+    """
+
+    ptime_ms: int | None
+    """Audio in one outgoing frame where the dialect asks for a certain size; None: the gateway's setting."""
 
     def receive(self, message: WireMessage) -> Sequence[WireEvent]:
         """Translate one message. Never raises on peer input."""
@@ -232,8 +265,11 @@ class WireProtocol(Protocol):
         """Translate one command; empty where the dialect has no such thing."""
         ...
 
-    def send_audio(self, audio: bytes | memoryview) -> bytes | memoryview:
-        """Wrap one frame of audio, already in the call's encoding."""
+    def send_audio(self, audio: bytes | memoryview) -> Sequence[AudioMessage]:
+        """Wrap one frame of audio, already in the call's encoding; the last frame of a prompt may be shorter.
+
+        Empty where the dialect keeps it until there is more: a `SendMark` follows the last audio of a prompt.
+        """
         ...
 
 
