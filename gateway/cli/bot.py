@@ -1,4 +1,4 @@
-"""`voicegate bot`: what a bot author needs before a call."""
+"""`voicegate bot`: what a bot author needs before a call. Each larger command has a module of its own."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from typing import Annotated
 import typer
 
 from dialogue.bots import Bot, BotError, bundled_bots, load_bot
+from gateway.cli import bot_scripts
+from gateway.cli.bot_model import BotArgument
 
 __all__ = ["register"]
 
-bot_app = typer.Typer(help="Check bots: their flow, examples and prompts.", no_args_is_help=True)
+bot_app = typer.Typer(help="Write, check and try bots.", no_args_is_help=True)
+bot_app.command()(bot_scripts.test)
 
 
 def register(app: typer.Typer) -> None:
@@ -21,12 +24,12 @@ def register(app: typer.Typer) -> None:
 
 @bot_app.callback()
 def bot() -> None:
-    """Check bots: their flow, examples and prompts."""
+    """Write, check and try bots."""
 
 
 @bot_app.command()
 def check(
-    name_or_dir: Annotated[str, typer.Argument(metavar="DIR|NAME", help="A bot's folder, or a bundled bot.")],
+    name_or_dir: BotArgument,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Validate a bot and name every fault with file and line.

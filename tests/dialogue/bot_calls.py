@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from datetime import date
 
 from dialogue.bots import load_bot
+from dialogue.script import read_marked
 from dialogue.state import DialogueState
 from dialogue.step import step
 from dialogue.turns import Action, CallerSaid, CallStarted, HangUp, Listen, Say, Transfer
-from nlu.meaning import Meaning, Slot
+from nlu.meaning import Meaning
 
 BILL_REMINDER = load_bot("bill-reminder")
 TODAY = date(2026, 11, 21)  # a Saturday
 
-_MARKED = re.compile(r"\[([^\]]+)\]\((\w+)\)")
-
 
 def said(intent: str, marked: str, *, score: float = 0.9) -> CallerSaid:
     """A caller turn; slots are marked as in "i will pay on [friday](date)"."""
-    text, slots, last = "", [], 0
-    for match in _MARKED.finditer(marked):
-        text += marked[last : match.start()]
-        slots.append(Slot(match[2], match[1], len(text), len(text) + len(match[1])))
-        text += match[1]
-        last = match.end()
-    return CallerSaid(text=text + marked[last:], meaning=Meaning(intent, score, tuple(slots)))
+    text, slots = read_marked(marked)
+    return CallerSaid(text=text, meaning=Meaning(intent, score, slots))
 
 
 def started(**metadata: str) -> tuple[DialogueState, tuple[Action, ...]]:

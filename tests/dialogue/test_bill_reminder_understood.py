@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dialogue.rehearsal import rehearse
+from dialogue.script import SCRIPTS_FOLDER, load_script
 from dialogue.state import DialogueState
 from dialogue.step import step
 from dialogue.turns import CallerSaid, CallStarted
@@ -97,6 +99,15 @@ def test_call(engine: NluEngine, name: str) -> None:
     texts, (node, disposition) = CALLS[name]
     state, trace = walk(engine, texts)
     assert (state.node, state.disposition) == (node, disposition), "\n".join(trace)
+
+
+@pytest.mark.parametrize("file", ["happy.yaml", "unhappy.yaml"])
+def test_scripted_callers_are_understood(engine: NluEngine, file: str) -> None:
+    script, faults = load_script(BILL_REMINDER.directory / SCRIPTS_FOLDER / file)
+    assert script is not None, faults
+    for call in script.calls:
+        done = rehearse(BILL_REMINDER, call, lambda words: engine.predict([words])[0], today=script.today)
+        assert done.passed, (call.name, list(done.mismatches()))
 
 
 def test_values_are_those_said(engine: NluEngine) -> None:

@@ -66,3 +66,45 @@ def test_a_folder_that_is_no_bot(tmp_path: Path) -> None:
 def test_help_teaches() -> None:
     done = runner.invoke(app, ["bot", "check", "--help"])
     assert done.exit_code == 0 and "voicegate bot check bill-reminder" in done.stdout
+
+
+def test_scripts_of_a_bot_pass() -> None:
+    done = runner.invoke(app, ["bot", "test", "bill-reminder", "--no-model"])
+    assert done.exit_code == 0 and "FAIL" not in done.stdout
+    assert "ok    promises in one sentence" in done.stdout
+
+
+def test_a_script_that_fails_shows_the_conversation_and_the_difference(tmp_path: Path) -> None:
+    script = tmp_path / "calls.yaml"
+    script.write_text(
+        "today: 2026-11-21\ncalls:\n  asks:\n    turns:\n      - {caller: 'yes', intent: affirm, node: tell_bill}\n"
+    )
+    done = runner.invoke(app, ["bot", "test", "bill-reminder", str(script), "--no-model"])
+    assert done.exit_code == 1
+    lines = [line.rstrip() for line in done.stdout.splitlines()]
+    assert lines[0] == f"FAIL  asks  {script}:3"
+    assert "  caller  yes  affirm 1.00" in lines
+    assert lines[lines.index("    - node: tell_bill  line 5") + 1] == "    + check_account"
+    assert lines[-1].startswith("0 of 1 calls")
+
+
+def test_scripts_as_json() -> None:
+    done = runner.invoke(app, ["bot", "test", "bill-reminder", "--no-model", "--json", "--only", "nobody"])
+    answer = json.loads(done.stdout)
+    assert (done.exit_code, answer["ok"], answer["calls"]) == (0, True, 1)
+    (result,) = answer["results"]
+    assert (result["disposition"], result["turns"][1]["caller"]) == ("no_answer", "(silence)")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["load", "--no-model"], "has no scripts"),
+        (["no-such-bot"], "there is no such file"),
+        (["bill-reminder", "--no-model", "--only", "xyzzy"], "no call's name holds 'xyzzy'"),
+        (["bill-reminder", "missing.yaml"], "the script is missing"),
+    ],
+)
+def test_scripts_that_cannot_be_run(arguments: list[str], message: str) -> None:
+    done = runner.invoke(app, ["bot", "test", *arguments])
+    assert done.exit_code == 1 and message in done.stderr

@@ -1,0 +1,163 @@
+"""Running a scripted call by text against a bot, and saying where the two part ways."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+
+from dialogue.bots import Bot
+from dialogue.script import Call, Expected, Turn
+from dialogue.step import MetadataError
+from dialogue.text_call import Reply, TextCall, Understand
+from nlu.meaning import OUT_OF_SCOPE, Meaning
+
+__all__ = ["Exchange", "Mismatch", "Rehearsal", "rehearse"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mismatch:
+    """One expectation that does not hold: `key` is the script's word for it."""
+
+    line: int
+    key: str
+    expected: str
+    got: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """What the caller did (`caller` "" before the greeting) and what came back."""
+
+    caller: str
+    said: str
+    node: str
+    meaning: Meaning | None
+    slots: dict[str, str]
+    mismatches: tuple[Mismatch, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rehearsal:
+    """One call, run. The call's own mismatches (its end) stand beside those of its turns."""
+
+    call: Call
+    exchanges: tuple[Exchange, ...]
+    at_end: tuple[Mismatch, ...]
+    disposition: str | None
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything expected held."""
+        return not any(True for _ in self.mismatches())
+
+    def mismatches(self) -> Iterator[Mismatch]:
+        """All of them, in the order of the script."""
+        for exchange in self.exchanges:
+            yield from exchange.mismatches
+        yield from self.at_end
+
+
+def rehearse(bot: Bot, call: Call, understand: Understand | None, *, today: date) -> Rehearsal:
+    """Run one call from its greeting to its last turn, going on after a mismatch while the call goes on.
+
+    Args:
+        understand: the bot's model; None: the intents and marks of the script are taken as understood.
+    """
+    talk = TextCall(bot, understand or _nothing, today=today, metadata=call.metadata)
+    try:
+        reply = talk.open()
+    except MetadataError as error:
+        fault = Mismatch(line=call.line, key="metadata", expected="values that the bot takes", got=str(error))
+        return Rehearsal(call=call, exchanges=(), at_end=(fault,), disposition=None)
+    exchanges = [_exchange("", reply, tuple(_unheard(call.greeting, reply, call.line, "greeting")))]
+    transfer, at_end = reply.transfer, []
+    for turn in call.turns:
+        if talk.state.ended:
+            said = f"the bot ended the call before, with {talk.state.disposition!r}"
+            at_end.append(Mismatch(line=turn.line, key="turns", expected=_act(turn), got=said))
+            break
+        reply = _perform(talk, turn, given=understand is None)
+        transfer = reply.transfer or transfer
+        exchanges.append(_exchange(_act(turn), reply, tuple(_compare(turn.expected, reply, turn.line))))
+    state = talk.state
+    if call.ends is not None and state.disposition != call.ends:
+        at_end.append(_end(call, "ends", call.ends, state.disposition or f"the call goes on at node {state.node}"))
+    if call.transfer is not None and transfer != call.transfer:
+        at_end.append(_end(call, "transfer", call.transfer, transfer or "no transfer"))
+    return Rehearsal(call=call, exchanges=tuple(exchanges), at_end=tuple(at_end), disposition=state.disposition)
+
+
+def _nothing(words: str) -> Meaning:
+    return Meaning(OUT_OF_SCOPE, 0.0)
+
+
+def _act(turn: Turn) -> str:
+    """The caller's part as a person reads it."""
+    if turn.words is not None:
+        return turn.words
+    if turn.keys is not None:
+        return f"(presses {turn.keys})"
+    return "(comes back)" if turn.reconnects else "(silence)"
+
+
+def _perform(talk: TextCall, turn: Turn, *, given: bool) -> Reply:
+    if turn.words is not None:
+        if not given:
+            return talk.say(turn.words)
+        intent = turn.expected.intent
+        return talk.mean(turn.words, Meaning(intent or OUT_OF_SCOPE, 1.0 if intent else 0.0, turn.marked))
+    if turn.keys is not None:
+        return talk.press(turn.keys)
+    return talk.reconnect() if turn.reconnects else talk.wait()
+
+
+def _exchange(caller: str, reply: Reply, mismatches: tuple[Mismatch, ...]) -> Exchange:
+    return Exchange(
+        caller=caller,
+        said=reply.said,
+        node=reply.state.node,
+        meaning=reply.meaning,
+        slots={name: slot.value for name, slot in reply.state.slots.items()},
+        mismatches=mismatches,
+    )
+
+
+def _compare(expected: Expected, reply: Reply, line: int) -> Iterator[Mismatch]:
+    meaning, state = reply.meaning, reply.state
+    if expected.intent is not None and (meaning is None or meaning.intent != expected.intent):
+        got = f"{meaning.intent} {meaning.score:.2f}" if meaning else "no words"
+        yield Mismatch(line=line, key="intent", expected=expected.intent, got=got)
+    if expected.node is not None and state.node != expected.node:
+        yield Mismatch(line=line, key="node", expected=expected.node, got=state.node)
+    yield from _unheard(expected.hears, reply, line, "hears")
+    for part in expected.hears_not:
+        if _plain(part) in _plain(reply.said):
+            yield Mismatch(line=line, key="hears_not", expected=part, got=reply.said)
+    for name, value in expected.slots.items():
+        slot = state.slots.get(name)
+        if (slot.value if slot else None) != value:
+            yield Mismatch(
+                line=line,
+                key=f"slots.{name}",
+                expected=_shown(value),
+                got=_shown(slot.value if slot else None),
+            )
+
+
+def _unheard(parts: tuple[str, ...], reply: Reply, line: int, key: str) -> Iterator[Mismatch]:
+    for part in parts:
+        if _plain(part) not in _plain(reply.said):
+            yield Mismatch(line=line, key=key, expected=part, got=reply.said or "nothing")
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _shown(value: str | None) -> str:
+    return "empty" if value is None else value
+
+
+def _end(call: Call, key: str, expected: str, got: str) -> Mismatch:
+    return Mismatch(line=call.line, key=key, expected=expected, got=got)

@@ -1,0 +1,100 @@
+"""A call by text: one bot stepped in memory, for `voicegate bot chat` and scripted conversations.
+
+What the gateway does with sound and a store, `TextCall` does with strings: the decisions are the same `step`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import TypeAlias
+
+from dialogue.bots import Bot
+from dialogue.state import DialogueState
+from dialogue.step import step
+from dialogue.turns import (
+    Action,
+    CallerSaid,
+    CallerSilent,
+    CallResumed,
+    CallStarted,
+    DigitsPressed,
+    Event,
+    HangUp,
+    Say,
+    Transfer,
+)
+from nlu.meaning import Meaning
+
+__all__ = ["Reply", "TextCall", "Understand"]
+
+Understand: TypeAlias = Callable[[str], Meaning]
+"""From a caller's words to what they mean: a model, or a stand-in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What the bot did about one event. `meaning` is None where the caller said nothing."""
+
+    actions: tuple[Action, ...]
+    state: DialogueState
+    meaning: Meaning | None = None
+
+    @property
+    def said(self) -> str:
+        """All that the caller hears."""
+        return " ".join(action.text for action in self.actions if isinstance(action, Say))
+
+    @property
+    def transfer(self) -> str | None:
+        """Where the caller was handed over to."""
+        return next((action.target for action in self.actions if isinstance(action, Transfer)), None)
+
+    @property
+    def hung_up(self) -> bool:
+        """Whether the bot ended the call."""
+        return any(isinstance(action, HangUp) for action in self.actions)
+
+
+class TextCall:
+    """One call. `open` first; after the bot's end every reply is empty."""
+
+    def __init__(self, bot: Bot, understand: Understand, *, today: date, metadata: Mapping[str, str]) -> None:
+        self._flow = bot.flow
+        self._understand = understand
+        self._today = today
+        self._metadata = tuple(sorted(metadata.items()))
+        self.state = DialogueState()
+
+    def open(self) -> Reply:
+        """The greeting.
+
+        Raises:
+            MetadataError: a value that a variable refuses.
+        """
+        return self._step(CallStarted(today=self._today.isoformat(), metadata=self._metadata))
+
+    def say(self, words: str) -> Reply:
+        """The caller says something."""
+        return self.mean(words, self._understand(words))
+
+    def mean(self, words: str, meaning: Meaning) -> Reply:
+        """The caller says something whose meaning is known."""
+        return self._step(CallerSaid(text=words, meaning=meaning), meaning)
+
+    def press(self, keys: str) -> Reply:
+        """The caller enters digits on the keypad; the `#` that ends an entry is left out, as the gateway does."""
+        return self._step(DigitsPressed(digits=keys.rstrip("#") or keys))
+
+    def wait(self) -> Reply:
+        """The caller keeps silent until the bot asks again."""
+        return self._step(CallerSilent())
+
+    def reconnect(self) -> Reply:
+        """The line was lost and the caller is back."""
+        return self._step(CallResumed())
+
+    def _step(self, event: Event, meaning: Meaning | None = None) -> Reply:
+        self.state, actions = step(self._flow, self.state, event)
+        return Reply(actions=actions, state=self.state, meaning=meaning)

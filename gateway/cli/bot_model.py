@@ -1,0 +1,45 @@
+"""What the bot commands share: a bot by name with its faults told, and its understanding loaded."""
+
+from __future__ import annotations
+
+from typing import Annotated, NoReturn
+
+import typer
+
+from dialogue.bots import Bot, BotError, load_bot
+from dialogue.text_call import Understand
+from nlu.meaning import NluError
+
+__all__ = ["BotArgument", "bot_or_exit", "exit_with", "understanding_of"]
+
+BotArgument = Annotated[str, typer.Argument(metavar="DIR|NAME", help="A bot's folder, or a bundled bot.")]
+
+
+def exit_with(message: str) -> NoReturn:
+    """Say why on stderr and end with code 1."""
+    typer.echo(message, err=True)
+    raise typer.Exit(1)
+
+
+def bot_or_exit(name_or_dir: str) -> Bot:
+    """The bot; its faults go to stderr and end the program."""
+    try:
+        return load_bot(name_or_dir)
+    except BotError as error:
+        exit_with(str(error))
+
+
+def understanding_of(bot: Bot) -> Understand:
+    """The bot's NLU model, loaded on the CPU; a program that cannot have it ends, saying how to get it."""
+    if bot.nlu_path is None or not bot.nlu_path.is_dir():
+        exit_with(
+            f"bot {bot.name!r} has no trained model; train one with `voicegate nlu train`, or use --no-model, "
+            "which takes the intents as written"
+        )
+    from nlu.engine import NluEngine  # torch takes seconds to import; `voicegate --help` must not
+
+    try:
+        engine = NluEngine.load(bot.nlu_path, device="cpu")
+    except NluError as error:
+        exit_with(str(error))
+    return lambda words: engine.predict([words])[0]
