@@ -126,7 +126,9 @@ class Flow:
     """A whole dialogue. `anywhere` and `keys` hold at every listening node that has no transition of its own.
 
     `slots` holds variables too. `min_score` is the intent probability below which a turn counts as not
-    understood. After `max_turns` caller turns (None: no limit) the call goes to node `give_up`.
+    understood. After `max_turns` caller turns (None: no limit) the call goes to node `give_up`, and so it does after
+    `max_repeats` turns that ended at one node while no more slots were filled. `filler` is said while a reply is slow,
+    `time_up` before the call is ended for its length.
     """
 
     language: str
@@ -139,6 +141,9 @@ class Flow:
     resume: tuple[Prompt, ...] = ()
     min_score: float = 0.0
     max_turns: int | None = None
+    max_repeats: int | None = None
+    filler: tuple[Prompt, ...] = ()
+    time_up: tuple[Prompt, ...] = ()
 
     def transitions(self) -> Iterator[Transition]:
         """Every transition of the flow."""
@@ -152,6 +157,6 @@ class Flow:
         for node in self.nodes.values():
             yield from (*node.say, *node.ask, *node.invalid)
             yield from (*node.no_input.prompts, *node.no_match.prompts)
-        yield from self.resume
+        yield from (*self.resume, *self.filler, *self.time_up)
         for transition in self.transitions():
             yield from transition.say

@@ -46,6 +46,12 @@ MAX_PROMPT_CHARS = 200
 """About 12 seconds of speech: more than that, and a caller on the phone has forgotten its beginning."""
 
 _DEFAULT_NO_INPUT_MS = 6000
+_DEFAULT_MAX_REPEATS = 8
+_FILLERS = {"en": "One moment, please.", "zh": "请稍等。"}
+_TIME_UP = {
+    "en": "I am sorry, I have to end this call now. Goodbye.",
+    "zh": "很抱歉，通话时间已到，再见。",
+}
 _EXPECT = {
     SlotType.DIGITS: "digits",
     SlotType.AMOUNT: "amount",
@@ -89,12 +95,15 @@ class _Reader:
         start = top.text("start")
         min_score = top.decimal("min_score", low=0, high=1)
         max_turns = top.integer("max_turns", low=1, high=1000)
+        max_repeats = top.integer("max_repeats", low=2, high=1000)
         slots = self._slots(top, "variables", variable=True) | self._slots(top, "slots", variable=False)
         no_input_ms, no_input = self._patience(top, "no_input", _DEFAULT_NO_INPUT_MS)
         _, no_match = self._patience(top, "no_match", None)
         anywhere = self._transitions(top, "anywhere")
         keys = self._transitions(top, "keys")
         resume = self._prompts(top, "resume")
+        filler = self._prompts(top, "filler") or _default_prompt(_FILLERS, language)
+        time_up = self._prompts(top, "time_up") or _default_prompt(_TIME_UP, language)
         nodes: dict[str, Node] = {}
         if section := top.section("nodes"):
             for name, line, value in section.entries():
@@ -126,6 +135,9 @@ class _Reader:
             resume=resume,
             min_score=float(min_score or 0),
             max_turns=max_turns,
+            max_repeats=max_repeats or _DEFAULT_MAX_REPEATS,
+            filler=filler,
+            time_up=time_up,
         )
 
     def _slots(self, top: Section, key: str, *, variable: bool) -> dict[str, SlotSpec]:
@@ -367,3 +379,8 @@ class _Reader:
             )
         self.references.prompts.append((prompt, line))
         return prompt
+
+
+def _default_prompt(texts: Mapping[str, str], language: str) -> tuple[Prompt, ...]:
+    text = texts.get(language)
+    return () if text is None else (Prompt(text=text),)

@@ -1,17 +1,24 @@
 """One call's dialogue as the gateway drives it: events in, steps out, each stored before it is returned.
 
 `step` decides, a `StateStore` remembers; this is the thin shell between them.
+
+**Withdrawing a round.** A caller who goes on with the same thought after the reply has begun is heard whole: an event
+that `supersedes` the last round steps from the state before it, under a number of its own, and so replaces what the
+round did. Only the last event can be withdrawn, only by the loop that handled it (the state before is kept in memory),
+and only where its actions were words: what was done outside the call is done. Where it cannot be withdrawn (another
+writer was faster), the event is an ordinary turn: no words are lost, and nothing of the other's is undone.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from dialogue.bots import Bot
 from dialogue.codec import CodecError, decode_actions, decode_state, encode_actions, encode_state
+from dialogue.slots import SlotType
 from dialogue.state import DialogueState
 from dialogue.step import step
 from dialogue.store import (
@@ -32,9 +39,11 @@ from dialogue.turns import (
     CallStarted,
     DigitsPressed,
     Event,
+    Listen,
+    Say,
 )
 
-__all__ = ["DialogueLoop", "Step"]
+__all__ = ["DialogueLoop", "KeyEntries", "Step"]
 
 _MAX_CONFLICTS = 8
 
@@ -55,6 +64,26 @@ class Step:
     repeated: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyEntries:
+    """What may be keyed in at a node.
+
+    `entries` have a meaning of their own. `most_digits` is the length of the longest number that is asked for, 0 where
+    none is.
+    """
+
+    entries: frozenset[str] = frozenset()
+    most_digits: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Withdrawable:
+    """The last caller round, while it may be withdrawn, and the state from which it was stepped."""
+
+    round_id: int
+    before: DialogueState
+
+
 class DialogueLoop:
     """One call's dialogue. Events are handled one at a time, in the order of the calls to `handle`."""
 
@@ -68,6 +97,7 @@ class DialogueLoop:
         self._version = 0
         self._events = 0
         self._unsure: Event | None = None
+        self._last: _Withdrawable | None = None
         self.state = DialogueState()
 
     async def open(
@@ -130,9 +160,31 @@ class DialogueLoop:
             number = self.state.round_id + 1 if round_id is None else round_id
             return await self._apply(event, number, f"r{number}")
 
+    @property
+    def withdrawable(self) -> int | None:
+        """The last round, where the next `CallerSaid` may supersede it."""
+        return None if self._last is None else self._last.round_id
+
+    def answers(self, intent: str) -> bool:
+        """Whether the present node waits for this intent."""
+        node = self._flow.nodes.get(self.state.node)
+        return node is not None and intent in node.on
+
+    @property
+    def key_entries(self) -> KeyEntries:
+        """What may be keyed in at the present node."""
+        node = self._flow.nodes.get(self.state.node)
+        if node is None:
+            return KeyEntries()
+        spec = self._flow.slots[node.collect] if node.collect else None
+        return KeyEntries(
+            entries=frozenset((*node.keys, *self._flow.keys)),
+            most_digits=spec.max_length if spec is not None and spec.type is SlotType.DIGITS else 0,
+        )
+
     def preview(self, event: Event) -> Step:
         """What `handle` would answer now, with nothing written or changed."""
-        state, actions = step(self._flow, self.state, event)
+        state, actions = self._step(event, None)
         return Step(round_id=state.round_id, actions=actions, state=state)
 
     async def close(self, by: str) -> None:
@@ -146,14 +198,34 @@ class DialogueLoop:
     async def _reload(self) -> None:
         claim = await self._store.claim(self._call_id, exclusive=False)
         if claim.epoch == self._epoch and claim.version > self._version and claim.body:
-            self._version, self.state = claim.version, _decode(claim.body)
+            self._version, self.state, self._last = claim.version, _decode(claim.body), None
         self._unsure = None
+
+    def _withdrawable_after(
+        self, event: Event, actions: tuple[Action, ...], round_id: int | None
+    ) -> _Withdrawable | None:
+        """The round just written, where the next one may supersede it."""
+        if round_id is None or not all(isinstance(action, Say | Listen) for action in actions):
+            return None
+        last = self._last
+        superseded = last is not None and isinstance(event, CallerSaid) and event.supersedes == last.round_id
+        return _Withdrawable(round_id, last.before if last is not None and superseded else self.state)
+
+    def _step(self, event: Event, round_id: int | None) -> tuple[DialogueState, tuple[Action, ...]]:
+        """Step from the present state, or from the one before the round that the event supersedes."""
+        if not isinstance(event, CallerSaid) or event.supersedes is None:
+            return step(self._flow, self.state, event, round_id=round_id)
+        if event.supersedes != self.withdrawable:
+            return step(self._flow, self.state, replace(event, supersedes=None), round_id=round_id)
+        assert self._last is not None
+        number = self.state.round_id + 1 if round_id is None else round_id
+        return step(self._flow, self._last.before, event, round_id=number)
 
     async def _apply(self, event: Event, round_id: int | None, key: str) -> Step:
         """Step from the known state and write it; where the stored state is newer, step again from that."""
         resumed = isinstance(event, CallResumed)
         for _ in range(_MAX_CONFLICTS):
-            state, actions = step(self._flow, self.state, event, round_id=round_id)
+            state, actions = self._step(event, round_id)
             write = StepWrite(
                 epoch=self._epoch,
                 version=self._version,
@@ -171,9 +243,11 @@ class DialogueLoop:
             self._unsure = None
             match result:
                 case Written(version):
+                    self._last = self._withdrawable_after(event, actions, round_id)
                     self._version, self.state = version, state
                     return Step(round_id=state.round_id, actions=actions, state=state, resumed=resumed)
                 case Repeated(version, body, answer):
+                    self._last = None
                     self._version, self.state = version, _decode(body)
                     return Step(
                         round_id=round_id or self.state.round_id,
@@ -183,6 +257,7 @@ class DialogueLoop:
                         repeated=True,
                     )
                 case Conflict(version, body):
+                    self._last = None
                     self._version, self.state = version, _decode(body)
         raise StoreError(f"{_MAX_CONFLICTS} writers in a row were faster; is one call_id used for many calls?")
 

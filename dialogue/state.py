@@ -14,7 +14,11 @@ HISTORY_TURNS = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """One caller turn and the bot's reply, for whoever reads the call later."""
+    """One caller turn and the bot's reply, for whoever reads the call later.
+
+    `heard` is what the caller had heard of the prompts before, where they spoke over them (None: all of it).
+    `supersedes` is the withdrawn round whose words this turn begins with; that one is no longer in the history.
+    """
 
     round_id: int
     node: str
@@ -22,6 +26,8 @@ class Turn:
     intent: str
     score: float
     reply: str
+    heard: str | None = None
+    supersedes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,9 +35,10 @@ class DialogueState:
     """Where a call stands.
 
     `node` is "" before the call has started. `today` (ISO) is the day it started, against which "friday" is
-    read. `no_input` and `no_match` count failures in a row. `outcome` is the bot's word for what was
+    read. `no_input` and `no_match` count failures in a row; `visits` counts the turns that ended at each node since
+    more slots were filled than ever before (`most_slots`). `outcome` is the bot's word for what was
     achieved so far; `disposition` is set once the bot has ended or transferred the call, `ended_by` once
-    the call itself is over. `slots` is never mutated.
+    the call itself is over. `slots` and `visits` are never mutated.
     """
 
     node: str = ""
@@ -41,6 +48,8 @@ class DialogueState:
     turns: int = 0
     no_input: int = 0
     no_match: int = 0
+    visits: Mapping[str, int] = field(default_factory=dict)
+    most_slots: int = 0
     outcome: str | None = None
     disposition: str | None = None
     ended_by: str | None = None

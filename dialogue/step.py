@@ -14,12 +14,14 @@ States are the flow's nodes. What an event does at a listening node:
 |                 | 5. refused by a validator: the `invalid` prompt; else no-match; both escalate   |
 | `DigitsPressed` | 3 of above for a digits slot, else the key's transition, else 5                 |
 | `CallerSilent`  | no-input prompt and question, escalating to the node's `give_up`                |
+| `TimeRanOut`    | the flow's last words for it, and the end                                       |
 | `CallEnded`     | noted                                                                           |
 
 Odd cases: a node that collects is passed over where its slot is filled, but a value in this very turn
 replaces it ("I will pay Friday" later corrected to "I will pay Monday"). An entity serves one slot a turn.
 A prompt whose slot has no value is left out (`flow_check` finds those that can be). After the bot's end
-every event but `CallResumed` and `CallEnded` gives no action. A node that a new version of the flow no
+every event but `CallResumed` and `CallEnded` gives no action. A caller who comes back to one node again and again
+without filling a slot is let go by the flow's `give_up`. A node that a new version of the flow no
 longer has restarts the dialogue, with its slots.
 """
 
@@ -45,11 +47,15 @@ from dialogue.turns import (
     HangUp,
     Listen,
     Say,
+    TimeRanOut,
     Transfer,
 )
 from nlu.meaning import OUT_OF_SCOPE, Meaning, Slot
 
-__all__ = ["MetadataError", "step"]
+__all__ = ["TIME_RAN_OUT", "MetadataError", "step"]
+
+TIME_RAN_OUT = "too_long"
+"""Disposition of a call that had to be ended for its length, unless it had reached an outcome."""
 
 _NO_MEANING = Meaning("", 0.0)
 
@@ -83,11 +89,13 @@ def step(
         return _Run(flow, replace(state, ended_by=None)).resume()
     if isinstance(event, CallerSilent):
         return (state, ()) if state.ended else _Run(flow, state).hear_nothing()
+    if isinstance(event, TimeRanOut):
+        return (state, ()) if state.ended else _Run(flow, state).run_out()
     state = replace(state, round_id=state.round_id + 1 if round_id is None else round_id, turns=state.turns + 1)
     if state.ended:
         return state, ()
     if isinstance(event, CallerSaid):
-        return _Run(flow, state, event.text, event.meaning).hear_words()
+        return _Run(flow, state, event.text, event.meaning).hear_words(event)
     return _Run(flow, state, event.digits).hear_keys(event)
 
 
@@ -120,7 +128,7 @@ class _Run:
         self._flow = flow
         self._from = state.node
         self._state = state
-        self._words = words
+        self._words = self._said = words
         self._meaning = meaning
         self._entities: tuple[Slot, ...] = meaning.slots
         self._used: set[str] = set()  # entity names that have filled a slot in this step
@@ -142,7 +150,8 @@ class _Run:
             self._end(node)
         else:
             self._say(self._flow.resume, node)
-            self._say(node.ask or node.say, node)  # a caller who comes back must hear something to answer
+            # A caller who comes back must hear something to answer.
+            self._say(node.ask or node.say, node, question=True)
             self._listen(node)
         return self._state, tuple(self._actions)
 
@@ -153,10 +162,17 @@ class _Run:
         self._try_again(node, node.no_input, failures, None)
         return self._state, tuple(self._actions)
 
-    def hear_words(self) -> tuple[DialogueState, tuple[Action, ...]]:
+    def run_out(self) -> tuple[DialogueState, tuple[Action, ...]]:
+        node, disposition = self._node, self._state.outcome or TIME_RAN_OUT
+        self._say(self._flow.time_up, node)
+        self._actions.append(HangUp(disposition=disposition))
+        return replace(self._state, disposition=disposition), tuple(self._actions)
+
+    def hear_words(self, event: CallerSaid) -> tuple[DialogueState, tuple[Action, ...]]:
         if not self._turns_spent():
             self._understand(self._node)
-        return self._remember()
+            self._leave_circle()
+        return self._remember(event.heard, event.supersedes)
 
     def hear_keys(self, event: DigitsPressed) -> tuple[DialogueState, tuple[Action, ...]]:
         if not self._turns_spent():
@@ -170,7 +186,8 @@ class _Run:
                 self._take(node, pressed)
             else:
                 self._misunderstand(node, value)
-        return self._remember()
+            self._leave_circle()
+        return self._remember(event.heard)
 
     def _turns_spent(self) -> bool:
         """Leave by the flow's way out where the call has had its turns."""
@@ -179,6 +196,20 @@ class _Run:
             return False
         self._enter(way_out)
         return True
+
+    def _leave_circle(self) -> None:
+        """Leave by the flow's way out where the call comes to one node again and again and gets nowhere."""
+        slots, node = len(self._state.slots), self._state.node
+        visits = self._state.visits if slots <= self._state.most_slots else {}
+        count = visits.get(node, 0) + 1
+        self._state = replace(
+            self._state, visits={**visits, node: count}, most_slots=max(slots, self._state.most_slots)
+        )
+        limit, way_out = self._flow.max_repeats, self._flow.give_up
+        if limit is not None and way_out is not None and count > limit and not self._state.ended and node != way_out:
+            self._actions.clear()
+            self._words, self._entities = "", ()
+            self._enter(way_out)
 
     def _understand(self, node: Node) -> None:
         known = self._meaning.score >= self._flow.min_score and self._meaning.intent != OUT_OF_SCOPE
@@ -256,7 +287,7 @@ class _Run:
                     self._state = replace(self._state, no_match=1)
                     self._ask(node)
                     return
-            self._say(node.say, node)
+            self._say(node.say, node, question=node.listens and not node.ask)
             if node.ends:
                 self._end(node)
                 return
@@ -352,7 +383,7 @@ class _Run:
 
     # Speech
 
-    def _say(self, prompts: Sequence[Prompt], node: Node) -> None:
+    def _say(self, prompts: Sequence[Prompt], node: Node, *, question: bool = False) -> None:
         for prompt in prompts:
             values = {name: self._spoken(name) for name in prompt.slots}
             filled = {name: spoken for name, spoken in values.items() if spoken is not None}
@@ -364,6 +395,7 @@ class _Run:
                     node=node.name,
                     recording=prompt.recording,
                     interruptible=prompt.interruptible,
+                    question=question,
                 )
             )
 
@@ -375,7 +407,7 @@ class _Run:
         return self._spoken(spec.default_from) if spec.default_from else None
 
     def _ask(self, node: Node) -> None:
-        self._say(node.ask, node)
+        self._say(node.ask, node, question=True)
         self._listen(node)
 
     def _listen(self, node: Node) -> None:
@@ -383,14 +415,16 @@ class _Run:
             Listen(node=node.name, no_input_ms=node.no_input_ms, tail_ms=node.tail_ms, expect=node.expect)
         )
 
-    def _remember(self) -> tuple[DialogueState, tuple[Action, ...]]:
+    def _remember(self, heard: str | None, supersedes: int | None = None) -> tuple[DialogueState, tuple[Action, ...]]:
         turn = Turn(
             round_id=self._state.round_id,
             node=self._from,
-            said=self._words,
+            said=self._said,
             intent=self._meaning.intent,
             score=self._meaning.score,
             reply=" ".join(action.text for action in self._actions if isinstance(action, Say)),
+            heard=heard,
+            supersedes=supersedes,
         )
         history = (*self._state.history, turn)[-HISTORY_TURNS:]
         return replace(self._state, history=history), tuple(self._actions)

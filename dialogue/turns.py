@@ -24,6 +24,7 @@ __all__ = [
     "HangUp",
     "Listen",
     "Say",
+    "TimeRanOut",
     "Transfer",
 ]
 
@@ -63,6 +64,11 @@ class CallerSaid:
 
     text: str
     meaning: Meaning
+    heard: str | None = None
+    """What the caller had heard of the prompts before, where they spoke over them; None: all of it."""
+    supersedes: int | None = None
+    """The round before, where its caller went on with the same thought: `text` holds the words of both, and the
+    round is withdrawn (`DialogueLoop.withdrawable`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +81,13 @@ class DigitsPressed:
     """DTMF digits, already collected into one entry."""
 
     digits: str
+    heard: str | None = None
+    """As in `CallerSaid`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeRanOut:
+    """The call has lasted as long as one may."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +97,7 @@ class CallEnded:
     by: str
 
 
-Event: TypeAlias = CallStarted | CallResumed | CallerSaid | CallerSilent | DigitsPressed | CallEnded
+Event: TypeAlias = CallStarted | CallResumed | CallerSaid | CallerSilent | DigitsPressed | TimeRanOut | CallEnded
 
 
 # Actions, carried out in order.
@@ -98,6 +111,8 @@ class Say:
     node: str
     recording: str | None = None
     interruptible: bool = True
+    question: bool = False
+    """Whether it asks what the next `Listen` waits for: words of agreement over it can be an answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

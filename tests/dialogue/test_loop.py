@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
-from dialogue.loop import DialogueLoop
+from dialogue.loop import DialogueLoop, KeyEntries
 from dialogue.step import MetadataError
 from dialogue.store import (
     Claim,
@@ -208,3 +209,95 @@ async def test_state_that_this_version_cannot_read_is_a_store_error(opened: Open
         await store.write(call_id, foreign)
         with pytest.raises(StoreError, match="version 1"):
             await loop_on(store, call_id).open()
+
+
+# Withdrawn rounds.
+
+
+async def test_a_caller_who_goes_on_is_heard_whole_in_a_round_of_its_own(opened: Opener, call_id: str) -> None:
+    async with opened() as store:
+        loop = loop_on(store, call_id)
+        await loop.open()
+        await loop.handle(YES)
+        half = await loop.handle(said("inform", "[four four](digits)"))
+        assert half.state.node == "check_account" and half.state.no_match == 1
+        assert loop.withdrawable == half.round_id == 2
+        whole = replace(said("inform", "[four four one seven](digits)"), supersedes=2, heard="Those digits")
+        assert loop.preview(whole).state.node == "tell_bill"
+        step = await loop.handle(whole)
+        assert (step.round_id, step.state.node, step.state.turns) == (3, "tell_bill", 2)
+        assert [(t.round_id, t.supersedes, t.heard) for t in step.state.history] == [
+            (1, None, None),
+            (3, 2, "Those digits"),
+        ]
+        again = await loop.handle(whole, round_id=3)
+        assert again.repeated and again.actions == step.actions
+        stored = await store.read(call_id)
+        assert stored is not None and '"supersedes":2' in stored
+
+
+async def test_a_caller_may_go_on_more_than_once(opened: Opener, call_id: str) -> None:
+    async with opened() as store:
+        loop = loop_on(store, call_id)
+        await loop.open()
+        await loop.handle(YES)
+        await loop.handle(said("inform", "[four](digits)"))
+        await loop.handle(replace(said("inform", "[four four](digits)"), supersedes=2))
+        step = await loop.handle(replace(ACCOUNT, supersedes=3))
+        assert (step.round_id, step.state.node, step.state.turns, step.state.no_match) == (4, "tell_bill", 2, 0)
+
+
+async def test_only_the_last_event_can_be_withdrawn_and_never_an_act(opened: Opener, call_id: str) -> None:
+    async with opened() as store:
+        loop = loop_on(store, call_id)
+        await loop.open()
+        assert loop.withdrawable is None
+        await loop.handle(YES)
+        await loop.handle(CallerSilent())
+        assert loop.withdrawable is None
+        step = await loop.handle(replace(ACCOUNT, supersedes=1))
+        assert (step.round_id, step.state.turns, step.state.history[-1].supersedes) == (2, 2, None)
+        step = await loop.handle(replace(FRIDAY, supersedes=1))
+        assert (step.round_id, step.state.turns, step.state.node) == (3, 3, "confirm_promise")
+        await loop.handle(said("goodbye", "bye"))
+        assert loop.withdrawable is None, "the bot has hung up"
+
+
+async def test_a_superseding_round_whose_answer_was_lost_is_written_once(opened: Opener, call_id: str) -> None:
+    async with opened() as store:
+        flaky = Flaky(store)
+        loop = loop_on(flaky, call_id)
+        await loop.open()
+        await loop.handle(YES)
+        await loop.handle(said("inform", "[four four](digits)"))
+        flaky.lose = 1
+        whole = replace(ACCOUNT, supersedes=2)
+        with pytest.raises(StoreError):
+            await loop.handle(whole)
+        step = await loop.handle(whole)
+        assert (step.round_id, step.repeated, step.state.node) == (3, True, "tell_bill")
+        assert loop.withdrawable is None
+        assert (await loop.handle(FRIDAY)).round_id == 4
+
+
+async def test_where_another_was_faster_the_words_are_an_ordinary_turn(opened: Opener, call_id: str) -> None:
+    async with opened() as store:
+        slow, fast = loop_on(store, call_id), loop_on(store, call_id)
+        await slow.open()
+        await slow.handle(YES)
+        await fast.open(exclusive=False)
+        await fast.handle(ACCOUNT, round_id=2)
+        step = await slow.handle(replace(FRIDAY, supersedes=1), round_id=3)
+        assert (step.state.node, step.state.turns) == ("confirm_promise", 3)
+        assert [turn.supersedes for turn in step.state.history] == [None, None, None]
+
+
+async def test_what_a_node_waits_for(opened: Opener, call_id: str) -> None:
+    async with opened() as store:
+        loop = loop_on(store, call_id)
+        assert not loop.answers("affirm") and loop.key_entries == KeyEntries()
+        await loop.open()
+        assert loop.answers("affirm") and not loop.answers("repeat")
+        assert loop.key_entries == KeyEntries(entries=frozenset("0"))
+        await loop.handle(YES)
+        assert loop.key_entries == KeyEntries(entries=frozenset("0"), most_digits=40)

@@ -21,6 +21,7 @@ from dialogue.turns import (
     HangUp,
     Listen,
     Say,
+    TimeRanOut,
     Transfer,
 )
 from tests.dialogue.bot_calls import BILL_REMINDER, TODAY, last, said, spoken, started
@@ -396,20 +397,79 @@ def test_nothing_is_said_after_the_end() -> None:
         assert actions == ()
 
 
-def test_a_call_that_goes_round_for_ever_is_given_up() -> None:
+def test_a_call_that_has_had_its_turns_is_given_up() -> None:
+    patient = replace(FLOW, max_repeats=None)
     again = said("repeat", "again")
     state, _ = started()
     for _ in range(30):
-        state, _ = step(FLOW, state, again)
+        state, _ = step(patient, state, again)
         assert state.node == "greet"
-    state, actions = step(FLOW, state, again)
+    state, actions = step(patient, state, again)
     assert state.node == "transfer_confused" and isinstance(last(actions), Transfer)
 
 
+def test_a_caller_who_gets_nowhere_at_one_node_is_given_up() -> None:
+    again = said("repeat", "again")
+    state, _ = started()
+    for _ in range(8):
+        state, _ = step(FLOW, state, again)
+        assert state.node == "greet"
+    state, actions = step(FLOW, state, again)
+    assert (state.node, state.history[-1].said) == ("transfer_confused", "again")
+    assert "do not understand" in spoken(actions) and isinstance(last(actions), Transfer)
+
+
+def test_two_nodes_that_lead_to_each_other_are_a_circle_too() -> None:
+    """A date named and taken back again and again fills no more slots than the first time."""
+    state, _ = call(*IDENTIFIED)
+    friday, no = said("promise_to_pay", "on [friday](date)"), said("deny", "no")
+    turns = 0
+    while state.disposition is None:
+        state, _ = step(FLOW, state, no if state.node == "confirm_promise" else friday)
+        turns += 1
+        assert turns < 30
+    assert state.node == "transfer_confused" and turns <= 18
+
+
+def test_a_new_value_counts_the_turns_at_a_node_afresh() -> None:
+    flow = replace(FLOW, max_repeats=2)
+    state, _ = started()
+    for event in (said("ask_who", "who is it"), said("ask_who", "who"), YES, said("repeat", "what"), ACCOUNT):
+        state, _ = step(flow, state, event)
+    assert (state.node, dict(state.visits), state.most_slots) == ("tell_bill", {"tell_bill": 1}, len(state.slots))
+
+
+def test_a_call_whose_time_is_up_is_taken_leave_of() -> None:
+    state, _ = call(*IDENTIFIED)
+    ended, actions = step(FLOW, state, TimeRanOut())
+    assert actions[-1] == HangUp(disposition="too_long") and "end this call" in spoken(actions)
+    assert ended.disposition == "too_long"
+    assert step(FLOW, ended, TimeRanOut()) == (ended, ())
+    promised, _ = call(*IDENTIFIED, said("promise_to_pay", "on [friday](date)"), YES)
+    assert step(FLOW, promised, TimeRanOut())[1][-1] == HangUp(disposition="promise_to_pay")
+
+
+def test_what_asks_is_marked_as_a_question() -> None:
+    _, greeting = started()
+    assert [(a.text[:5], a.question) for a in greeting if isinstance(a, Say)] == [("Hello", False), ("Am I ", True)]
+    load = load_bot("load").flow
+    _, actions = step(load, DialogueState(), CallStarted(today=TODAY.isoformat()))
+    assert [a.question for a in actions if isinstance(a, Say)] == [True], "a node that only says, asks by it"
+
+
+def test_what_was_heard_of_a_prompt_is_kept_with_the_turn_that_cut_it() -> None:
+    state, _ = started()
+    state, _ = step(FLOW, state, replace(YES, heard="Hello, this is River"))
+    state, _ = step(FLOW, state, DigitsPressed(digits="4417", heard="Thank you."))
+    state, _ = step(FLOW, state, said("repeat", "again"))
+    assert [turn.heard for turn in state.history] == ["Hello, this is River", "Thank you.", None]
+
+
 def test_history_keeps_the_last_turns() -> None:
+    patient = replace(FLOW, max_repeats=None)
     state, _ = started()
     for n in range(HISTORY_TURNS + 3):
-        state, _ = step(FLOW, state, said("repeat", f"again {n}"))
+        state, _ = step(patient, state, said("repeat", f"again {n}"))
     assert [turn.round_id for turn in state.history] == list(range(4, HISTORY_TURNS + 4))
     assert state.history[-1].said == f"again {HISTORY_TURNS + 2}"
 
