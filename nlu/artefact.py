@@ -24,6 +24,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from nlu.chinese_text import CHINESE_RULES_VERSION
+from nlu.languages import primary_language
 from nlu.meaning import NluError
 from nlu.normalization import NORMALIZER_VERSION
 
@@ -62,6 +64,8 @@ class Manifest:
     """Settings and figures of the training, for people; nothing reads them."""
     format: int = FORMAT
     normalizer: int = NORMALIZER_VERSION
+    chinese_rules: int = CHINESE_RULES_VERSION
+    """Counts where the language is Chinese. Models from before the key had version 1."""
 
 
 def write_artefact(folder: Path, manifest: Manifest, state: dict[str, Tensor]) -> str:
@@ -127,11 +131,17 @@ def read_artefact(folder: Path) -> tuple[Manifest, dict[str, Tensor], str]:
     weights_sha256 = config.pop("weights_sha256")
     if config["oos_threshold"] is None:
         config["oos_threshold"] = -math.inf
+    config.setdefault("chinese_rules", 1)
     manifest = Manifest(**config | {"intents": tuple(config["intents"]), "slots": tuple(config["slots"])})
     if manifest.normalizer != NORMALIZER_VERSION:
         raise ArtefactError(
             f"{folder}: trained under text rules version {manifest.normalizer}, this program has "
             f"{NORMALIZER_VERSION}; train again"
+        )
+    if primary_language(manifest.language) == "zh" and manifest.chinese_rules != CHINESE_RULES_VERSION:
+        raise ArtefactError(
+            f"{folder}: trained under rules for Chinese version {manifest.chinese_rules}, this program has "
+            f"{CHINESE_RULES_VERSION}; train again"
         )
     weights = folder / _WEIGHTS
     try:

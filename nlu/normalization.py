@@ -9,7 +9,8 @@ capitals, punctuation, symbols and full-width characters. Both become lower-case
 Every character of the normal form knows the piece of raw text it came from, so slots found in the normal form
 are reported in raw offsets. Normalising a normal form changes nothing.
 
-The rules are versioned (`NORMALIZER_VERSION`): a model is only right with the rules it was trained under.
+The rules are versioned (`NORMALIZER_VERSION`): a model is only right with the rules it was trained under. Those for
+Chinese are in `nlu.chinese_text`, with a version of their own: they touch no text of another language.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from nlu.spoken_numbers import chinese_number, rewrite_numbers
+from nlu.chinese_text import say_chinese, write_chinese
+from nlu.draft import Draft, Rule, substitution
+from nlu.spoken_numbers import rewrite_numbers
 
 __all__ = ["NORMALIZER_VERSION", "NormalText", "normalize"]
 
@@ -62,7 +64,7 @@ class NormalText:
 
 def normalize(raw: str) -> NormalText:
     """Bring a text to the normal form. Any string is valid; one with no word in it becomes empty."""
-    draft = _Draft(raw, list(range(len(raw))), list(range(1, len(raw) + 1)))
+    draft = Draft.of(raw)
     # A rule can make room for an earlier one (dropping a symbol may bring two digits together), so the
     # rules run until nothing moves: normally once, and once more to see that.
     for _ in range(_MAX_PASSES):
@@ -74,51 +76,10 @@ def normalize(raw: str) -> NormalText:
     return NormalText(raw, draft.text, tuple(draft.starts), tuple(draft.ends))
 
 
-@dataclass(slots=True)
-class _Draft:
-    """Text under rewriting, with the raw bounds of every character."""
-
-    text: str
-    starts: list[int]
-    ends: list[int]
-
-    def edit(self, edits: Iterable[tuple[int, int, str]]) -> _Draft:
-        """Replace non-empty, ordered, disjoint spans; all characters of a replacement stand for the whole span."""
-        pieces: list[str] = []
-        starts: list[int] = []
-        ends: list[int] = []
-        done = 0
-        for start, end, text in edits:
-            pieces += (self.text[done:start], text)
-            starts += self.starts[done:start]
-            ends += self.ends[done:start]
-            starts += [self.starts[start]] * len(text)
-            ends += [self.ends[end - 1]] * len(text)
-            done = end
-        if not pieces:
-            return self
-        return _Draft("".join(pieces) + self.text[done:], starts + self.starts[done:], ends + self.ends[done:])
-
-
-_Rule = Callable[[_Draft], _Draft]
-
-
-def _substitution(pattern: str, replacement: Callable[[re.Match[str]], str] | str) -> _Rule:
-    compiled = re.compile(pattern)
-
-    def rule(draft: _Draft) -> _Draft:
-        return draft.edit(
-            (match.start(), match.end(), replacement if isinstance(replacement, str) else replacement(match))
-            for match in compiled.finditer(draft.text)
-        )
-
-    return rule
-
-
-def _fold(draft: _Draft) -> _Draft:
+def _fold(draft: Draft) -> Draft:
     """Unicode compatibility folding (full-width and half-width forms, ligatures) and lower case."""
     if draft.text.isascii():
-        return _Draft(draft.text.lower(), draft.starts, draft.ends)
+        return Draft(draft.text.lower(), draft.starts, draft.ends)
     # A base character and the marks on it compose together, so they are folded as one piece.
     borders = [i for i, char in enumerate(draft.text) if i == 0 or not unicodedata.combining(char)]
     pieces = ((start, end, draft.text[start:end]) for start, end in pairwise([*borders, len(draft.text)]))
@@ -156,7 +117,7 @@ def _grouped_digits(match: re.Match[str]) -> str:
     return match.group().replace("-", " ") if is_date or len(digits) < 6 else digits
 
 
-def _spoken_numbers(draft: _Draft) -> _Draft:
+def _spoken_numbers(draft: Draft) -> Draft:
     matches = list(re.finditer(r"\S+", draft.text))
     return draft.edit(
         (matches[rewrite.first].start(), matches[rewrite.last - 1].end(), rewrite.text)
@@ -164,36 +125,26 @@ def _spoken_numbers(draft: _Draft) -> _Draft:
     )
 
 
-_HAN_NUMERALS = "零〇一二三四五六七八九两幺十百千万"
-_HAN_COUNTED = "年月日号点分元块毛角个位人张间天晚楼折次期"
-
-
-def _chinese_numbers(match: re.Match[str]) -> str:
-    return chinese_number(match.group()) or match.group()
-
-
-_RULES: tuple[_Rule, ...] = (
+_RULES: tuple[Rule, ...] = (
     _fold,
-    _substitution("[’‘ʼ`´]", "'"),
-    _substitution("[‐‑‒–—−]", "-"),
+    substitution("[’‘ʼ`´]", "'"),
+    substitution("[‐‑‒–—−]", "-"),
     # Symbols that are words when said, and punctuation inside numbers.
-    _substitution(r"(?<![\d,])\d{1,3}(?:,\d{3})+(?![\d,])", lambda m: m.group().replace(",", "")),
-    _substitution(r"([$€£]) ?(\d+)(?:\.(\d\d)(?![\d.]))?(?: (thousand|million|billion)\b)?", _money),
-    _substitution("%", " percent "),
-    _substitution("&", " and "),
-    _substitution(r"(?<![\d-])\d+(?:-\d+)+(?![\d-])", _grouped_digits),
-    _substitution(r"(?<![\d:])\d\d?:\d\d(?![\d:])", lambda m: m.group().replace(":", "")),
-    _substitution(r"(?<![^\W\d_])[ap]\.m\b\.?", lambda m: f" {m.group()[0]}m"),
-    _substitution(r"(?<=\d)[ap]m\b", lambda m: f" {m.group()}"),
+    write_chinese,
+    substitution(r"(?<![\d,])\d{1,3}(?:,\d{3})+(?![\d,])", lambda m: m.group().replace(",", "")),
+    substitution(r"([$€£]) ?(\d+)(?:\.(\d\d)(?![\d.]))?(?: (thousand|million|billion)\b)?", _money),
+    substitution("%", " percent "),
+    substitution("&", " and "),
+    substitution(r"(?<![\d-])\d+(?:-\d+)+(?![\d-])", _grouped_digits),
+    substitution(r"(?<![\d:])\d\d?:\d\d(?![\d:])", lambda m: m.group().replace(":", "")),
+    substitution(r"(?<![^\W\d_])[ap]\.m\b\.?", lambda m: f" {m.group()[0]}m"),
+    substitution(r"(?<=\d)[ap]m\b", lambda m: f" {m.group()}"),
     # All other punctuation goes, but for the apostrophe in a word and the point or stroke in a number.
-    _substitution(r"(?!(?<=[^\W\d_])'(?=[^\W\d_]))(?!(?<=\d)[./](?=\d))[^\w\s]|_", " "),
-    _substitution(r"^\s+|\s+$", ""),
-    _substitution(r"\s\s+|[^\S ]", " "),
+    substitution(r"(?!(?<=[^\W\d_])'(?=[^\W\d_]))(?!(?<=\d)[./](?=\d))[^\w\s]|_", " "),
+    substitution(r"^\s+|\s+$", ""),
+    substitution(r"\s\s+|[^\S ]", " "),
     # Numbers said.
     _spoken_numbers,
-    _substitution(r"(?<=\d )[ap] m\b", lambda m: f"{m.group()[0]}m"),
-    _substitution(
-        f"[{_HAN_NUMERALS}]{{2,}}|(?<=第)[{_HAN_NUMERALS}]|[{_HAN_NUMERALS}](?=[{_HAN_COUNTED}])",
-        _chinese_numbers,
-    ),
+    substitution(r"(?<=\d )[ap] m\b", lambda m: f"{m.group()[0]}m"),
+    say_chinese,
 )

@@ -1,4 +1,4 @@
-"""Spoken numbers to digits, over words: "four four one seven" -> "4417", "forty two" -> "42".
+"""Spoken English numbers to digits, over words: "four four one seven" -> "4417", "forty two" -> "42".
 
 A run of number words is cut into groups by English grammar ("two hundred and five" is one group), and
 neighbouring groups that a caller spells out are written together, as account numbers, years and times are:
@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Rewrite", "chinese_number", "rewrite_numbers"]
+__all__ = ["Rewrite", "rewrite_numbers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,34 +251,3 @@ def _beside_month(words: _Words, index: int) -> bool:
 def _with_suffix(value: int) -> str:
     suffix = "th" if value in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(value % 10, "th")
     return f"{value}{suffix}"
-
-
-_CHINESE_DIGITS = {char: value for value, char in enumerate("零一二三四五六七八九")} | {
-    "〇": 0,
-    "两": 2,
-    "幺": 1,
-}
-_CHINESE_UNITS = {"十": 10, "百": 100, "千": 1000}
-
-
-def chinese_number(numeral: str) -> str | None:
-    """Digits of a Chinese numeral: "三百五十" -> "350", "一三八零" -> "1380", "两万" -> "20000".
-
-    Returns:
-        None for what is no number ("千万", "万一").
-    """
-    if all(char in _CHINESE_DIGITS for char in numeral):
-        return "".join(str(_CHINESE_DIGITS[char]) for char in numeral)
-    if numeral[0] not in _CHINESE_DIGITS and numeral[0] != "十":
-        return None
-    total = section = 0
-    digit: int | None = None
-    for char in numeral:
-        if char in _CHINESE_DIGITS:
-            digit = _CHINESE_DIGITS[char]
-        elif char in _CHINESE_UNITS:
-            section += (1 if digit is None else digit) * _CHINESE_UNITS[char]
-            digit = None
-        else:  # 万
-            total, section, digit = (total + section + (digit or 0)) * 10_000, 0, None
-    return str(total + section + (digit or 0))

@@ -104,6 +104,17 @@ def test_other_text_rules_are_refused(copy: Path, monkeypatch: pytest.MonkeyPatc
         NluEngine.load(copy, "cpu")
 
 
+def test_other_rules_for_chinese_matter_to_chinese_models_only(tmp_path: Path) -> None:
+    import dataclasses
+
+    older = dataclasses.replace(MANIFEST, chinese_rules=1)
+    write_artefact(tmp_path / "en", older, {"w": torch.ones(1)})
+    assert read_artefact(tmp_path / "en")[0] == older
+    write_artefact(tmp_path / "zh", dataclasses.replace(older, language="zh-CN"), {"w": torch.ones(1)})
+    with pytest.raises(ArtefactError, match="rules for Chinese version 1, this program has 2"):
+        read_artefact(tmp_path / "zh")
+
+
 def test_another_encoder_is_refused(copy: Path, tmp_path: Path) -> None:
     other = write_encoder(tmp_path / "other", seed=1)
     with pytest.raises(ArtefactError, match="trained on encoder .* but .*other here has"):

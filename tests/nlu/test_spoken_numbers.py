@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nlu.spoken_numbers import chinese_number, rewrite_numbers
+from nlu.spoken_numbers import rewrite_numbers
 
 pytestmark = pytest.mark.unit
 
@@ -62,24 +62,6 @@ def test_every_cardinal_is_read(value: int) -> None:
 def test_every_digit_string_is_read(digits: str) -> None:
     names = "zero one two three four five six seven eight nine".split()
     assert rewritten(" ".join(names[int(digit)] for digit in digits)) == digits
-
-
-@pytest.mark.parametrize(
-    ("numeral", "digits"),
-    [
-        ("一二三", "123"),
-        ("十", "10"),
-        ("二十五", "25"),
-        ("三百零五", "305"),
-        ("一千二百", "1200"),
-        ("两万三千", "23000"),
-        ("十万", "100000"),
-        ("千万", None),
-        ("万一", None),
-    ],
-)
-def test_chinese_numerals(numeral: str, digits: str | None) -> None:
-    assert chinese_number(numeral) == digits
 
 
 def in_words(value: int) -> str:
