@@ -44,6 +44,7 @@ from dialogue.turns import (
     Say,
     Transfer,
 )
+from gateway.inference import TurnId
 from gateway.keypad import Keypad
 from gateway.listening import CallerTurn, Listener
 from gateway.protocols.seam import (
@@ -166,6 +167,7 @@ class Conversation:
                 sample_rate_hz=self._start.format.sample_rate_hz,
                 timeout_s=self._settings.limits.reply_s,
                 prepare=lambda turn: self._prepare_reply(dialogue, turn),
+                turn=lambda: TurnId(call_id, dialogue.state.round_id + 1),
             )
             resumed = str(step.resumed).lower()
             services.metrics.calls_started.labels(self._protocol.name, bot.name, resumed).inc()

@@ -1,14 +1,16 @@
 """The inference seam over a Unix socket: msgpack maps, each behind a 4-byte big-endian length.
 
     request   {"id": n, "op": "asr", "timeout_s", "pcm": bytes, "rate", "language", "expect"}
-              {"id": n, "op": "nlu", "timeout_s", "model", "text"}
+              {"id": n, "op": "nlu", "timeout_s", "model", "text", "turn": [call_id, round_id] | nil}
+              {"id": n, "op": "models", "timeout_s", "action", "bot", "path", "share", "version"}
               {"id": n, "op": "ping"}
               {"id": 0, "op": "cancel", "target": m}       no answer
               {"id": 0, "op": "promote", "target": m, "urgency": 0}       no answer
-    answer    {"id": n, "ok": {...}} | {"id": n, "error": "..."}
+    answer    {"id": n, "ok": {...}} | {"id": n, "error": "..."} | {"id": n, "error": "...", "fault": "..."}
 
 Requests of all calls of a gateway worker share one connection and are answered out of order. When the inference
-worker dies, the client reconnects with backoff and asks again what is still waited for, until its time is up.
+worker dies, the client reconnects with backoff and asks again what is still waited for, until its time is up; but for
+commands about models, which may have been carried out.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import logging
 import socket
 import struct
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +30,11 @@ import numpy as np
 
 from audio.asr import AsrJob, Expectation, Transcript
 from gateway import logs
-from gateway.inference import Heard, Inference, InferenceError, Understood
+from gateway.inference import Heard, Inference, InferenceError, TurnId, Understood
 from gateway.job_queue import Errand, Urgency
+from gateway.model_commands import ModelAction, ModelAdministration, ModelCommand, ModelError, ModelFault
 from nlu.meaning import Meaning, Slot
+from nlu.pool import VersionState, VersionStatus
 
 __all__ = ["InferenceServer", "SocketInference"]
 
@@ -113,22 +118,36 @@ class SocketInference:
         return Heard(Transcript(**body["transcript"]), body["queue_ms"], body["compute_ms"])
 
     async def understand(
-        self, model: str, text: str, *, timeout_s: float = 30.0, errand: Errand | None = None
+        self,
+        model: str,
+        text: str,
+        *,
+        timeout_s: float = 30.0,
+        errand: Errand | None = None,
+        turn: TurnId | None = None,
     ) -> Understood:
         """See `Inference.understand`."""
-        request: _Body = {"op": "nlu", "timeout_s": timeout_s, "model": model, "text": text}
+        asked_in = None if turn is None else (turn.call_id, turn.round_id)
+        request: _Body = {"op": "nlu", "timeout_s": timeout_s, "model": model, "text": text, "turn": asked_in}
         body = await self._ask(request, timeout_s, errand)
-        slots = tuple(Slot(*slot) for slot in body["slots"])
-        return Understood(Meaning(body["intent"], body["score"], slots), body["queue_ms"], body["compute_ms"])
+        meaning = Meaning(body["intent"], body["score"], tuple(Slot(*slot) for slot in body["slots"]))
+        return Understood(meaning, body["queue_ms"], body["compute_ms"], body["version"])
 
-    async def _ask(self, body: _Body, timeout_s: float, errand: Errand | None = None) -> _Body:
+    async def administer(self, command: ModelCommand, *, timeout_s: float = 120.0) -> list[VersionStatus]:
+        """See `gateway.model_commands.ModelAdministration.administer`."""
+        body = await self._ask({"op": "models", "timeout_s": timeout_s, **asdict(command)}, timeout_s, attempts=1)
+        return [VersionStatus(**{**status, "state": VersionState(status["state"])}) for status in body["versions"]]
+
+    async def _ask(
+        self, body: _Body, timeout_s: float, errand: Errand | None = None, *, attempts: int = _ATTEMPTS
+    ) -> _Body:
         """One answer. A worker that dies under a request is waited for and asked again: models change nothing, so
         asking twice is safe, and a caller hears a late reply rather than the end of the call. Asked twice and no
         more: it may be this very request that the worker dies of."""
         answer = _WORKER_LOST
         try:
             async with asyncio.timeout(timeout_s):
-                for _ in range(_ATTEMPTS):
+                for _ in range(attempts):
                     await self._connected.wait()
                     answer = await self._exchange(body, errand or Errand())
                     if answer is not _WORKER_LOST:
@@ -137,7 +156,10 @@ class SocketInference:
             why = "" if self.connected else ": no inference worker is connected"
             raise InferenceError(f"no answer to {body['op']} within {timeout_s:g} s{why}") from None
         if answer is _WORKER_LOST:
-            raise InferenceError(f"{body['op']}: the inference worker died {_ATTEMPTS} times under this request")
+            times = "" if attempts == 1 else f" {attempts} times"
+            raise InferenceError(f"{body['op']}: the inference worker died{times} under this request")
+        if "fault" in answer:
+            raise ModelError(ModelFault(answer["fault"]), str(answer["error"]))
         if "error" in answer:
             raise InferenceError(str(answer["error"]))
         ok: _Body = answer["ok"]
@@ -205,8 +227,10 @@ class SocketInference:
 class InferenceServer:
     """Server side: answers gateway workers from an `Inference` of this process."""
 
-    def __init__(self, inference: Inference) -> None:
+    def __init__(self, inference: Inference, models: ModelAdministration | None = None) -> None:
+        """`models` None: commands about models are no requests here."""
         self._inference = inference
+        self._models = models
         self._server: asyncio.Server | None = None
         self._connections: dict[asyncio.StreamWriter, asyncio.Event] = {}
 
@@ -266,6 +290,8 @@ class InferenceServer:
     async def _answer(self, ident: int, body: _Body, errand: Errand, writer: asyncio.StreamWriter) -> None:
         try:
             answer: _Body = {"id": ident, "ok": await self._operations[body["op"]](self, body, errand)}
+        except ModelError as exc:
+            answer = {"id": ident, "error": str(exc), "fault": exc.fault.value}
         except InferenceError as exc:
             answer = {"id": ident, "error": str(exc)}
         except (KeyError, TypeError, ValueError) as exc:
@@ -298,8 +324,9 @@ class InferenceServer:
         }
 
     async def _nlu(self, body: _Body, errand: Errand) -> _Body:
+        turn = None if body.get("turn") is None else TurnId(*body["turn"])
         understood = await self._inference.understand(
-            body["model"], body["text"], timeout_s=body["timeout_s"], errand=errand
+            body["model"], body["text"], timeout_s=body["timeout_s"], errand=errand, turn=turn
         )
         meaning = understood.meaning
         return {
@@ -308,7 +335,21 @@ class InferenceServer:
             "slots": [(s.name, s.text, s.start, s.end) for s in meaning.slots],
             "queue_ms": understood.queue_ms,
             "compute_ms": understood.compute_ms,
+            "version": understood.version,
         }
+
+    async def _administer(self, body: _Body, errand: Errand) -> _Body:
+        if self._models is None:
+            raise ValueError("no models to administer")
+        command = ModelCommand(
+            action=ModelAction(body["action"]),
+            bot=body["bot"],
+            path=body["path"],
+            share=body["share"],
+            version=body["version"],
+        )
+        versions = await self._models.administer(command, timeout_s=body["timeout_s"])
+        return {"versions": [asdict(status) for status in versions]}
 
     async def _ping(self, body: _Body, errand: Errand) -> _Body:
         return {}
@@ -316,5 +357,6 @@ class InferenceServer:
     _operations: dict[str, Callable[[InferenceServer, _Body, Errand], Awaitable[_Body]]] = {
         "asr": _asr,
         "nlu": _nlu,
+        "models": _administer,
         "ping": _ping,
     }

@@ -22,17 +22,21 @@ from dialogue.bots import load_bot
 from dialogue.turns import DialogueError
 from gateway.batching import BatcherSettings
 from gateway.child import begin
-from gateway.inference import LocalInference, NluModel
 from gateway.inference_socket import InferenceServer
+from gateway.local_inference import LocalInference
 from gateway.metrics import InferenceMetrics
+from gateway.model_loading import BotModels, ChoiceRecord
 from gateway.processes import EXIT_CONFIG
-from gateway.settings import AsrSettings, Settings
-from nlu.engine import NluEngine
+from gateway.settings import AsrSettings, NluSettings, Settings
+from nlu.engine import pick_device
 from nlu.meaning import NluError
 
-__all__ = ["load_asr", "load_nlu", "main"]
+__all__ = ["load_asr", "main", "nlu_batches"]
 
 log = logging.getLogger(__name__)
+
+_MAX_STRETCH = 2.0
+"""Texts of one batch: the longest at most twice the shortest. See bench/nlu.py."""
 
 
 def load_asr(settings: AsrSettings) -> WhisperRecogniser:
@@ -47,19 +51,15 @@ def load_asr(settings: AsrSettings) -> WhisperRecogniser:
     )
 
 
-def load_nlu(settings: Settings) -> dict[str, NluModel]:
-    """Each bot's model by the bot's name; bots that name the same artefact share one engine."""
-    engines: dict[Path, NluEngine] = {}
-    models: dict[str, NluModel] = {}
-    for bot in map(load_bot, settings.all_bots):
-        if bot.nlu_path is None:
-            continue
-        path = bot.nlu_path.resolve()
-        if path not in engines:
-            engines[path] = NluEngine.load(path)
-            engines[path].warm_up()
-        models[bot.name] = engines[path]
-    return models
+def nlu_batches(settings: NluSettings, *, cuda: bool) -> BatcherSettings:
+    """Batches of texts: on a GPU large ones that wait a little, on a CPU what is there and at most 0.1 s of work."""
+    return BatcherSettings(
+        max_batch=settings.max_batch,
+        max_cost=settings.max_padded_tokens or (16_384 if cuda else 512),
+        max_wait_ms=settings.max_wait_ms if settings.max_wait_ms is not None else (2.0 if cuda else 0.0),
+        max_stretch=_MAX_STRETCH,
+        engines=settings.engines,
+    )
 
 
 async def _serve(settings: Settings, path: Path) -> None:
@@ -67,16 +67,29 @@ async def _serve(settings: Settings, path: Path) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    asr, nlu = load_asr(settings.asr), load_nlu(settings)
+    asr = load_asr(settings.asr)
+    source = BotModels(map(load_bot, settings.all_bots), settings.nlu)
+    own = source.first()
+    record = ChoiceRecord(path.with_name("models.json"), own)
     asr_batches = BatcherSettings(
         max_batch=settings.asr.max_batch or (16 if asr.device == "cuda" else 1),
         max_wait_ms=settings.asr.max_wait_ms,
         max_stretch=1.0,
     )
-    async with LocalInference(asr, nlu, asr_settings=asr_batches, metrics=InferenceMetrics()) as inference:
-        server = InferenceServer(inference)
+    async with LocalInference(
+        asr,
+        own,
+        asr_settings=asr_batches,
+        nlu_settings=nlu_batches(settings.nlu, cuda=pick_device(settings.nlu.device).type == "cuda"),
+        metrics=InferenceMetrics(),
+        load=source.load,
+        retire_after_s=settings.nlu.retire_after_s,
+        changed=record.write,
+    ) as inference:
+        await record.restore(inference)
+        server = InferenceServer(inference, inference)
         await server.start(path)
-        log.info("models ready: %s; understanding for %s", asr.name, ", ".join(nlu) or "no bot")
+        log.info("models ready: %s; understanding for %s", asr.name, ", ".join(own) or "no bot")
         await stop.wait()
         await server.stop()
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from audio.asr import AsrJob, Expectation
 from audio.formats import Pcm16
 from audio.inbound import Pause, UtteranceEnded
-from gateway.inference import Inference, InferenceError
+from gateway.inference import Inference, InferenceError, TurnId
 from gateway.job_queue import Errand, Urgency
 from gateway.metrics import Metrics
 from nlu.meaning import Meaning
@@ -57,9 +57,11 @@ class Listener:
         sample_rate_hz: int,
         timeout_s: float,
         prepare: Prepare,
+        turn: Callable[[], TurnId | None] = lambda: None,
     ) -> None:
         """`prepare` makes the reply to a turn ready (renders its prompts) without acting; its failures cost only
-        time. `nlu_model` None: the bot understands nothing and every turn is out of scope."""
+        time. `turn` tells which one the caller's next words are: one version of the model answers all that is asked
+        in it. `nlu_model` None: the bot understands nothing and every turn is out of scope."""
         self._inference = inference
         self._metrics = metrics
         self._tasks = tasks
@@ -68,6 +70,7 @@ class Listener:
         self._rate = sample_rate_hz
         self._timeout_s = timeout_s
         self._prepare = prepare
+        self._turn = turn
         self._speculation: asyncio.Task[CallerTurn | None] | None = None
         self._errand = Errand()
         self._partial: asyncio.Task[None] | None = None
@@ -173,7 +176,9 @@ class Listener:
             return CallerTurn(text="", meaning=None, timing=timing)
         if self._nlu_model is None:
             return CallerTurn(text=text, meaning=Meaning("oos", 0.0), timing=timing)
-        understood = await self._inference.understand(self._nlu_model, text, timeout_s=self._timeout_s, errand=errand)
+        understood = await self._inference.understand(
+            self._nlu_model, text, timeout_s=self._timeout_s, errand=errand, turn=self._turn()
+        )
         nlu_s = time.monotonic() - asr_done
         self._metrics.stage.labels("nlu").observe(nlu_s)
         timing |= {"nlu_ms": nlu_s * 1000, "nlu_queue_ms": understood.queue_ms}

@@ -7,10 +7,11 @@ integers and hand them over once a second.
 
 from __future__ import annotations
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Summary
 
 from gateway.batching import BatchReport
 from gateway.job_queue import Urgency
+from nlu.meaning import OUT_OF_SCOPE, Meaning
 
 __all__ = ["HttpMetrics", "InferenceMetrics", "Metrics"]
 
@@ -116,6 +117,34 @@ class InferenceMetrics:
             registry=registry,
             multiprocess_mode="livesum",
         )
+
+        self._model_requests = Counter(
+            "voicegate_model_requests",
+            "Texts that a version of a bot's model was asked for, by what came of them.",
+            ["bot", "version", "outcome"],
+            registry=registry,
+        )
+        self._model_seconds = Histogram(
+            "voicegate_model_seconds",
+            "From a text's coming to its meaning.",
+            ["bot", "version"],
+            buckets=_REPLY,
+            registry=registry,
+        )
+        self._model_score = Summary(
+            "voicegate_model_score", "Probability of the intents given.", ["bot", "version"], registry=registry
+        )
+
+    def model_answered(self, bot: str, version: str, seconds: float, meaning: Meaning) -> None:
+        """Count one answer of a version of a bot's model."""
+        outcome = "oos" if meaning.intent == OUT_OF_SCOPE else "intent"
+        self._model_requests.labels(bot, version, outcome).inc()
+        self._model_seconds.labels(bot, version).observe(seconds)
+        self._model_score.labels(bot, version).observe(meaning.score)
+
+    def model_failed(self, bot: str, version: str) -> None:
+        """Count one text that a version failed on."""
+        self._model_requests.labels(bot, version, "failed").inc()
 
     def batch_ran(self, report: BatchReport) -> None:
         """Count one batch."""

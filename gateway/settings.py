@@ -30,6 +30,7 @@ __all__ = [
     "AsrSettings",
     "AuthSettings",
     "LimitSettings",
+    "NluSettings",
     "PlayoutSettings",
     "RedisSettings",
     "Settings",
@@ -131,6 +132,25 @@ class AsrSettings(_Area):
     """Transcribe and understand during the tail, so that the reply is ready when it closes."""
 
 
+class NluSettings(_Area):
+    """The models that understand."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    compute_type: Literal["default", "float32", "bfloat16", "float16"] = "default"
+    """Of the encoder. Default: bfloat16 where the hardware multiplies it, else float16 on CUDA and float32 on a CPU."""
+    engines: int = Field(1, ge=1, le=64)
+    """Batches of one model that run side by side: threads, and streams on CUDA."""
+    max_batch: int = Field(32, ge=1)
+    max_padded_tokens: int | None = Field(None, ge=1)
+    """Longest text x texts of a batch. None: 512 on a CPU, where that takes 0.1 s; 16384 on CUDA."""
+    max_wait_ms: float | None = Field(None, ge=0)
+    """How long a text may wait for others while an engine is free. None: 0 on a CPU, 2 on CUDA."""
+    model_dirs: tuple[Path, ...] = ()
+    """Folders below which artefacts may be loaded while calls run, besides the bots' own."""
+    retire_after_s: float = Field(30.0, ge=0)
+    """A version that was replaced is unloaded after so long without a request."""
+
+
 class SpeechSettings(_Area):
     """The bot's voice."""
 
@@ -187,6 +207,7 @@ class Settings(_Area):
     playout: PlayoutSettings = PlayoutSettings()  # type: ignore[call-arg]
     redis: RedisSettings = RedisSettings()  # type: ignore[call-arg]
     asr: AsrSettings = AsrSettings()  # type: ignore[call-arg]
+    nlu: NluSettings = NluSettings()  # type: ignore[call-arg]
     speech: SpeechSettings = SpeechSettings()  # type: ignore[call-arg]
     auth: AuthSettings = AuthSettings()  # type: ignore[call-arg]
     api: ApiSettings = ApiSettings()  # type: ignore[call-arg]
@@ -374,7 +395,7 @@ def _from_environment(environ: Mapping[str, str], faults: list[str]) -> list[_Fo
     for name, text in environ.items():
         if name.startswith(ENV_PREFIX) and name not in _NOT_SETTINGS and text:
             path = names.get(name.removeprefix(ENV_PREFIX), name.removeprefix(ENV_PREFIX).lower())
-            is_list = path in ("bots", "auth.tokens")
+            is_list = path in ("bots", "auth.tokens", "nlu.model_dirs")
             found.append((path, [part for part in text.split(",") if part] if is_list else text, name))
     return found
 

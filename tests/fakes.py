@@ -41,17 +41,26 @@ class ScriptedAsr:
 class KeywordNlu:
     """Intent by the first keyword found in the text."""
 
-    def __init__(self, intents: dict[str, str]) -> None:
+    def __init__(self, intents: dict[str, str], *, version: str = "keywords") -> None:
         self._intents = intents
+        self.version = version
+        self.path = f"/models/{version}"
 
-    def predict(self, texts: list[str]) -> list[Meaning]:
+    def read(self, text: str) -> str:
+        return text
+
+    def padded_tokens(self, line: str) -> int:
+        return len(line.split())
+
+    def predict_lines(self, lines: list[str]) -> list[Meaning]:
         return [
-            Meaning(next((intent for word, intent in self._intents.items() if word in text), OUT_OF_SCOPE), 0.9)
-            for text in texts
+            Meaning(next((intent for word, intent in self._intents.items() if word in line), OUT_OF_SCOPE), 0.9)
+            for line in lines
         ]
 
-    def padded_tokens(self, text: str) -> int:
-        return len(text.split())
+    def warm_up(self, passes: int = 1) -> None:
+        for _ in range(passes):
+            self.predict_lines(["warm"])
 
 
 class ToneSynthesizer:

@@ -22,7 +22,7 @@ from audio.formats import Pcm16
 from dialogue.bots import load_bot
 from dialogue.store import MemoryStore, StateStore
 from gateway.auth import Authenticator
-from gateway.inference import LocalInference
+from gateway.local_inference import LocalInference
 from gateway.metrics import Metrics
 from gateway.playout_clock import PlayoutClock
 from gateway.services import Services

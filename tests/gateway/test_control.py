@@ -15,8 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.auth import Scope, mint
 from gateway.control import control_app
-from gateway.inference import LocalInference
 from gateway.inference_socket import InferenceServer, SocketInference
+from gateway.local_inference import LocalInference
 from gateway.metrics import Metrics
 from gateway.presence import Presence, gateway_name
 from gateway.settings import load

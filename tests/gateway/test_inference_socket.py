@@ -17,9 +17,10 @@ import pytest
 
 from audio.asr import AsrJob, Transcript
 from gateway.batching import BatcherSettings
-from gateway.inference import Heard, InferenceError, LocalInference, Understood
+from gateway.inference import Heard, InferenceError, TurnId, Understood
 from gateway.inference_socket import InferenceServer, SocketInference
 from gateway.job_queue import Errand, Urgency
+from gateway.local_inference import LocalInference
 from nlu.meaning import Meaning, Slot
 from tests.fakes import KeywordNlu, ScriptedAsr
 
@@ -76,7 +77,9 @@ class Answers:
     heard = Heard(
         Transcript(text="größe 你好", language="zh", avg_logprob=-0.25, no_speech_prob=0.5, gated_by="energy"), 1.5, 2.5
     )
-    understood = Understood(Meaning("pay", 0.75, (Slot("day", "周五", 0, 2), Slot("sum", "5", 3, 4))), 0.5, 0.25)
+    understood = Understood(
+        Meaning("pay", 0.75, (Slot("day", "周五", 0, 2), Slot("sum", "5", 3, 4))), 0.5, 0.25, "4711"
+    )
 
     def __init__(self) -> None:
         self.asked: list[tuple[Any, ...]] = []
@@ -85,8 +88,10 @@ class Answers:
         self.asked.append((job.pcm.copy(), job.sample_rate_hz, job.language, timeout_s))
         return self.heard
 
-    async def understand(self, model: str, text: str, *, timeout_s: float, errand: Errand | None = None) -> Understood:
-        self.asked.append((model, text, timeout_s))
+    async def understand(
+        self, model: str, text: str, *, timeout_s: float, errand: Errand | None = None, turn: TurnId | None = None
+    ) -> Understood:
+        self.asked.append((model, text, timeout_s, turn))
         if text == "fault":
             raise AssertionError("a fault with the words 'my pin is 4417'")
         return self.understood
@@ -97,11 +102,11 @@ async def test_questions_and_answers_cross_the_socket_unchanged(path: Path) -> N
     async with serving(path, answers), asking(path) as client:
         sent = job(777, sample_rate_hz=16000, language="zh")
         assert await client.transcribe(sent, timeout_s=3) == answers.heard
-        assert await client.understand("m", "你好 ü", timeout_s=4) == answers.understood
+        assert await client.understand("m", "你好 ü", timeout_s=4, turn=TurnId("ü", 3)) == answers.understood
         (pcm, rate, language, timeout_s), nlu = answers.asked
         assert np.array_equal(pcm, sent.pcm) and pcm.dtype == np.int16
         assert (rate, language, timeout_s) == (16000, "zh", 3)
-        assert nlu == ("m", "你好 ü", 4)
+        assert nlu == ("m", "你好 ü", 4, TurnId("ü", 3))
         await client.ping()
 
 

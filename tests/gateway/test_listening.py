@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from audio.asr import AsrJob, Transcript
 from audio.endpointing import EndReason
 from audio.inbound import Pause, UtteranceEnded
-from gateway.inference import Heard, InferenceError, Understood
+from gateway.inference import Heard, InferenceError, TurnId, Understood
 from gateway.job_queue import Errand
 from gateway.listening import CallerTurn, Listener
 from gateway.metrics import Metrics
@@ -35,6 +35,7 @@ class Models:
     """So many transcriptions fail first."""
     jobs: list[AsrJob] = field(default_factory=list)
     cancelled: int = 0
+    turns: list[TurnId | None] = field(default_factory=list)
 
     async def transcribe(self, job: AsrJob, *, timeout_s: float, errand: Errand | None = None) -> Heard:
         self.jobs.append(job)
@@ -48,7 +49,10 @@ class Models:
             raise InferenceError("overloaded")
         return Heard(Transcript(text=f" {self.words[int(job.pcm[0])]} "), 1.0, 2.0)
 
-    async def understand(self, model: str, text: str, *, timeout_s: float, errand: Errand | None = None) -> Understood:
+    async def understand(
+        self, model: str, text: str, *, timeout_s: float, errand: Errand | None = None, turn: TurnId | None = None
+    ) -> Understood:
+        self.turns.append(turn)
         return Understood(Meaning(f"{model}:{text}", 0.5), 3.0, 4.0)
 
 

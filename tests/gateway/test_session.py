@@ -13,6 +13,9 @@ from websockets.exceptions import ConnectionClosed
 from audio.formats import AudioFormat, Encoding
 from audio.framing import encode
 from gateway.inference import InferenceError
+from gateway.local_inference import LocalInference
+from nlu.meaning import Meaning
+from tests.fakes import KeywordNlu, ScriptedAsr
 from tests.gateway.harness import Peer, rig, silence, speech
 
 pytestmark = pytest.mark.unit
@@ -474,17 +477,11 @@ async def test_draining_lets_calls_end_and_then_sends_them_away(tmp_path: Path) 
 async def test_the_inference_error_names_no_words() -> None:
     """The message goes to the log, so an engine's own message about a text must not be in it."""
 
-    class Quoting:
-        def predict(self, texts: list[str]) -> list[object]:
-            raise ValueError(f"cannot parse {texts[0]}")
+    class Quoting(KeywordNlu):
+        def predict_lines(self, lines: list[str]) -> list[Meaning]:
+            raise ValueError(f"cannot parse {lines[0]}")
 
-        def padded_tokens(self, text: str) -> int:
-            return 1
-
-    from gateway.inference import LocalInference
-    from tests.fakes import ScriptedAsr
-
-    async with LocalInference(ScriptedAsr(), {"m": Quoting()}) as inference:  # type: ignore[dict-item]
+    async with LocalInference(ScriptedAsr(), {"m": Quoting({})}) as inference:
         with pytest.raises(InferenceError) as caught:
             await inference.understand("m", "my secret is 4417")
     assert "4417" not in str(caught.value)

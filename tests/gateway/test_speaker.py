@@ -18,7 +18,7 @@ from dialogue.bots import load_bot
 from dialogue.store import MemoryStore
 from dialogue.turns import Say
 from gateway import speaker as speaker_module
-from gateway.inference import LocalInference
+from gateway.local_inference import LocalInference
 from gateway.metrics import Metrics
 from gateway.playout_clock import PlayoutClock
 from gateway.protocols.native import NativeProtocol

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 
+from nlu.artefact import ArtefactError
 from nlu.engine import NluEngine
 from nlu.meaning import OUT_OF_SCOPE, Meaning
 from nlu.training import TrainingSummary
@@ -54,9 +57,26 @@ def test_slots_are_pieces_of_the_raw_text(engine: NluEngine) -> None:
 
 
 def test_padded_tokens_count_the_pieces(engine: NluEngine) -> None:
-    assert [engine.padded_tokens(text) for text in ("", "pay bob", "zoe")] == [2, 4, 5]
+    assert [engine.padded_tokens(engine.read(text)) for text in ("", "pay bob", "zoe")] == [2, 4, 5]
 
 
 def test_name_and_version_come_from_the_artefact(engine: NluEngine, trained: TrainingSummary) -> None:
-    engine.warm_up()
     assert (engine.name, engine.version) == (Path(trained.out).name, trained.version)
+    assert (engine.language, engine.slots, engine.path) == ("en", ("date", "person"), str(trained.out))
+
+
+def test_warming_up_finds_a_model_whose_weights_are_no_numbers(trained: TrainingSummary) -> None:
+    engine = NluEngine.load(trained.out, "cpu")
+    engine.warm_up(passes=20)
+    with torch.no_grad():
+        next(engine._model.head.parameters()).fill_(float("nan"))
+    with pytest.raises(ArtefactError, match="no numbers"):
+        engine.warm_up(passes=1)
+
+
+def test_threads_that_predict_side_by_side_get_what_each_alone_gets(engine: NluEngine) -> None:
+    texts = [f"i will pay on {day}" for day in ("monday", "friday", "may 5th")] + ["get me anna", "bye"]
+    alone = {text: engine.predict([text])[0] for text in texts}
+    with ThreadPoolExecutor(4) as threads:
+        answers = threads.map(lambda text: engine.predict([text]), texts * 8)
+        assert [meaning for (meaning,) in answers] == [alone[text] for text in texts * 8]

@@ -1,0 +1,152 @@
+"""`voicegate models`: exchange the bots' models of a running gateway, over its control port."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+from urllib.parse import urlencode
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+__all__ = ["register"]
+
+models_app = typer.Typer(help="Exchange the models of a running gateway, while calls go on.", no_args_is_help=True)
+
+_TIMEOUT_S = 150.0  # a command's own limit is 120
+
+_Bot = Annotated[str, typer.Argument(metavar="BOT", help="The bot's name.")]
+_Folder = Annotated[
+    str, typer.Argument(metavar="DIR", help="The artefact's folder, on the gateway's machine: `voicegate nlu train`'s.")
+]
+_Version = Annotated[str, typer.Option("--version", help="What must be found there, such as `voicegate nlu` printed.")]
+_Url = Annotated[str, typer.Option("--url", help="The gateway's control port.")]
+_Token = Annotated[str, typer.Option("--token", envvar="VOICEGATE_TOKEN", help="A token with the scope admin.")]
+_AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+
+_URL = "http://127.0.0.1:8080"
+_MEANS = (("mean_ms", 1), ("mean_score", 3))
+
+
+def register(app: typer.Typer) -> None:
+    """Add `voicegate models`."""
+    app.add_typer(models_app, name="models")
+
+
+@models_app.callback()
+def models() -> None:
+    """Exchange the models of a running gateway, while calls go on.
+
+    \b
+    voicegate models canary my-bot ./model-2 --share 0.1     # a tenth of the calls
+    voicegate models list                                    # how it does
+    voicegate models promote my-bot                          # or: voicegate models rollback my-bot
+    """
+
+
+@models_app.command("list")
+def list_models(
+    bot: Annotated[str, typer.Argument(metavar="[BOT]", help="Of this bot alone.")] = "",
+    url: _Url = _URL,
+    token: _Token = "",
+    as_json: _AsJson = False,
+) -> None:
+    """Every version in memory: who answers what share of the calls, and how."""
+    query = f"?{urlencode({'bot': bot})}" if bot else ""
+    _show(_ask(url, token, "GET", f"/v1/models{query}"), as_json)
+
+
+@models_app.command()
+def load(
+    bot: _Bot,
+    folder: _Folder,
+    version: _Version = "",
+    url: _Url = _URL,
+    token: _Token = "",
+    as_json: _AsJson = False,
+) -> None:
+    """Load a version, warm it up, and let it answer all calls. The one before is unloaded once it is idle."""
+    body = {"bot": bot, "path": _absolute(folder), "version": version}
+    _show(_ask(url, token, "POST", "/v1/models/load", body), as_json)
+
+
+@models_app.command()
+def canary(
+    bot: _Bot,
+    folder: _Folder,
+    share: Annotated[float, typer.Option(help="Of the calls, 0 to 1. A call stays with its version.", min=0, max=1)],
+    version: _Version = "",
+    url: _Url = _URL,
+    token: _Token = "",
+    as_json: _AsJson = False,
+) -> None:
+    """Load a version, warm it up, and let it answer a share of the calls. Give it again to change the share."""
+    body = {"bot": bot, "path": _absolute(folder), "version": version, "share": share}
+    _show(_ask(url, token, "POST", "/v1/models/canary", body), as_json)
+
+
+@models_app.command()
+def promote(bot: _Bot, url: _Url = _URL, token: _Token = "", as_json: _AsJson = False) -> None:
+    """Let the version on trial answer all calls."""
+    _show(_ask(url, token, "POST", "/v1/models/promote", {"bot": bot}), as_json)
+
+
+@models_app.command()
+def rollback(bot: _Bot, url: _Url = _URL, token: _Token = "", as_json: _AsJson = False) -> None:
+    """End the trial; without one, bring back the version that was live before."""
+    _show(_ask(url, token, "POST", "/v1/models/rollback", {"bot": bot}), as_json)
+
+
+def _absolute(folder: str) -> str:
+    """The gateway's working directory is another one; a folder that is not here is the gateway's to find."""
+    return str(Path(folder).resolve()) if Path(folder).exists() else folder
+
+
+def _ask(url: str, token: str, method: str, path: str, body: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    request = urllib.request.Request(f"{url.rstrip('/')}{path}", method=method)
+    if body is not None:
+        request.data = json.dumps(body).encode()
+        request.add_header("Content-Type", "application/json")
+    if token:
+        request.add_header("Authorization", f"Bearer {token}")
+    try:
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
+            loaded: list[dict[str, Any]] = json.load(answer)["models"]
+            return loaded
+    except urllib.error.HTTPError as error:
+        try:
+            _fail(str(json.load(error)["message"]))
+        except (ValueError, KeyError, TypeError):
+            _fail(f"{url} answered {error.code}; is that a gateway's control port?")
+    except (OSError, ValueError, KeyError) as error:
+        _fail(f"no gateway answers at {url} ({error}); is `voicegate serve` running? Its control port is --url")
+
+
+def _show(loaded: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps({"models": loaded}))
+        return
+    table = Table("bot", "version", "state", "calls", "requests", "errors", "mean ms", "score", "oos", "loaded", "from")
+    for one in loaded:
+        table.add_row(
+            one["bot"],
+            one["version"],
+            one["state"],
+            f"{100 * one['share']:g} %",
+            str(one["requests"]),
+            str(one["errors"]),
+            *("-" if one[key] is None else f"{one[key]:.{digits}f}" for key, digits in _MEANS),
+            "-" if one["oos_share"] is None else f"{100 * one['oos_share']:.1f} %",
+            one["loaded_at"].replace("T", " ").removesuffix("Z"),
+            one["path"],
+        )
+    Console().print(table)
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(1)

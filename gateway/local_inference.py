@@ -1,0 +1,89 @@
+"""The inference seam in this process: batchers over engines. What the inference worker answers from, and tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from audio.asr import AsrEngine, AsrJob, Transcript
+from gateway.batching import Batcher, BatcherSettings
+from gateway.inference import Heard, InferenceError, TurnId, Understood
+from gateway.job_queue import Errand
+from gateway.metrics import InferenceMetrics
+from gateway.model_commands import ModelCommand
+from gateway.model_serving import ModelLoader, ModelServing, NluModel
+from nlu.pool import VersionStatus
+
+__all__ = ["LocalInference"]
+
+
+class LocalInference:
+    """Satisfies `Inference` and `ModelAdministration`. Use as an async context."""
+
+    def __init__(
+        self,
+        asr: AsrEngine,
+        nlu: Mapping[str, NluModel[Any]],
+        *,
+        asr_settings: BatcherSettings | None = None,
+        nlu_settings: BatcherSettings | None = None,
+        metrics: InferenceMetrics | None = None,
+        load: ModelLoader | None = None,
+        retire_after_s: float = 30.0,
+        changed: Callable[[list[VersionStatus]], None] = lambda statuses: None,
+    ) -> None:
+        """`nlu` maps a model name (a bot's) to its loaded engine; names of one engine share its batcher. The rest is
+        for `gateway.model_serving.ModelServing`."""
+        self._stack = AsyncExitStack()
+        metrics = metrics or InferenceMetrics(CollectorRegistry())
+        self.asr: Batcher[AsrJob, Transcript] = Batcher(
+            "asr",
+            asr.transcribe,
+            asr_settings or BatcherSettings(max_stretch=1.0),
+            cost=asr.padded_frames,
+            observe=metrics.batch_ran,
+            on_shed=metrics.job_shed,
+        )
+        self._models = ModelServing(
+            nlu,
+            settings=nlu_settings or BatcherSettings(),
+            metrics=metrics,
+            load=load,
+            retire_after_s=retire_after_s,
+            changed=changed,
+        )
+
+    async def __aenter__(self) -> LocalInference:
+        await self._stack.enter_async_context(self.asr)
+        await self._stack.enter_async_context(self._models)
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._stack.aclose()
+
+    async def transcribe(self, job: AsrJob, *, timeout_s: float = 30.0, errand: Errand | None = None) -> Heard:
+        """See `Inference.transcribe`."""
+        try:
+            done = await self.asr.submit(job, timeout_s=timeout_s, errand=errand)
+        except Exception as exc:
+            raise InferenceError(f"speech recognition: {type(exc).__name__}: {exc}") from exc
+        return Heard(done.result, done.queue_ms, done.compute_ms)
+
+    async def understand(
+        self,
+        model: str,
+        text: str,
+        *,
+        timeout_s: float = 30.0,
+        errand: Errand | None = None,
+        turn: TurnId | None = None,
+    ) -> Understood:
+        """See `Inference.understand`."""
+        return await self._models.understand(model, text, timeout_s=timeout_s, errand=errand, turn=turn)
+
+    async def administer(self, command: ModelCommand, *, timeout_s: float = 120.0) -> list[VersionStatus]:
+        """See `gateway.model_commands.ModelAdministration.administer`."""
+        return await self._models.administer(command, timeout_s=timeout_s)
