@@ -10,11 +10,10 @@ docs/protocols.md has the whole of it with examples.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping, Sequence
 
 from audio.formats import AudioFormat, UnsupportedFormatError
+from gateway.protocols.fields import CALL_ID, DIGIT, MAX_METADATA, MAX_VALUE_CHARS, dump, parse_object
 from gateway.protocols.seam import (
     AudioMessage,
     AudioReceived,
@@ -45,9 +44,6 @@ __all__ = ["SUBPROTOCOL", "NativeProtocol"]
 SUBPROTOCOL = "voicegate.v1"
 
 _START_KEYS = ("call_id", "bot", "language", "caller", "encoding", "sample_rate", "channels")
-_CALL_ID = re.compile(r"[A-Za-z0-9._:@+-]{1,128}")
-_MAX_METADATA = 32
-_MAX_VALUE_CHARS = 512
 
 
 class _BadField(Exception):
@@ -59,6 +55,7 @@ class NativeProtocol:
 
     name = "native"
     ptime_ms: int | None = None
+    pauses = False
 
     def __init__(self, query: Mapping[str, str] | None = None) -> None:
         """`query` are the URL's parameters: the start message's keys work there as well.
@@ -88,7 +85,7 @@ class NativeProtocol:
         if not isinstance(message, str):
             self._started = True
             return (AudioReceived(message),)
-        parsed = _parse_object(message)
+        parsed = parse_object(message)
         if parsed is None:
             return (self._fault("bad_json", 'a text message must be one JSON object with a "type"'),)
         kind = parsed.get("type")
@@ -96,7 +93,7 @@ class NativeProtocol:
             return (self._start(parsed),)
         if kind == "dtmf":
             digit = parsed.get("digit")
-            if isinstance(digit, str) and re.fullmatch(r"[0-9*#A-Da-d]", digit):
+            if isinstance(digit, str) and DIGIT.fullmatch(digit):
                 return (DigitReceived(digit.upper()),)
             return (PeerFault("bad_dtmf", 'dtmf needs "digit": one of 0-9 * # A-D'),)
         if kind == "stop":
@@ -152,7 +149,7 @@ class NativeProtocol:
                 body = {"type": "hangup", "reason": command.reason}
             case ReportFault():
                 body = {"type": "error", "code": command.code, "message": command.message}
-        return (json.dumps(body, ensure_ascii=False, separators=(",", ":")),)
+        return (dump(body),)
 
     def send_audio(self, audio: bytes | memoryview) -> Sequence[AudioMessage]:
         """Audio travels as it is."""
@@ -172,24 +169,13 @@ class NativeProtocol:
         return PeerFault(code, message, None if self._started else CloseCode.BAD_MESSAGE)
 
 
-def _parse_object(text: str) -> JsonObject | None:
-    """The JSON object that `text` is; None: it is none, or nested deeper than any message of ours."""
-    try:
-        parsed = json.loads(text)
-        # JSON can name half a character (a lone surrogate), which nothing beyond here could write again.
-        json.dumps(parsed, ensure_ascii=False).encode()
-    except (ValueError, RecursionError):
-        return None
-    return parsed if isinstance(parsed, dict) else None
-
-
 def _parse_start(keys: JsonObject) -> CallStart:
     """Raises _BadField or UnsupportedFormatError, naming the key and what would do."""
     metadata = keys.get("metadata") or {}
-    if not isinstance(metadata, dict) or len(metadata) > _MAX_METADATA:
-        raise _BadField(f"metadata must be an object of at most {_MAX_METADATA} strings")
+    if not isinstance(metadata, dict) or len(metadata) > MAX_METADATA:
+        raise _BadField(f"metadata must be an object of at most {MAX_METADATA} strings")
     call_id = _text(keys, "call_id")
-    if call_id is not None and not _CALL_ID.fullmatch(call_id):
+    if call_id is not None and not CALL_ID.fullmatch(call_id):
         raise _BadField("call_id may hold letters, digits and . _ : @ + - and at most 128 of them")
     return CallStart(
         format=AudioFormat.parse(
@@ -201,7 +187,7 @@ def _parse_start(keys: JsonObject) -> CallStart:
         bot=_text(keys, "bot"),
         language=_text(keys, "language"),
         caller=_text(keys, "caller"),
-        metadata={key[:_MAX_VALUE_CHARS]: _plain(key, value) for key, value in metadata.items()},
+        metadata={key[:MAX_VALUE_CHARS]: _plain(key, value) for key, value in metadata.items()},
     )
 
 
@@ -209,15 +195,15 @@ def _plain(key: str, value: object) -> str:
     """One metadata value as text. Peers send numbers where they mean text, and the other way round."""
     if isinstance(value, dict | list):
         raise _BadField(f"metadata {key[:40]!r} must be a string")
-    return ("" if value is None else str(value))[:_MAX_VALUE_CHARS]
+    return ("" if value is None else str(value))[:MAX_VALUE_CHARS]
 
 
 def _text(keys: JsonObject, key: str) -> str | None:
     value = keys.get(key)
     if value is None or value == "":
         return None
-    if not isinstance(value, str) or len(value) > _MAX_VALUE_CHARS:
-        raise _BadField(f"{key} must be a string of at most {_MAX_VALUE_CHARS} characters")
+    if not isinstance(value, str) or len(value) > MAX_VALUE_CHARS:
+        raise _BadField(f"{key} must be a string of at most {MAX_VALUE_CHARS} characters")
     return value
 
 

@@ -253,6 +253,9 @@ class WireProtocol(Protocol):
     ptime_ms: int | None
     """Audio in one outgoing frame where the dialect asks for a certain size; None: the gateway's setting."""
 
+    pauses: bool
+    """Whether the peer may stop sending audio while the call goes on: no limit is set to it then."""
+
     def receive(self, message: WireMessage) -> Sequence[WireEvent]:
         """Translate one message. Never raises on peer input."""
         ...
