@@ -37,6 +37,7 @@ from gateway.inference import InferenceError
 from gateway.inference_socket import SocketInference
 from gateway.key_set import KeySetError
 from gateway.metrics import HttpMetrics
+from gateway.models_api import models_router
 from gateway.presence import gateway_name, present_workers
 from gateway.processes import EXIT_CONFIG
 from gateway.settings import Settings
@@ -91,14 +92,19 @@ def control_app(
             yield
         await client.aclose()
 
-    # The API page's script comes from an installed package, not from a CDN: gateways often have no way out.
-    app = FastAPIOffline(
-        title="voicegate", summary="Control plane of a voicegate", version="1", redoc_url=None, lifespan=lifespan
+    app = FastAPIOffline(  # the API page's scripts from that package, not a CDN: gateways often have no way out
+        title="voicegate",
+        summary="The control plane of a voicegate.",
+        version="1",
+        redoc_url=None,
+        swagger_ui_parameters={"validatorUrl": None},  # nor is our description of the API sent to anybody
+        lifespan=lifespan,
     )
     app.state.guard = Guard(authenticator, settings.api)
     add_error_handlers(app)
     Edge.install(app, body_bytes=settings.api.body_bytes, metrics=metrics or HttpMetrics(CollectorRegistry()))
     app.include_router(text_router(dialogues, text_chars=settings.api.text_chars))
+    app.include_router(models_router(inference))
 
     @app.get("/healthz", summary="This process is up")
     async def healthz() -> dict[str, str]:

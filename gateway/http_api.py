@@ -7,7 +7,8 @@ from collections.abc import Awaitable
 from http import HTTPStatus
 from typing import Any, Final
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
+from fastapi.security import HTTPBearer
 
 from dialogue.step import MetadataError
 from dialogue.store import RoundError
@@ -44,7 +45,9 @@ def text_router(dialogues: TextDialogues, *, text_chars: int) -> APIRouter:
     Args:
         text_chars: longest text or query.
     """
-    router = APIRouter(prefix="/v1", tags=["text"], route_class=GuardedRoute)
+    # The route class checks tokens; this only has the API page ask for one.
+    shown = Depends(HTTPBearer(auto_error=False, description="`voicegate token --scope chat`, or your provider's."))
+    router = APIRouter(prefix="/v1", tags=["text"], route_class=GuardedRoute, dependencies=[shown])
 
     @router.post("/intent", summary="What a text means", responses=_PROBLEMS, response_model=IntentAnswer)
     async def intent(request: IntentRequest) -> Response:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from nlu.meaning import Meaning, Slot
 
@@ -28,7 +29,19 @@ Language = Annotated[
         examples=["en"],
     ),
 ]
-MetadataValue = Annotated[str, Field(max_length=256)]
+
+
+def _whole_characters(text: str) -> str:
+    """JSON can hold half of a surrogate pair, which is no text: neither models nor store would take it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise PydanticCustomError("half_character", "Holds half a surrogate pair; send whole characters") from None
+    return text
+
+
+Text = Annotated[str, AfterValidator(_whole_characters)]
+MetadataText = Annotated[Text, Field(max_length=256)]
 
 
 class _Request(BaseModel):
@@ -58,7 +71,7 @@ class IntentRequest(_Request):
 
     call_id: Annotated[Identifier, Field(description="The call; letters, digits and `. _ : @ + -`.")]
     round_id: Annotated[int, Field(ge=0, le=_MAX_ROUND, description="The caller's turn. A retry has the same number.")]
-    text: Annotated[str, Field(description="What the caller said. May be empty: then the intent is `oos`.")]
+    text: Annotated[Text, Field(description="What the caller said. May be empty: then the intent is `oos`.")]
     bot: BotName = None
     language: Language = None
 
@@ -112,11 +125,11 @@ class ChatRequest(_Request):
 
     uid: Annotated[Identifier, Field(description="The conversation; letters, digits and `. _ : @ + -`.")]
     seq: Annotated[int, Field(ge=0, le=_MAX_ROUND, description="Grows with each message. A retry has the same number.")]
-    query: Annotated[str, Field(description="What the user says. Empty in the first message: the bot's greeting.")]
+    query: Annotated[Text, Field(description="What the user says. Empty in the first message: the bot's greeting.")]
     bot: BotName = None
     language: Language = None
     metadata: Annotated[
-        dict[str, MetadataValue] | None,
+        dict[MetadataText, MetadataText] | None,
         Field(max_length=_MAX_METADATA, description="Values of the bot's variables; read in the first message."),
     ] = None
 
@@ -126,7 +139,7 @@ class ChatState(BaseModel):
 
     node: Annotated[str, Field(description="The flow's node that the bot is at.")]
     turns: Annotated[int, Field(description="Messages with a turn of the user's so far.")]
-    slots: Annotated[dict[str, str], Field(description="What the bot knows by now: variables and filled slots.")]
+    slots: Annotated[dict[str, str], Field(description="What the user has told by now, in normal form.")]
     ended: Annotated[bool, Field(description="The bot has finished; further messages get an empty reply.")]
     disposition: Annotated[str | None, Field(description="How it ended, in the bot's word.")]
     transfer: Annotated[str | None, Field(description="To whom this message's answer hands the user over.")]
@@ -143,12 +156,12 @@ class ChatAnswer(BaseModel):
                     "seq": 1,
                     "reply": "Thank you. What are the last four digits of your account number?",
                     "intent": "affirm",
-                    "score": 0.9991,
+                    "score": 0.9971,
                     "slots": [],
                     "state": {
-                        "node": "ask_account",
+                        "node": "check_account",
                         "turns": 1,
-                        "slots": {"customer_name": "Ann Lee", "amount": "84.50"},
+                        "slots": {},
                         "ended": False,
                         "disposition": None,
                         "transfer": None,

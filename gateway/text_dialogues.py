@@ -90,14 +90,14 @@ class TextDialogues:
         query, round_id = request.query.strip(), request.seq + 1  # the dialogue counts rounds from 1
         if not query and loop.state.round_id == 0:
             meaning, actions = _NO_TURN, _greeting(bot, request, loop.state)
-            answer = _answer(request, meaning, actions, loop.state)
+            answer = _answer(request, bot, meaning, actions, loop.state)
         else:
             meaning = await self._meaning(owner, request, kept_meaning, bot, over=round_id <= loop.state.round_id)
             try:
                 done = await self._advance(loop, bot, CallerSaid(text=query, meaning=meaning), round_id)
             except RoundError:  # a later message was quicker
                 raise _over(request) from None
-            answer = _answer(request, meaning, done.actions, done.state)
+            answer = _answer(request, bot, meaning, done.actions, done.state)
         return await self._answers.keep(owner, answer_name, answer.model_dump_json())
 
     async def _meaning(self, owner: str, request: ChatRequest, kept: str | None, bot: Bot, *, over: bool) -> Meaning:
@@ -134,7 +134,12 @@ def _greeting(bot: Bot, request: ChatRequest, state: DialogueState) -> tuple[Act
     return step(bot.flow, DialogueState(), CallStarted(today=state.today, metadata=given))[1]
 
 
-def _answer(request: ChatRequest, meaning: Meaning, actions: tuple[Action, ...], state: DialogueState) -> ChatAnswer:
+def _answer(
+    request: ChatRequest, bot: Bot, meaning: Meaning, actions: tuple[Action, ...], state: DialogueState
+) -> ChatAnswer:
+    # Variables are what the client gave, or secrets to check the user by: not for a page that shows the state.
+    variables = {spec.name for spec in bot.flow.slots.values() if spec.variable}
+    filled = {name: slot.value for name, slot in state.slots.items() if name not in variables}
     return ChatAnswer(
         uid=request.uid,
         seq=request.seq,
@@ -145,7 +150,7 @@ def _answer(request: ChatRequest, meaning: Meaning, actions: tuple[Action, ...],
         state=ChatState(
             node=state.node,
             turns=state.turns,
-            slots={name: slot.value for name, slot in state.slots.items()},
+            slots=filled,
             ended=state.ended,
             disposition=state.disposition,
             transfer=next((action.target for action in actions if isinstance(action, Transfer)), None),
