@@ -34,13 +34,10 @@ import yaml
 
 from dialogue.flow import Flow, Node, Patience, Prompt, Stay, Transition
 from dialogue.flow_check import FlowReferences, check_flow
-from dialogue.slots import SlotSpec, SlotType, SlotValue, parse_slot
+from dialogue.slots import LANGUAGES, SlotSpec, SlotType, SlotValue, parse_slot
 from dialogue.yaml_source import Fault, Faults, Located, Section, read_yaml, suggest
 
-__all__ = ["LANGUAGES", "MAX_PROMPT_CHARS", "load_flow"]
-
-LANGUAGES = frozenset({"en"})
-"""Languages whose values `dialogue.slots` can read."""
+__all__ = ["EXPECTATIONS", "MAX_PROMPT_CHARS", "load_flow"]
 
 MAX_PROMPT_CHARS = 200
 """About 12 seconds of speech: more than that, and a caller on the phone has forgotten its beginning."""
@@ -58,6 +55,8 @@ _EXPECT = {
     SlotType.DATE: "date",
     SlotType.YES_NO: "yes_no",
 }
+EXPECTATIONS = frozenset(_EXPECT.values())
+"""What a node can wait for: words of `audio.asr.Expectation`."""
 
 
 def load_flow(path: Path, *, language: str, intents: Collection[str] | None = None) -> tuple[Flow | None, list[Fault]]:
@@ -73,8 +72,8 @@ def load_flow(path: Path, *, language: str, intents: Collection[str] | None = No
     top = read_yaml(path, "the flow", faults)
     if top is None:
         return None, faults.found
-    reader = _Reader(faults, path.parent)
-    flow = reader.flow(top, language)
+    reader = _Reader(faults, path.parent, language)
+    flow = reader.flow(top)
     if flow is not None:
         check_flow(flow, reader.references, intents, faults)
     faults.found.sort(key=lambda fault: fault.line)
@@ -84,12 +83,13 @@ def load_flow(path: Path, *, language: str, intents: Collection[str] | None = No
 class _Reader:
     """First pass: each section by itself."""
 
-    def __init__(self, faults: Faults, directory: Path) -> None:
+    def __init__(self, faults: Faults, directory: Path, language: str) -> None:
         self._faults = faults
         self._directory = directory
+        self._language = language
         self.references = FlowReferences()
 
-    def flow(self, top: Section, language: str) -> Flow | None:
+    def flow(self, top: Section) -> Flow | None:
         top.require("start", "name the first node: `start: greet`")
         top.require("nodes", "add a `nodes:` section")
         start = top.text("start")
@@ -102,8 +102,8 @@ class _Reader:
         anywhere = self._transitions(top, "anywhere")
         keys = self._transitions(top, "keys")
         resume = self._prompts(top, "resume")
-        filler = self._prompts(top, "filler") or _default_prompt(_FILLERS, language)
-        time_up = self._prompts(top, "time_up") or _default_prompt(_TIME_UP, language)
+        filler = self._prompts(top, "filler") or _default_prompt(_FILLERS, self._language)
+        time_up = self._prompts(top, "time_up") or _default_prompt(_TIME_UP, self._language)
         nodes: dict[str, Node] = {}
         if section := top.section("nodes"):
             for name, line, value in section.entries():
@@ -125,7 +125,7 @@ class _Reader:
             return None
         self.references.nodes.append(start)
         return Flow(
-            language=language,
+            language=self._language,
             start=start.text,
             nodes=nodes,
             slots=slots,
@@ -162,6 +162,7 @@ class _Reader:
             name=name,
             type=SlotType(kind.text) if kind else SlotType.TEXT,
             entity=entity.text if entity else name,
+            language=self._language,
             variable=variable,
             default=default.text if default else None,
             default_from=None if variable else self._slot_name(section, "default_from"),
@@ -192,11 +193,12 @@ class _Reader:
             self.references.slots.append(named)
         return named.text if named else None
 
-    def _currency(self, section: Section) -> str:
+    def _currency(self, section: Section) -> str | None:
         named = section.text("currency")
-        if named and named.text not in ("dollar", "euro", "pound"):
-            self._faults.add(named.line, f"unknown currency {named.text!r}", "use dollar, euro or pound")
-        return named.text if named else "dollar"
+        known = LANGUAGES[self._language].CURRENCIES
+        if named and named.text not in known:
+            self._faults.add(named.line, f"unknown currency {named.text!r}", f"use one of {', '.join(known)}")
+        return named.text if named else None
 
     def _choices(self, section: Section) -> tuple[tuple[str, tuple[str, ...]], ...]:
         choices = section.section("choices")
@@ -221,10 +223,10 @@ class _Reader:
         )
 
     def _milliseconds(self, section: Section, key: str, default: int | None) -> int | None:
-        if key not in section:
-            return default
         written = section.text(key)
-        if written and written.text == "never":
+        if written is None:
+            return default
+        if written.text == "never":
             return None
         return section.integer(key, low=100, high=600_000)
 

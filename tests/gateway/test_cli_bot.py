@@ -108,3 +108,64 @@ def test_scripts_as_json() -> None:
 def test_scripts_that_cannot_be_run(arguments: list[str], message: str) -> None:
     done = runner.invoke(app, ["bot", "test", *arguments])
     assert done.exit_code == 1 and message in done.stderr
+
+
+def test_a_chat_through_a_pipe() -> None:
+    lines = "yes\n/keys 4417\n/silence\n/slots\n/what\n/reconnect\n/keys 0\n"
+    done = runner.invoke(
+        app,
+        ["bot", "chat", "bill-reminder", "--no-model", "--meta", "amount=120", "--today", "2026-11-21"],
+        input="/keys 0x\n" + lines,
+    )
+    assert done.exit_code == 0
+    said = [line for line in done.stdout.splitlines() if line.startswith(("bot", "The call is"))]
+    assert said[0].startswith("bot  Hello, this is River Energy") and said[0].endswith("greet")
+    assert "Sorry, I did not get that." in said[1]  # without a model, words mean nothing
+    assert said[-2].startswith("bot  I will connect you to a person.")
+    assert said[-1] == "The call is over: transfer."
+    assert "amount = 120.00" in done.stdout and "The caller is handed over to agent." in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--today", "friday"], "write it as 2026-11-21"),
+        (["--meta", "amount"], "write it as amount=120"),
+        (["--meta", "amount=a lot"], "metadata 'amount'"),
+    ],
+)
+def test_a_chat_that_cannot_begin(arguments: list[str], message: str) -> None:
+    done = runner.invoke(app, ["bot", "chat", "bill-reminder", "--no-model", *arguments])
+    assert done.exit_code == 1 and message in done.stderr
+
+
+def test_a_chat_ends_with_its_input_and_at_quit() -> None:
+    for given in ("", "/quit\n"):
+        done = runner.invoke(app, ["bot", "chat", "bill-reminder", "--no-model"], input=given)
+        assert done.exit_code == 0 and done.stdout.rstrip().endswith("The call is over: you hung up.")
+
+
+def test_a_new_bot_works_at_once(tmp_path: Path) -> None:
+    folder = tmp_path / "my-bot"
+    done = runner.invoke(app, ["bot", "new", "my-bot", "--dir", str(folder)])
+    assert done.exit_code == 0, done.output
+    assert load_bot(folder).name == "my-bot"
+    for command in (["check"], ["test", "--no-model"]):
+        done = runner.invoke(app, ["bot", command[0], str(folder), *command[1:]])
+        assert done.exit_code == 0, done.output
+    assert (folder / "nlu" / "config.json").is_file()
+    assert "BOT_NAME" not in "".join(path.read_text() for path in folder.glob("*.yaml"))
+    first = (folder / "flow.yaml").read_text().splitlines()[0]
+    assert first == "# yaml-language-server: $schema=flow.schema.json"
+    shown = runner.invoke(app, ["bot", "schema"]).stdout
+    assert (folder / "flow.schema.json").read_text() == shown
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("My Bot", "no bot's name"), ("load", "a bundled bot is named"), ("taken", "is not empty")],
+)
+def test_a_new_bot_that_cannot_be_made(tmp_path: Path, name: str, message: str) -> None:
+    (tmp_path / "taken.txt").touch()
+    done = runner.invoke(app, ["bot", "new", name, "--dir", str(tmp_path)])
+    assert done.exit_code == 1 and message in done.stderr

@@ -1,0 +1,175 @@
+"""The flow file's JSON Schema, for editors: keys, their meaning, allowed words.
+
+It knows the form only; what parts say about each other is checked by `dialogue.flow_check`. A test holds its keys to
+those that `dialogue.flow_yaml` reads. Draft 2020-12, which yaml-language-server understands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from dialogue.flow import Stay
+from dialogue.flow_yaml import EXPECTATIONS, MAX_PROMPT_CHARS
+from dialogue.slots import SlotType
+
+__all__ = ["flow_schema"]
+
+Schema: TypeAlias = dict[str, Any]
+
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def flow_schema() -> Schema:
+    """The schema as a JSON value; `$defs` are named after what they describe: node, slot, prompt, transition, ..."""
+    return {
+        "$schema": _DIALECT,
+        "title": "voicegate flow",
+        **_object(_top(), required=["start", "nodes"]),
+        "$defs": {
+            "prompt": _prompt(),
+            "prompts": _one_or_more({"$ref": "#/$defs/prompt"}),
+            "names": _one_or_more({"type": "string"}),
+            "transition": _transition(),
+            "transitions": {
+                "type": "object",
+                "additionalProperties": _one_or_more({"$ref": "#/$defs/transition"}),
+            },
+            "slot": _object(_slot(), required=["type"]),
+            "variable": _object(_variable(), required=["type"]),
+            "no_input": _object({"after_ms": _after_ms(), **_patience("silences")}),
+            "no_match": _object(_patience("misunderstandings")),
+            "node": _object(_node()),
+        },
+    }
+
+
+def _say(description: str, kind: type, **more: object) -> Schema:
+    names = {str: "string", int: "integer", float: "number", bool: "boolean"}
+    return {"description": description, "type": names[kind], **more}
+
+
+def _ref(description: str, name: str) -> Schema:
+    return {"description": description, "$ref": f"#/$defs/{name}"}
+
+
+def _one_or_more(item: Schema) -> Schema:
+    return {"anyOf": [item, {"type": "array", "items": item}]}
+
+
+def _object(properties: Mapping[str, Schema], required: Sequence[str] = ()) -> Schema:
+    schema: Schema = {"type": "object", "properties": dict(properties), "additionalProperties": False}
+    return {**schema, "required": list(required)} if required else schema
+
+
+def _words(description: str, words: Sequence[str]) -> Schema:
+    return {"description": description, "enum": list(words)}
+
+
+def _map_of(description: str, name: str) -> Schema:
+    return {"description": description, "type": "object", "additionalProperties": {"$ref": f"#/$defs/{name}"}}
+
+
+def _top() -> dict[str, Schema]:
+    return {
+        "start": _say("The first node. Its first prompt holds no {slot}.", str),
+        "nodes": _map_of("The nodes by name.", "node"),
+        "variables": _map_of("Slots known before the call: from its metadata, else their default.", "variable"),
+        "slots": _map_of("Slots heard from the caller.", "slot"),
+        "no_input": _ref("What to do about a silent caller.", "no_input"),
+        "no_match": _ref("What to do about a caller whom nobody understands.", "no_match"),
+        "anywhere": _ref("Transitions by intent, at every node that has none of its own.", "transitions"),
+        "keys": _ref("Transitions by DTMF entry, everywhere.", "transitions"),
+        "resume": _ref("Said first when a call goes on after a lost line.", "prompts"),
+        "min_score": _say("An intent less sure than this is not understood.", float, minimum=0, maximum=1),
+        "max_turns": _say("After so many caller turns the call goes to no_match's give_up.", int, minimum=1),
+        "max_repeats": _say("After so many turns at one node without a new slot, the same.", int, minimum=1),
+        "filler": _ref("Said while a reply is slow, each in turn.", "prompts"),
+        "time_up": _ref("Said before a call is ended for its length.", "prompts"),
+    }
+
+
+def _after_ms() -> Schema:
+    number = {"type": "integer", "minimum": 100, "maximum": 600_000}
+    return {"description": "Silence before the bot asks again.", "anyOf": [number, {"const": "never"}]}
+
+
+def _patience(what: str) -> dict[str, Schema]:
+    return {
+        "prompts": _ref(f"For the first, second, ... of several {what} in a row.", "prompts"),
+        "give_up": _say("The node to go to when the prompts are used up.", str),
+    }
+
+
+def _prompt() -> Schema:
+    text = _say("What is said. {slot} is replaced by the value as it is spoken.", str, maxLength=MAX_PROMPT_CHARS)
+    form = {
+        "text": text,
+        "recording": _say("A file in the bot's folder to play instead.", str),
+        "interruptible": _say("false: heard out, whatever the caller says.", bool),
+        "needs": _say("Left out where this slot has no value.", str),
+    }
+    return {"anyOf": [text, _object(form, required=["text"])]}
+
+
+def _transition() -> Schema:
+    node = _say("The node to go to.", str)
+    form = {
+        "to": node,
+        "stay": _words("Stay: say the node again, ask again, or only listen.", list(Stay)),
+        "say": _ref("Said on the way.", "prompts"),
+        "needs": _say("Only where this slot has a value.", str),
+        "forget": _ref("Slots to empty on the way.", "names"),
+    }
+    return {"anyOf": [node, _object(form)]}
+
+
+def _slot() -> dict[str, Schema]:
+    digits = {"minimum": 1, "maximum": 40}
+    days = {"minimum": -3660, "maximum": 3660}
+    return {
+        "type": _words("What kind of value it is.", list(SlotType)),
+        "entity": _say("The slot's name in the examples; by default its own.", str),
+        "default_from": _say("Another slot, whose value is said while this one is empty.", str),
+        "length": _say("digits: exactly so many.", int, **digits),
+        "min_length": _say("digits: at least so many.", int, **digits),
+        "max_length": _say("digits: at most so many.", int, **digits),
+        "equals": _say("digits: must be the value of this slot.", str),
+        "choices": {
+            "description": "choice: each name and the words for it.",
+            "type": "object",
+            "additionalProperties": {"$ref": "#/$defs/names"},
+        },
+        "earliest_days": _say("date: not before so many days from the call's.", int, **days),
+        "latest_days": _say("date: not after so many days from the call's.", int, **days),
+        "minimum": _say("amount: not below.", float, minimum=0),
+        "maximum": _say("amount: not above.", float, minimum=0),
+        "currency": _words("amount: how it is said.", ["dollar", "euro", "pound"]),
+    }
+
+
+def _variable() -> dict[str, Schema]:
+    slot = _slot()
+    del slot["default_from"]
+    return {**slot, "default": _say("The value where the call's metadata has none.", str)}
+
+
+def _node() -> dict[str, Schema]:
+    return {
+        "say": _ref("Said on entry.", "prompts"),
+        "ask": _ref("The question; said again after a misunderstanding.", "prompts"),
+        "collect": _say("The slot to fill; then on to `then`. Passed over where it is filled.", str),
+        "optional": _ref("Slots taken too if the caller mentions them.", "names"),
+        "confirm": _ref("Slots being confirmed: another value replaces one, and the question is asked again.", "names"),
+        "invalid": _ref("Said where a value was heard that the slot refuses.", "prompts"),
+        "on": _ref("Transitions by intent; * is any turn that nothing else takes.", "transitions"),
+        "keys": _ref("Transitions by DTMF entry.", "transitions"),
+        "then": _say("The next node.", str),
+        "hang_up": _say("Ends the call with this disposition, unless an outcome was set on the way.", str),
+        "transfer": _say("Ends by handing over to this target, with all slots.", str),
+        "outcome": _say("The bot's word for what was achieved, kept until another node sets one.", str),
+        "no_input": _ref("This node's own; what it leaves out comes from the top.", "no_input"),
+        "no_match": _ref("This node's own; what it leaves out comes from the top.", "no_match"),
+        "tail_ms": _say("Silence that ends the caller's turn here.", int, minimum=200, maximum=5000),
+        "expect": _words("A hint to the recogniser; by default from the slot.", sorted(EXPECTATIONS)),
+    }
