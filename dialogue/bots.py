@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dialogue.flow import Flow
-from dialogue.flow_yaml import LANGUAGES, load_flow
+from dialogue.flow_yaml import load_flow
+from dialogue.slots import LANGUAGES
 from dialogue.turns import DialogueError, Say
 from dialogue.yaml_source import Fault, Faults, Section, read_yaml
 
@@ -115,7 +116,7 @@ def _read(top: Section, directory: Path, faults: Faults) -> Bot | None:
     # A broken examples file is one fault, not one for every intent that it would have held.
     known = intents if files and len(faults.found) == before else None
     top.finish()
-    if not name or not language or not flow_file:
+    if not name or not language or language.text not in LANGUAGES or not flow_file:
         return None
     flow, wrong = load_flow(directory / flow_file.text, language=language.text, intents=known)
     faults.found.extend(wrong)

@@ -16,10 +16,12 @@ from datetime import date, timedelta
 from decimal import Decimal
 
 __all__ = [
+    "CURRENCIES",
     "find_amount",
     "find_date",
     "find_digit_runs",
     "find_yes_no",
+    "mentions",
     "say_amount",
     "say_date",
     "say_digits",
@@ -57,6 +59,11 @@ _TOKEN = re.compile(
 def _tokens(text: str) -> list[str]:
     plain = unicodedata.normalize("NFKC", text).lower().replace("’", "'")  # full-width figures are figures
     return [word for word in _TOKEN.findall(plain) if word not in _FILLERS]
+
+
+def mentions(text: str, words: str) -> bool:
+    """Whether the words stand in the text, each whole and one after the other."""
+    return f" {' '.join(words.lower().split())} " in f" {' '.join(text.lower().split())} "
 
 
 # Digits
@@ -194,7 +201,8 @@ def _small(word: str) -> int:
     return _UNITS.get(word) or _TEENS.get(word) or _TENS.get(word) or 0
 
 
-_MINOR = {"dollar": "cent", "euro": "cent", "pound": "penny"}
+CURRENCIES = {"dollar": "cent", "euro": "cent", "pound": "penny"}
+"""Names in a flow file, the default first, and their hundredths."""
 
 
 def say_amount(amount: Decimal, currency: str = "dollar") -> str:
@@ -202,7 +210,7 @@ def say_amount(amount: Decimal, currency: str = "dollar") -> str:
     whole, minor = int(amount), int(amount * 100) % 100
     parts = [f"{whole} {currency}{'' if whole == 1 else 's'}"] if whole or not minor else []
     if minor:
-        small = _MINOR[currency]
+        small = CURRENCIES[currency]
         parts.append(f"{minor} {small if minor == 1 else 'pence' if small == 'penny' else small + 's'}")
     return " and ".join(parts)
 

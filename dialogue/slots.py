@@ -11,6 +11,8 @@ store keeps and the operator's systems receive:
 | yes_no | "yes", "no"           | the same                |
 | choice | the choice's name     | the same                |
 | text   | the words as heard    | the same                |
+
+How a value is said is the language's: `dialogue.english`, `dialogue.chinese`.
 """
 
 from __future__ import annotations
@@ -20,10 +22,33 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
+from typing import Protocol
 
-from dialogue import english
+from dialogue import chinese, english
 
-__all__ = ["InvalidValue", "SlotSpec", "SlotType", "SlotValue", "parse_slot", "say_slot"]
+__all__ = ["LANGUAGES", "InvalidValue", "SlotSpec", "SlotType", "SlotValue", "parse_slot", "say_slot"]
+
+
+class ValueLanguage(Protocol):
+    """What a language's module reads and says; see `dialogue.english` for each."""
+
+    @property
+    def CURRENCIES(self) -> Mapping[str, str]:
+        """Currency names, the default first."""
+        ...
+
+    def find_digit_runs(self, text: str) -> list[str]: ...
+    def find_amount(self, text: str, *, bare: bool) -> Decimal | None: ...
+    def find_date(self, text: str, today: date, *, past: bool = False) -> date | None: ...
+    def find_yes_no(self, text: str) -> bool | None: ...
+    def mentions(self, text: str, words: str) -> bool: ...
+    def say_digits(self, digits: str) -> str: ...
+    def say_amount(self, amount: Decimal, currency: str = ...) -> str: ...
+    def say_date(self, day: date, today: date) -> str: ...
+
+
+LANGUAGES: Mapping[str, ValueLanguage] = {"en": english, "zh": chinese}
+"""Languages whose values can be read, as `language` in a bot names them."""
 
 
 class SlotType(StrEnum):
@@ -64,6 +89,7 @@ class SlotSpec:
     name: str
     type: SlotType
     entity: str
+    language: str = "en"
     variable: bool = False
     default: str | None = None
     default_from: str | None = None
@@ -75,7 +101,8 @@ class SlotSpec:
     latest_days: int | None = None
     minimum: Decimal | None = None
     maximum: Decimal | None = None
-    currency: str = "dollar"
+    currency: str | None = None
+    """None: the language's own."""
 
 
 def parse_slot(
@@ -105,7 +132,7 @@ def parse_slot(
         case SlotType.DATE:
             return _parse_date(spec, text, today)
         case SlotType.YES_NO:
-            answer = english.find_yes_no(text)
+            answer = LANGUAGES[spec.language].find_yes_no(text)
             return None if answer is None else SlotValue(text, "yes" if answer else "no")
         case SlotType.CHOICE:
             return _parse_choice(spec, text)
@@ -116,7 +143,7 @@ def parse_slot(
 
 def _parse_digits(spec: SlotSpec, text: str, known: Mapping[str, SlotValue]) -> SlotValue | InvalidValue | None:
     """The last run of a right length, so that "no four four one eight" corrects; else all runs joined."""
-    runs = english.find_digit_runs(text)
+    runs = LANGUAGES[spec.language].find_digit_runs(text)
     if not runs:
         return None
     wanted = range(spec.min_length, spec.max_length + 1)
@@ -141,7 +168,7 @@ def _length(spec: SlotSpec) -> str:
 
 
 def _parse_amount(spec: SlotSpec, text: str, asked: bool) -> SlotValue | InvalidValue | None:
-    amount = english.find_amount(text, bare=asked)
+    amount = LANGUAGES[spec.language].find_amount(text, bare=asked)
     if amount is None:
         return None
     if spec.minimum is not None and amount < spec.minimum:
@@ -153,7 +180,7 @@ def _parse_amount(spec: SlotSpec, text: str, asked: bool) -> SlotValue | Invalid
 
 def _parse_date(spec: SlotSpec, text: str, today: date) -> SlotValue | InvalidValue | None:
     past = spec.latest_days is not None and spec.latest_days <= 0
-    day = english.find_date(text, today, past=past)
+    day = LANGUAGES[spec.language].find_date(text, today, past=past)
     if day is None:
         return None
     ahead = (day - today).days
@@ -165,21 +192,22 @@ def _parse_date(spec: SlotSpec, text: str, today: date) -> SlotValue | InvalidVa
 
 
 def _parse_choice(spec: SlotSpec, text: str) -> SlotValue | None:
-    heard = f" {' '.join(text.lower().split())} "
+    language = LANGUAGES[spec.language]
     for name, words in spec.choices:
-        if any(f" {word.lower()} " in heard for word in words):
+        if any(language.mentions(text, word) for word in words):
             return SlotValue(text, name)
     return None
 
 
 def say_slot(spec: SlotSpec, value: str, *, today: date) -> str:
     """The words a bot reads a normalised value back with."""
+    language = LANGUAGES[spec.language]
     match spec.type:
         case SlotType.DIGITS:
-            return english.say_digits(value)
+            return language.say_digits(value)
         case SlotType.AMOUNT:
-            return english.say_amount(Decimal(value), spec.currency)
+            return language.say_amount(Decimal(value), spec.currency or next(iter(language.CURRENCIES)))
         case SlotType.DATE:
-            return english.say_date(date.fromisoformat(value), today)
+            return language.say_date(date.fromisoformat(value), today)
         case SlotType.YES_NO | SlotType.CHOICE | SlotType.TEXT:
             return value
