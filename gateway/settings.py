@@ -36,6 +36,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "SpeechSettings",
+    "TwilioSettings",
     "load",
 ]
 
@@ -173,6 +174,22 @@ class AuthSettings(_Area):
     """`iss` that the provider's tokens must have."""
     audience: str | None = None
     """`aud` that the provider's tokens must have."""
+    trusted_networks: tuple[str, ...] = ()
+    """Networks (10.0.0.0/8) whose peers may place calls without a token."""
+
+
+class TwilioSettings(_Area):
+    """A Twilio account whose calls come here."""
+
+    account_sid: str | None = None
+    """With it and the token the bot ends and transfers calls over Twilio's REST API."""
+    auth_token: SecretStr | None = Field(None, repr=False)
+    """Checks X-Twilio-Signature on /twilio."""
+    public_url: str | None = None
+    """wss address that Twilio was given, without the path, where a proxy hides it from us."""
+    api_url: str = "https://api.twilio.com"
+    timeout_s: float = Field(5.0, gt=0)
+    """Longest wait for one REST request."""
 
 
 class ApiSettings(_Area):
@@ -210,6 +227,7 @@ class Settings(_Area):
     nlu: NluSettings = NluSettings()  # type: ignore[call-arg]
     speech: SpeechSettings = SpeechSettings()  # type: ignore[call-arg]
     auth: AuthSettings = AuthSettings()  # type: ignore[call-arg]
+    twilio: TwilioSettings = TwilioSettings()  # type: ignore[call-arg]
     api: ApiSettings = ApiSettings()  # type: ignore[call-arg]
     detector: DetectorSettings = DetectorSettings()
     endpointing: EndpointSettings = EndpointSettings()
@@ -303,7 +321,7 @@ def _cross_checks(settings: Settings) -> list[str]:
     except ValueError:
         loopback = False
         faults.append(f"host: {settings.host!r} is not an IP address; use 127.0.0.1, or 0.0.0.0 for all")
-    if not loopback and not settings.requires_authentication:
+    if not loopback and not (settings.requires_authentication or settings.auth.trusted_networks):
         faults.append(
             f"host: {settings.host} can be reached by others, and no authentication is set; "
             "set VOICEGATE_AUTH_SECRET (make one: openssl rand -hex 32) and hand out tokens with `voicegate token`"
@@ -322,10 +340,27 @@ def _cross_checks(settings: Settings) -> list[str]:
         faults.append("auth.secret: shorter than 32 characters; make one: openssl rand -hex 32")
     if any(len(token.get_secret_value()) < 16 for token in settings.auth.tokens):
         faults.append("auth.tokens: a token shorter than 16 characters can be guessed; make one: openssl rand -hex 16")
+    for network in settings.auth.trusted_networks:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as exc:
+            faults.append(f"auth.trusted_networks: {exc}; write it like 10.0.0.0/8")
+    faults += _twilio_checks(settings.twilio)
     if settings.auth.jwks is not None:
         faults += _key_set_checks(settings.auth)
     elif settings.auth.issuer is not None or settings.auth.audience is not None:
         faults.append("auth.issuer, auth.audience: are for tokens of an identity provider; set auth.jwks too")
+    return faults
+
+
+def _twilio_checks(twilio: TwilioSettings) -> list[str]:
+    faults = []
+    if twilio.account_sid is not None and twilio.auth_token is None:
+        faults.append("twilio.account_sid: ends calls only with twilio.auth_token; set both or neither")
+    if twilio.public_url is not None and not twilio.public_url.startswith("wss://"):
+        faults.append("twilio.public_url: must begin with wss://, as the address in your TwiML does")
+    if not twilio.api_url.startswith("https://") and not _is_local(twilio.api_url):
+        faults.append("twilio.api_url: only https:// is safe on a network: the account's token goes there")
     return faults
 
 
