@@ -60,6 +60,7 @@ def token(
     \b
     voicegate token --subject pbx-1 --lifetime 7d
     voicegate call a.wav --url "ws://host:8765/v1/call?token=$(voicegate token)"
+    voicegate token --scope chat --subject crm --lifetime 1d
     voicegate token --scope monitor --json
     """
     scopes = scope or [Scope.CALL]

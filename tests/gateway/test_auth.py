@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import hmac
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import jwt
 import pytest
 import typer
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
@@ -19,6 +23,7 @@ from websockets.datastructures import Headers
 from gateway.auth import Authenticator, AuthError, Identity, Refusal, Scope, WeakSecretError, mint
 from gateway.cli.token import parse_lifetime, register
 from gateway.settings import AuthSettings
+from tests.gateway.provider import ISSUER, jwk, key_set, private_key, provider, signed_token
 
 pytestmark = pytest.mark.unit
 
@@ -76,6 +81,9 @@ def test_admin_holds_the_other_scopes_and_they_do_not_hold_each_other() -> None:
     for held, wanted in [
         (Scope.ADMIN, Scope.CALL),
         (Scope.ADMIN, Scope.MONITOR),
+        (Scope.ADMIN, Scope.CHAT),
+        (Scope.CALL, Scope.CHAT),
+        (Scope.CHAT, Scope.CHAT),
         (Scope.MONITOR, Scope.MONITOR),
     ]:
         token = mint(SECRET, "ann", [held], 60)
@@ -83,6 +91,8 @@ def test_admin_holds_the_other_scopes_and_they_do_not_hold_each_other() -> None:
     error = refused(gate, bearer(mint(SECRET, "ann", [Scope.CALL], 60)), scope=Scope.MONITOR)
     assert (error.refusal, error.status, error.headers) == (Refusal.MISSING_SCOPE, 403, {})
     assert "ann" in str(error) and "monitor" in str(error)
+    for held, wanted in [(Scope.CHAT, Scope.CALL), (Scope.MONITOR, Scope.CHAT), (Scope.CALL, Scope.ADMIN)]:
+        assert refused(gate, bearer(mint(SECRET, "ann", [held], 60)), scope=wanted).refusal is Refusal.MISSING_SCOPE
 
 
 NOW = time.time()
@@ -183,6 +193,133 @@ def test_a_token_needs_a_subject_a_scope_and_a_lifetime(subject: str, scopes: li
         mint(SECRET, subject, scopes, lifetime_s)
 
 
+# Tokens of an identity provider.
+
+
+def federated(folder: Path, *keys: str, **settings: Any) -> Authenticator:
+    """Trusts these keys of the provider; and the secret, if one is given."""
+    path = folder / "keys.json"
+    path.write_bytes(key_set(*map(jwk, keys)))
+    given = {"issuer": ISSUER, "audience": "voicegate", **settings}
+    return Authenticator(AuthSettings(jwks=str(path), **given))
+
+
+def test_a_provider_s_token_opens_in_every_way(tmp_path: Path) -> None:
+    gate = federated(tmp_path, "one", "two")
+    assert gate.required
+    for headers, target in [
+        (bearer(signed_token("one")), "/"),
+        (basic(signed_token("two")), "/"),
+        (Headers(), f"/?token={signed_token('one', iat=None)}"),
+    ]:
+        identity = gate.authenticate(headers, target, ELSEWHERE, scope=Scope.CHAT)
+        assert identity == Identity("crm", frozenset({Scope.CHAT}))
+
+
+def test_scopes_as_providers_write_them(tmp_path: Path) -> None:
+    gate = federated(tmp_path, "one")
+    for claims in ({"scope": "openid chat"}, {"scope": None, "scp": "chat"}, {"scope": None, "scp": ["chat", "email"]}):
+        assert gate.authenticate(bearer(signed_token("one", **claims)), "/", ELSEWHERE, scope=Scope.CHAT)
+    for claims in (
+        {"scope": None},
+        {"scope": "", "scp": "chat"},
+        {"scope": "chatter"},
+        {"scope": None, "scp": [["chat"]]},
+    ):
+        headers = bearer(signed_token("one", **claims))
+        assert refused(gate, headers, scope=Scope.CHAT).refusal is Refusal.MISSING_SCOPE
+
+
+def test_issuer_and_audience_are_those_of_the_settings(tmp_path: Path) -> None:
+    gate = federated(tmp_path, "one")
+    assert gate.authenticate(bearer(signed_token("one", aud=["crm", "voicegate"])), "/", ELSEWHERE, scope=Scope.CHAT)
+    for claims, refusal in (
+        ({"iss": "https://login.example.evil"}, Refusal.WRONG_ISSUER),
+        ({"iss": None}, Refusal.WRONG_ISSUER),
+        ({"aud": "crm"}, Refusal.WRONG_AUDIENCE),
+        ({"aud": ["crm"]}, Refusal.WRONG_AUDIENCE),
+        ({"aud": None}, Refusal.WRONG_AUDIENCE),
+    ):
+        assert refused(gate, bearer(signed_token("one", **claims))).refusal is refusal
+    anyone = federated(tmp_path, "one", audience=None)
+    assert anyone.authenticate(bearer(signed_token("one", aud="crm")), "/", ELSEWHERE, scope=Scope.CHAT)
+
+
+def test_a_provider_s_token_is_refused_like_ours(tmp_path: Path) -> None:
+    gate = federated(tmp_path, "one")
+    header, _, signature = signed_token("one").split(".")
+    altered = ".".join([header, signed_token("one", scope="admin").split(".")[1], signature])
+    for token, refusal in (
+        (signed_token("one", exp=int(NOW) - 60), Refusal.EXPIRED),
+        (signed_token("one", nbf=int(NOW) + 600), Refusal.NOT_YET_VALID),
+        (signed_token("one", exp=None), Refusal.MALFORMED),
+        (signed_token("one", sub=None), Refusal.MALFORMED),
+        (signed_token("two"), Refusal.UNKNOWN_KEY),
+        (signed_token("one", header={"kid": "three"}), Refusal.UNKNOWN_KEY),
+        (signed_token("two", header={}), Refusal.WRONG_SIGNATURE),  # no id: tried with the only key
+        (signed_token("two", header={"kid": "one"}), Refusal.WRONG_SIGNATURE),
+        (altered, Refusal.WRONG_SIGNATURE),
+        (signed_token("one", header={"kid": "one", "crit": ["x"], "x": 1}), Refusal.MALFORMED),
+    ):
+        error = refused(gate, bearer(token))
+        assert (error.refusal, error.status) == (refusal, 401)
+        assert not any(part in str(error) for part in token.split("."))
+
+
+def test_a_token_cannot_choose_how_it_is_checked(tmp_path: Path) -> None:
+    """RFC 8725 section 2.1: above all, no HS256 token signed with the provider's public key."""
+    public = private_key("one").public_key()
+    pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    claims = {**CLAIMS, "iss": ISSUER, "aud": "voicegate"}
+
+    def by_hand(header: dict[str, str], key: bytes) -> str:
+        """PyJWT will not sign with a public key; a forger does."""
+        parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in (header, claims)]
+        signature = hmac.digest(key, b".".join(parts), "sha256")
+        return b".".join([*parts, base64.urlsafe_b64encode(signature).rstrip(b"=")]).decode()
+
+    forged = [
+        by_hand({"alg": "HS256", "kid": "one"}, pem.encode()),
+        by_hand({"alg": "HS256", "kid": "one"}, jwk("one")["n"].encode()),
+        by_hand({"alg": "RS256", "kid": "one"}, pem.encode()),
+        by_hand({"alg": "none", "kid": "one"}, b""),
+        jwt.encode(claims, None, algorithm="none"),
+        jwt.encode(claims, private_key("one"), algorithm="RS512", headers={"kid": "one"}),
+        jwt.encode(claims, private_key("one"), algorithm="PS256", headers={"kid": "one"}),
+    ]
+    both, provider_only = federated(tmp_path, "one", secret=SecretStr(SECRET)), federated(tmp_path, "one")
+    for gate in (both, provider_only):
+        for token in forged:
+            assert refused(gate, bearer(token)).refusal in (Refusal.MALFORMED, Refusal.WRONG_SIGNATURE)
+    ours = mint(SECRET, "ann", [Scope.CALL], 60)
+    assert both.authenticate(bearer(ours), "/", ELSEWHERE).subject == "ann"
+    assert both.authenticate(bearer(signed_token("one", scope="call")), "/", ELSEWHERE).subject == "crm"
+    assert refused(provider_only, bearer(ours)).refusal is Refusal.MALFORMED
+    assert refused(signed(), bearer(signed_token("one", scope="call"))).refusal is Refusal.MALFORMED
+
+
+async def test_a_rotated_key_opens_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.key_set.UNKNOWN_EVERY_S", 0.0)
+
+    async def opens(gate: Authenticator, token: str) -> None:
+        async with asyncio.timeout(5):
+            while True:
+                try:
+                    gate.authenticate(bearer(token), "/", ELSEWHERE, scope=Scope.CHAT)
+                    return
+                except AuthError as error:
+                    assert error.refusal is Refusal.UNKNOWN_KEY
+                    await asyncio.sleep(0.005)
+
+    with provider() as identities:
+        identities.document = key_set(jwk("one"))
+        async with Authenticator(AuthSettings(jwks=identities.url, audience="voicegate")) as gate:
+            await opens(gate, signed_token("one"))
+            identities.document = key_set(jwk("two"))
+            await opens(gate, signed_token("two"))
+            assert refused(gate, bearer(signed_token("one"))).refusal is Refusal.UNKNOWN_KEY
+
+
 # The command.
 
 
@@ -200,6 +337,13 @@ def test_the_command_prints_the_token_and_nothing_else(program: typer.Typer) -> 
     assert done.exit_code == 0
     identity = signed().authenticate(bearer(done.stdout.strip()), "/", ELSEWHERE, scope=Scope.MONITOR)
     assert identity == Identity("ann", frozenset({Scope.CALL, Scope.MONITOR}))
+
+
+def test_the_command_mints_every_scope(program: typer.Typer) -> None:
+    for scope in Scope:
+        done = CliRunner().invoke(program, ["token", "--scope", scope])
+        identity = signed().authenticate(bearer(done.stdout.strip()), "/", ELSEWHERE, scope=scope)
+        assert identity.scopes == {scope}
 
 
 def test_the_command_in_json(program: typer.Typer) -> None:

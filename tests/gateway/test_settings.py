@@ -220,3 +220,19 @@ def test_no_environment_brings_a_traceback(words: dict[str, str]) -> None:
         load(environ={f"VOICEGATE_{name}": text for name, text in words.items()})
     except SettingsError as exc:
         assert str(exc)
+
+
+def test_an_identity_provider_must_be_sound_and_named(tmp_path: Path) -> None:
+    keys = tmp_path / "keys.json"
+    keys.write_text("{}")
+    for jwks, fault in (
+        ("keys-nowhere.json", "auth.jwks: keys-nowhere.json is neither an address nor a file"),
+        ("http://login.example/keys", "auth.jwks: only https:// is safe"),
+        ("ftp://login.example/keys", "auth.jwks: only https:// is safe"),
+    ):
+        assert any(fault in line for line in faults(tmp_path, auth__jwks=jwks, auth__issuer="https://login.example"))
+    assert "set at least one of them" in faults(tmp_path, auth__jwks=str(keys))[0]
+    assert "set auth.jwks too" in faults(tmp_path, auth__audience="voicegate")[0]
+    for jwks in ("https://login.example/keys", "http://127.0.0.1:9/keys", str(keys)):
+        settings = load(environ={}, flags={"auth.jwks": jwks, "auth.audience": "voicegate", "host": "0.0.0.0"})
+        assert settings.requires_authentication
