@@ -69,7 +69,7 @@ CURRENCIES = {"yuan": "元", "dollar": "美元", "euro": "欧元", "pound": "英
 
 _AMOUNT = re.compile(
     r"(?<![\d.])(?:(?P<major>\d+(?:\.\d+)?)(?:元|块|塊|圆|美元|美金|欧元|英镑|人民币)"
-    r"|(?P<jiao>\d)[角毛](?:(?P<fen>\d)分?)?|(?P<only_fen>\d)分(?![钟之期]))"
+    r"|(?P<jiao>\d)[角毛](?:(?P<fen>\d)分?)?|(?P<only_fen>[\d一])分(?:钱|$))"
 )
 _BARE_AMOUNT = re.compile(r"(?<![\d.负第])(\d{1,9}(?:\.\d{1,2})?)(?![\d.年月日号点天周个期多几来折楼岁%]|小时)")
 
@@ -89,7 +89,7 @@ def find_amount(text: str, *, bare: bool) -> Decimal | None:
         elif match["jiao"]:
             found = Decimal(match["jiao"]) / 10 + Decimal(match["fen"] or 0) / 100
         else:
-            found = Decimal(match["only_fen"]) / 100
+            found = Decimal(match["only_fen"].translate(_FIGURES)) / 100
     if found is None and bare and (numbers := _BARE_AMOUNT.findall(plain)):
         found = Decimal(numbers[-1])
     return None if found is None else found.quantize(Decimal("0.01"))
@@ -150,6 +150,7 @@ _RELATIVE_DAYS = {
 _FESTIVALS = {"元旦": (1, 1), "劳动节": (5, 1), "国庆": (10, 1), "圣诞": (12, 25)}
 """Those with a fixed day of the calendar."""
 
+_ISO = re.compile(r"(?<!\d)(\d{4})-(\d\d?)-(\d\d?)(?!\d)")
 _Reading = Callable[[re.Match[str], date, bool], date | None]
 
 
@@ -160,7 +161,7 @@ def find_date(text: str, today: date, *, past: bool = False) -> date | None:
         today: the day of the call.
         past: read days without a direction (周五, 三号) as the latest that has been, not the next to come.
     """
-    plain = normalize(f"，{text}").text.replace("号码", "")
+    plain = normalize(_ISO.sub(r"\1年\2月\3号", text)).text.replace("号码", "")
     found: date | None = None
     at = 0
     while at < len(plain):
@@ -170,10 +171,12 @@ def find_date(text: str, today: date, *, past: bool = False) -> date | None:
     return found
 
 
-def _readings_at(plain: str, at: int, today: date, past: bool) -> Iterator[tuple[date, int]]:
+def _readings_at(plain: str, at: int, today: date, past: bool) -> Iterator[tuple[date | None, int]]:
     for pattern, read in _READINGS:
-        if (match := pattern.match(plain, at)) and (day := read(match, today, past)):
-            yield day, match.end()
+        if match := pattern.match(plain, at):
+            day = read(match, today, past)
+            if day or match.groupdict().get("month"):  # the 30th of February is not the 30th of another month
+                yield day, match.end()
 
 
 def _relative(days: int) -> _Reading:
