@@ -1,20 +1,26 @@
 """The outgoing half of a call: prompts found in the cache, encoded, paced, marked, held, dropped.
 
 Playout itself is the pure `gateway.playout.Playout`; this shell gives it the loop's time, writes what is due and
-knows when the caller has heard it all: the peer says so by its mark, or its time has passed.
+knows when the caller has heard it all: the peer says so by its mark, or its time has passed. Marks that come late say
+how far the peer's playing is behind, so that what was heard of an interrupted prompt is what was played, not what was
+sent.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from audio.formats import AudioFormat
-from audio.framing import encode
+import numpy as np
+
+from audio.formats import AudioFormat, Pcm16
+from audio.framing import decode, encode
 from dialogue.bots import Bot
 from dialogue.turns import Say
+from gateway.interruption import Overlap
 from gateway.playout import AudioDue, Playout, PlayoutItem
 from gateway.protocols.seam import ClearPlayout, Command, PromptStarted, SendMark, WireProtocol
 from gateway.services import Services
@@ -24,6 +30,8 @@ from tts_stub.synthesis import Voice
 __all__ = ["ReplyClock", "Speaker", "voice_of"]
 
 _HEARD_GRACE_S = 0.25  # a peer's own buffer: it plays a little later than it receives
+_MOST_LAG_S = 2.0  # a mark that comes later than this says more about the peer's program than about its buffer
+_KEPT_S = 2.0  # of what was played: as far back as echo is looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +51,18 @@ class _Report:
     clock: ReplyClock | None
     timing: dict[str, float]
     told: bool = False
+    heard_at: float | None = None
+    """When its end is heard by our clock, once that has been sent."""
+
+
+def part_heard(text: str, share: float) -> str:
+    """The words of `text` that were spoken in the first `share` (0 to 1) of its audio: whole ones, by length."""
+    length = int(len(text) * share)
+    if length >= len(text):
+        return text
+    # A word that was cut was not heard; scripts without spaces are cut at the character.
+    cut = text[:length] if not text[length - 1 : length + 1].isascii() else text[: text.rfind(" ", 0, length + 1) + 1]
+    return cut.rstrip()
 
 
 def voice_of(bot: Bot) -> Voice:
@@ -83,6 +103,9 @@ class Speaker:
             lead_ms=services.settings.playout.lead_ms,
         )
         self._reports: dict[str, _Report] = {}
+        self._begun_at: float | None = None  # the call's first prompt sound
+        self._sounded = (-1, 0.0)  # the last round that has been heard of, and since when
+        self._played: deque[tuple[float, memoryview]] = deque()  # (heard at, audio) of the last `_KEPT_S`
         self._count = 0
         self._last_mark = ""
         self._heard_timer: asyncio.TimerHandle | None = None
@@ -115,9 +138,26 @@ class Speaker:
         begun = time.monotonic()
         audio, first_sound = await self.prepare(say)
         now = time.monotonic()
+        if self._playout.held:
+            clock = None  # the caller speaks: how long that takes is no delay of ours
+        report = _Report(say, round_id, clock, {**(timing or {}), "tts_ms": (now - begun) * 1000})
+        self._queue(report, audio, first_sound, interruptible=interruptible, now=now)
+
+    def interject(self, say: Say, round_id: int) -> bool:
+        """Say something that no reply waits for, if nothing else is being said and it is in memory."""
+        recording = self._bot.directory / say.recording if say.recording else None
+        prompt = self._services.prompts.ready(say.text, self._voice, self._format.sample_rate_hz, recording)
+        if prompt is None or not self.heard.is_set() or self._playout.held:
+            return False
+        first_sound = prompt.first_sound * self._format.bytes_per_sample
+        audio = memoryview(encode(self._format, prompt.pcm))
+        self._queue(_Report(say, round_id, None, {}), audio, first_sound, interruptible=True, now=time.monotonic())
+        return True
+
+    def _queue(self, report: _Report, audio: memoryview, first_sound: int, *, interruptible: bool, now: float) -> None:
         self._count += 1
         mark = f"p{self._count}"
-        self._reports[mark] = _Report(say, round_id, clock, {**(timing or {}), "tts_ms": (now - begun) * 1000})
+        self._reports[mark] = report
         self._last_mark = mark
         self.heard.clear()
         self._cancel_heard_timer()
@@ -125,10 +165,15 @@ class Speaker:
             audio=audio,
             mark=mark,
             first_sound_byte=first_sound,
-            interruptible=say.interruptible and interruptible,
+            interruptible=report.say.interruptible and interruptible,
         )
         self._playout.enqueue(item, now)
         self._play(now)
+
+    @property
+    def held(self) -> bool:
+        """Whether prompts wait for the caller's words to be known."""
+        return self._playout.held
 
     def hold(self, now: float) -> bool:
         """The caller speaks over a prompt: stop until the words are known, or for `limits.held_prompt_s` at most.
@@ -138,12 +183,58 @@ class Speaker:
         item = self._playout.current(now)
         if item is None or not item.interruptible or self._playout.held:
             return False
+        self._hold(now)
+        self._tell(ClearPlayout())
+        return True
+
+    def wait(self, now: float) -> None:
+        """The caller speaks: what is said next is held from its beginning."""
+        if not self._playout.held and self._playout.current(now) is None:
+            self._hold(now)
+
+    def _hold(self, now: float) -> None:
         self._playout.hold(now)
+        for report in self._reports.values():
+            report.heard_at = None
+            if not report.told:
+                report.clock = None
+        while self._played and self._played[-1][0] > now:
+            self._played.pop()  # sent ahead, and dropped by the peer
         self._cancel_heard_timer()
         self._cancel_held_timer()
         self._held_timer = self._loop.call_later(self._services.settings.limits.held_prompt_s, self.resume)
-        self._tell(ClearPlayout())
-        return True
+
+    def overlap(self, at: float) -> Overlap | None:
+        """What the caller was hearing at a moment not long ago; None: nothing."""
+        item = self._playout.current(at)
+        report = self._reports.get(item.mark) if item is not None else None
+        if report is None:
+            return None
+        return Overlap(
+            question=report.say.question,
+            left_ms=round(self._playout.left_s(at) * 1000),
+            call_age_ms=round((at - self._begun_at) * 1000) if self._begun_at is not None else 0,
+        )
+
+    def sounded_at(self, round_id: int) -> float | None:
+        """When the first sound of this round's reply was sent; None: it has not been, or a later one has."""
+        return self._sounded[1] if self._sounded[0] == round_id else None
+
+    def played(self, since: float, until: float) -> Pcm16 | None:
+        """What the caller heard of us between two moments, silence in the gaps; None: nothing of that is known.
+
+        int16 mono at the call's rate. Only the last two seconds are kept.
+        """
+        if not self._played or self._played[-1][0] < since:
+            return None
+        rate, fmt = self._format.sample_rate_hz, self._format
+        heard = np.zeros(max(0, round((until - since) * rate)), np.int16)
+        for at, audio in self._played:
+            first = round((at - since) * rate)
+            pcm = decode(fmt, bytes(audio))[max(0, -first) :]
+            place = heard[max(0, first) :][: len(pcm)]
+            place[:] = pcm[: len(place)]
+        return heard
 
     def resume(self) -> None:
         """It was no interruption: go on where the caller stopped hearing."""
@@ -153,24 +244,43 @@ class Speaker:
             self._playout.resume(now)
             self._play(now)
 
-    def stop(self) -> None:
+    def stop(self) -> str | None:
         """The caller has the turn: what is left of the prompts is not wanted.
 
         A prompt that may not be interrupted is heard out all the same, with what waits behind it.
+
+        Returns:
+            The words that the caller has heard of what is dropped and of the prompts before it, back to the last time
+            that all had been heard; None where nothing is dropped.
         """
         now = time.monotonic()
         item = self._playout.current(now)
         if item is not None and not item.interruptible:
-            return
+            return None
+        heard = None
         if item is not None:
+            heard = self._words_heard(item, now)
             if not self._playout.held:
                 self._tell(ClearPlayout())
-            self._playout.drop()
+        self._playout.drop()
         self._cancel_held_timer()
         self._all_heard()
+        return heard
+
+    def _words_heard(self, current: PlayoutItem, now: float) -> str:
+        words: list[str] = []
+        for mark, report in self._reports.items():
+            if mark == current.mark:
+                words.append(part_heard(report.say.text, self._playout.share_heard(now)))
+                break
+            words.append(report.say.text)
+        return " ".join(words).strip()
 
     def mark_reached(self, name: str) -> None:
         """The peer has played as far as this mark."""
+        report = self._reports.get(name)
+        if report is not None and report.heard_at is not None:
+            self._playout.lag_s = min(max(0.0, time.monotonic() - report.heard_at), _MOST_LAG_S)
         if name == self._last_mark and not self._playout.playing:
             self._all_heard()
 
@@ -189,14 +299,19 @@ class Speaker:
                         self._connection.send_text(message)
                     else:
                         self._connection.send_binary(message)
+                self._played.append((step.heard_at, step.audio))
                 if step.first_sound:
                     self._tell_prompt(step.item.mark)
             else:
                 self._tell(SendMark(step.item.mark))
+                if (report := self._reports.get(step.item.mark)) is not None:
+                    report.heard_at = step.heard_at
                 if step.item.mark == self._last_mark:
-                    delay_s = max(0.0, step.heard_at - now) + _HEARD_GRACE_S
+                    delay_s = max(0.0, step.heard_at + self._playout.lag_s - now) + _HEARD_GRACE_S
                     self._cancel_heard_timer()
                     self._heard_timer = self._loop.call_later(delay_s, self._all_heard)
+        while self._played and self._played[0][0] < now - _KEPT_S:
+            self._played.popleft()
         return self._playout.get_timer() is not None
 
     def _play(self, now: float) -> None:
@@ -208,9 +323,13 @@ class Speaker:
         if report is None or report.told:
             return
         report.told = True
+        now = time.monotonic()
+        self._begun_at = self._begun_at or now
+        if report.round_id != self._sounded[0]:
+            self._sounded = (report.round_id, now)
         timing = {name: round(ms, 2) for name, ms in report.timing.items()}
         if (clock := report.clock) is not None:
-            elapsed_s = time.monotonic() - clock.since
+            elapsed_s = now - clock.since
             timing[clock.name] = round(elapsed_s * 1000, 2)
             metrics = self._services.metrics
             first = clock.name == "first_utterance_ms"

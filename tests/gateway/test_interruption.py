@@ -46,7 +46,7 @@ def test_listening_sounds_are_answers_only_when_the_question_is_as_good_as_heard
 
 # What callers say while the bot says "Thank you. Your bill of 84 dollars and 50 cents is due on Friday." (S, nothing is
 # asked), "Am I speaking with Alex Green?" (Q, yes or no is an answer) or "Which day will you pay it?" (W, it is none).
-# B: a person would go on speaking, I: a person would stop. The lists were written by who wrote this: it is no blind test.
+# B: a person would go on speaking, I: a person would stop. Who wrote the lists wrote this: it is no blind test.
 CALLERS = """
 S B uh-huh
 S B Mm-hmm.

@@ -156,3 +156,54 @@ def test_every_byte_is_heard_once_in_order_whatever_is_held(
             playout.resume(now)
         now += tick
     assert b"".join(held_frames) == b"".join(bytes(i.audio) for i in items)
+
+
+def test_what_was_heard_of_the_current_item_and_what_is_left() -> None:
+    playout = Playout(bytes_per_ms=BYTES_PER_MS, lead_ms=100)
+    playout.enqueue(item(400, "a"), 0.0)
+    playout.enqueue(item(200, "b"), 0.0)
+    assert (playout.share_heard(0.0), playout.left_s(0.0)) == (0.0, pytest.approx(0.6))
+    run(playout, 0.0, 0.3)
+    assert playout.share_heard(0.3) == pytest.approx(0.75)
+    assert playout.share_heard(0.1) == pytest.approx(0.25), "of a moment ago"
+    assert playout.left_s(0.3) == pytest.approx(0.3)
+    run(playout, 0.3, 0.6)
+    assert (playout.share_heard(0.7), playout.left_s(0.7)) == (1.0, 0.0)
+
+
+def test_a_hold_goes_back_to_what_a_peer_that_plays_late_has_played() -> None:
+    playout = Playout(bytes_per_ms=BYTES_PER_MS, lead_ms=100)
+    playout.lag_s = 0.2
+    prompt = item(1000)
+    playout.enqueue(prompt, 0.0)
+    before = audio(run(playout, 0.0, 0.5))
+    playout.hold(0.5)
+    assert playout.share_heard(0.5) == pytest.approx(0.3)
+    playout.resume(1.0)
+    assert before[: 300 * BYTES_PER_MS] + audio(run(playout, 1.0, 2.0)) == bytes(prompt.audio)
+
+
+def test_a_lag_that_grows_takes_back_nothing_that_is_gone() -> None:
+    playout = Playout(bytes_per_ms=BYTES_PER_MS, lead_ms=100)
+    playout.enqueue(item(200, "a"), 0.0)
+    playout.enqueue(item(200, "b"), 0.0)
+    run(playout, 0.0, 0.3)
+    playout.lag_s = 2.0
+    playout.hold(0.3)
+    playout.resume(1.0)
+    again = run(playout, 1.0, 1.5)
+    assert [s.item.mark for _, s in again if isinstance(s, PromptSent)] == ["b"]
+    assert len(audio(again)) == 200 * BYTES_PER_MS
+
+
+def test_a_prompt_after_a_pause_begins_at_once_though_the_peer_plays_late() -> None:
+    playout = Playout(bytes_per_ms=BYTES_PER_MS, lead_ms=100)
+    playout.lag_s = 1.0
+    playout.enqueue(item(200, "a"), 0.0)
+    run(playout, 0.0, 0.2)
+    playout.enqueue(item(500, "b"), 0.5)
+    steps = run(playout, 0.5, 0.5)
+    assert len(audio(steps)) == 120 * BYTES_PER_MS, (
+        "the lead and the frame that is due, not what the pause has saved up"
+    )
+    assert steps[0][0] == 0.5 and isinstance(steps[0][1], AudioDue) and steps[0][1].heard_at == pytest.approx(0.5)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -25,7 +26,7 @@ from gateway.protocols.native import NativeProtocol
 from gateway.protocols.seam import ClearPlayout, Command, PromptStarted, SendMark
 from gateway.services import Services
 from gateway.settings import load
-from gateway.speaker import ReplyClock, Speaker
+from gateway.speaker import ReplyClock, Speaker, part_heard
 from gateway.websocket import Connection
 from tests.fakes import ScriptedAsr, ToneSynthesizer
 from tests.gateway.harness import write_bot
@@ -272,3 +273,102 @@ async def test_a_call_that_ends_in_a_prompt_stops_the_clock(tmp_path: Path, monk
         sent = rig.sent_ms
         await rig.until(lambda: rig.clock._timer is None)
         assert rig.sent_ms == sent
+
+
+@pytest.mark.parametrize(
+    ("text", "share", "heard"),
+    [
+        ("one two three", 0.0, ""),
+        ("one two three", 0.5, "one"),
+        ("one two three", 0.6, "one two"),
+        ("one two three", 1.0, "one two three"),
+        ("您的账单是八十四元", 0.5, "您的账单"),
+        ("", 0.5, ""),
+    ],
+)
+def test_the_words_heard_of_a_prompt_are_whole_ones(text: str, share: float, heard: str) -> None:
+    assert part_heard(text, share) == heard
+
+
+async def test_a_stop_tells_what_was_heard_since_all_had_been(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with speaking(tmp_path, monkeypatch) as rig:
+        await rig.speaker.say(Say(text="said before", node="n"), 1)
+        await rig.until(rig.speaker.heard.is_set)
+        await rig.speaker.say(Say(text="good morning", node="n"), 1)
+        await rig.speaker.say(Say(text="who is speaking to me now", node="n", question=True), 1)
+        await rig.until(lambda: rig.sent_ms >= 2 * WORD_MS + 2 * WORD_MS + 5 * WORD_MS)
+        heard = rig.speaker.stop()
+        assert heard is not None and heard.startswith("good morning") and not heard.endswith("now")
+        assert rig.speaker.stop() is None, "nothing is left to drop"
+
+
+async def test_a_peer_whose_marks_come_late_has_heard_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with speaking(tmp_path, monkeypatch) as rig:
+        monkeypatch.setattr(speaker_module, "_HEARD_GRACE_S", 1.0)
+        await rig.say(1)
+        await rig.until(lambda: rig.of(SendMark))
+        await asyncio.sleep(WORD_MS / 1000 + 0.3)
+        rig.speaker.mark_reached("p1")
+        assert rig.speaker.heard.is_set() and 0.25 < rig.speaker._playout.lag_s < 0.45
+        await rig.say(10)
+        await asyncio.sleep(0.25)
+        assert rig.speaker.stop() == "", "sent and not yet played"
+
+
+async def test_what_the_caller_was_hearing_when_they_spoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with speaking(tmp_path, monkeypatch) as rig:
+        begun = time.monotonic()
+        assert rig.speaker.overlap(begun) is None
+        await rig.speaker.say(Say(text="good morning", node="n"), 1)
+        await rig.speaker.say(Say(text="is that you", node="n", question=True), 1)
+        first = rig.speaker.overlap(begun + 0.05)
+        assert first is not None
+        assert not first.question and 0 <= first.call_age_ms <= 60 and 5 * WORD_MS - 60 <= first.left_ms <= 5 * WORD_MS
+        await rig.until(lambda: rig.sent_ms == 5 * WORD_MS)
+        await asyncio.sleep(0.06)
+        last = rig.speaker.overlap(time.monotonic())
+        assert last is not None and last.question and last.left_ms < 2 * WORD_MS
+        assert rig.speaker.sounded_at(1) == pytest.approx(begun, abs=0.05)
+        assert rig.speaker.sounded_at(2) is None
+
+
+async def test_what_is_said_while_the_caller_speaks_waits_and_is_no_delay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with speaking(tmp_path, monkeypatch) as rig:
+        rig.speaker.wait(time.monotonic())
+        await rig.say(2, clock=ReplyClock("endpoint_to_reply_ms", time.monotonic()))
+        await asyncio.sleep(0.05)
+        assert rig.sent_ms == 0 and not rig.told and rig.speaker.held
+        rig.speaker.resume()
+        await rig.until(rig.speaker.heard.is_set)
+        assert rig.sent_ms == 2 * WORD_MS
+        assert not rig.registry.get_sample_value("voicegate_endpoint_to_reply_seconds_count")
+
+
+async def test_a_word_put_in_never_pushes_another_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with speaking(tmp_path, monkeypatch) as rig:
+        filler = Say(text="one moment", node="n")
+        assert not rig.speaker.interject(filler, 1), "not in memory: no time to make it now"
+        await rig.speaker.prepare(filler)
+        assert rig.speaker.interject(filler, 1)
+        assert not rig.speaker.interject(filler, 1), "it is still being said"
+        await rig.say(1)
+        await rig.until(rig.speaker.heard.is_set)
+        assert rig.sent_ms == 3 * WORD_MS, "what follows waits for its end"
+
+
+@pytest.mark.parametrize("encoding", list(Encoding))
+async def test_what_was_played_is_known_by_the_time_at_which_it_was_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: Encoding
+) -> None:
+    async with speaking(tmp_path, monkeypatch, AudioFormat(encoding=encoding)) as rig:
+        assert rig.speaker.played(0.0, 1.0) is None
+        begun = time.monotonic()
+        await rig.say(3)
+        await rig.until(lambda: rig.of(SendMark))
+        played = rig.speaker.played(begun - 0.1, begun + 0.4)
+        assert played is not None and len(played) == 4000
+        loud = np.flatnonzero(np.abs(played) > 100)
+        assert 800 <= loud[0] <= 800 + 8 * 50 and loud[-1] - loud[0] == pytest.approx(3 * WORD_MS * 8, abs=100)
+        assert rig.speaker.played(begun + 1.0, begun + 2.0) is None, "long over"
