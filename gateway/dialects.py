@@ -28,7 +28,7 @@ from gateway.protocols.native import NativeProtocol
 from gateway.protocols.seam import WireMessage, WireProtocol
 from gateway.protocols.twilio import TwilioProtocol
 
-__all__ = ["DIALECTS", "PATHS", "Dialect", "Route", "offered_subprotocols", "recognise", "route"]
+__all__ = ["DIALECTS", "PATHS", "Dialect", "Route", "by_request", "offered_subprotocols", "recognise", "route"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

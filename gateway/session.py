@@ -16,8 +16,9 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from audio.detection import FRAME_MS
 from audio.endpointing import EndpointState
@@ -32,6 +33,7 @@ from dialogue.turns import (
     DialogueError,
 )
 from gateway import logs
+from gateway.carriers import CallControl, CarrierError
 from gateway.conversation import Conversation
 from gateway.flood import FloodGuard
 from gateway.inference import InferenceError
@@ -42,12 +44,14 @@ from gateway.protocols.seam import (
     CloseCode,
     Command,
     DigitReceived,
+    EndCall,
     MarkReached,
     MessageIgnored,
     PeerFault,
     ReplyDue,
     ReportFault,
     StopReceived,
+    TransferCall,
     WireEvent,
     WireMessage,
     WireProtocol,
@@ -56,7 +60,7 @@ from gateway.services import Services
 from gateway.websocket import Connection
 from tts_stub.synthesis import SynthesisError
 
-__all__ = ["CallSession", "Calls"]
+__all__ = ["CallSession", "Calls", "OpenCall"]
 
 log = logging.getLogger(__name__)
 
@@ -66,11 +70,39 @@ log = logging.getLogger(__name__)
 _ENDED_BY = {CloseCode.NORMAL: "caller", 1005: "caller", CloseCode.GOING_AWAY: "lost", 1006: "lost"}
 
 
+# A start that must come has this long.
+_START_S = 5.0
+# Text may come at this pace: three times what the wordiest dialect needs, in messages of any size.
+_TEXT_BYTES_PER_S = 128 * 1024
+_MESSAGE_BYTES = 64  # what the smallest message costs us, in bytes of text
+
+
+class OpenCall(Protocol):
+    """What a worker knows of a connection in progress."""
+
+    @property
+    def frames_seen(self) -> int:
+        """Inbound frames judged so far."""
+        ...
+
+    def check_limits(self, now: float) -> None:
+        """Once a second: what only a wall clock can see."""
+        ...
+
+    def go_away(self) -> None:
+        """The worker goes down, and the time to end by itself is over."""
+        ...
+
+    async def over(self) -> None:
+        """Until everything of the connection has ended."""
+        ...
+
+
 @dataclass(slots=True)
 class Calls:
     """The calls of one worker: those whose connection is open, and the one that owns each call id."""
 
-    open: set[CallSession] = field(default_factory=set)
+    open: set[OpenCall] = field(default_factory=set)
     by_id: dict[str, CallSession] = field(default_factory=dict)
 
 
@@ -84,13 +116,26 @@ class CallSession:
         calls: Calls,
         *,
         subprotocol: str | None = None,
+        admit: Callable[[str | None], bool] | None = None,
+        control: CallControl | None = None,
     ) -> None:
-        """The session enters and leaves `calls` by itself; `subprotocol` is what the 101 names."""
+        """
+        Args:
+            protocol: what the peer speaks, made for this connection.
+            services: what the worker's calls share.
+            calls: where the session enters and leaves by itself.
+            subprotocol: what the 101 names.
+            admit: whether the token of the start opens the gateway; None: the peer was let in with its request.
+            control: ends or transfers the call at its carrier, where closing the connection does not.
+        """
         self.subprotocol = subprotocol
         self.call_id = ""
         self.ended_by = ""
         """Empty while the call goes on, then "bot", "caller", "transfer", "lost" or "error"."""
         self._protocol = protocol
+        self._admit = admit
+        self._carrier = control
+        self._order: EndCall | TransferCall | None = None
         self._services = services
         self._calls = calls
         self._limits = services.settings.limits
@@ -104,6 +149,7 @@ class CallSession:
         self._chain: InboundChain | None = None
         self._conversation: Conversation | None = None
         self._flood: FloodGuard | None = None
+        self._texts = FloodGuard(bytes_per_s=_TEXT_BYTES_PER_S, ahead_s=self._limits.flood_s)
         self._opened_at = self._started_at = self._audio_at = time.monotonic()
         self._frames_counted = 0
         # At the last sweep, and when audio last came at its pace or none was wanted.
@@ -125,10 +171,15 @@ class CallSession:
             self._start_by_default()
         elif grace_ms is not None:
             self._start_timer = self._loop.call_later(grace_ms / 1000, self._start_by_default)
+        else:
+            self._start_timer = self._loop.call_later(_START_S, self._no_start)
 
     def message_received(self, message: str | bytes) -> None:
         """One message of the peer; most are one frame of audio."""
         if self.ended_by:
+            return
+        if type(message) is str and not self._texts.count(len(message) + _MESSAGE_BYTES, time.monotonic()):
+            self._fail("flooding", "more text than a call has to say", CloseCode.FLOODING)
             return
         for event in self._protocol.receive(message):
             if type(event) is AudioReceived:
@@ -219,8 +270,15 @@ class CallSession:
         except UnsupportedFormatError as exc:
             self._peer_fault(PeerFault("bad_start", str(exc), CloseCode.BAD_START))
 
+    def _no_start(self) -> None:
+        self._fail("no_start", f"no start within {_START_S:g} s", CloseCode.TIMEOUT)
+
     def _set_start(self, start: CallStart) -> None:
-        if self._start.done():
+        if self._start.done() or self.ended_by:
+            return
+        if self._admit is not None and not self._admit(start.token):
+            self._services.metrics.refused.labels("unauthorized").inc()
+            self._fail("unauthorized", "the start brought no token that opens this gateway", CloseCode.UNAUTHORIZED)
             return
         if self._start_timer is not None:
             self._start_timer.cancel()
@@ -296,10 +354,23 @@ class CallSession:
         await self._take_over()
         try:
             ended_by = await conversation.run(bot, self.call_id, since=max(self._started_at, self._opened_at))
+            await self._tell_carrier(start, ended_by)
             self._end(ended_by, CloseCode.NORMAL, "")
         finally:
             if self.ended_by in ("bot", "caller", "transfer"):
                 await conversation.save_end(self.ended_by)
+
+    async def _tell_carrier(self, start: CallStart, ended_by: str) -> None:
+        """Have the carrier end or transfer the call. What it then does to the connection is our doing."""
+        if self._carrier is None or self._order is None:
+            return
+        self.ended_by = ended_by
+        try:
+            await self._carrier.carry_out(start, self._order)
+        except CarrierError as exc:
+            self._log.error("the call goes on at its carrier: %s", exc)
+        if self._connection is not None:
+            self._connection.close(CloseCode.NORMAL, "")
 
     async def _take_over(self) -> None:
         """This connection is the call now; an older one of the same id in this worker goes."""
@@ -312,6 +383,8 @@ class CallSession:
     # The end.
 
     def _tell(self, command: Command) -> None:
+        if isinstance(command, EndCall | TransferCall):
+            self._order = command
         self._send(self._protocol.send(command))
 
     def _send(self, messages: Sequence[WireMessage]) -> None:

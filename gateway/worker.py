@@ -31,7 +31,10 @@ from dialogue.bots import Bot, load_bot
 from dialogue.store import RedisStore
 from dialogue.turns import DialogueError
 from gateway.auth import Authenticator, AuthError
+from gateway.carriers import TwilioCalls
 from gateway.child import begin
+from gateway.dialect_auth import SIGNATURE_HEADER, Admit, Doorkeeper
+from gateway.dialects import PATHS, TWILIO, Dialect, by_request, offered_subprotocols, route
 from gateway.inference import Inference
 from gateway.inference_socket import SocketInference
 from gateway.key_set import KeySetError
@@ -39,7 +42,8 @@ from gateway.metrics import Metrics
 from gateway.playout_clock import PlayoutClock
 from gateway.presence import Presence, gateway_name
 from gateway.processes import EXIT_CONFIG, PortTakenError
-from gateway.protocols.native import SUBPROTOCOL, NativeProtocol
+from gateway.recognised import RecognisedReceiver
+from gateway.recognition import RecognitionSession
 from gateway.services import Services
 from gateway.session import Calls, CallSession
 from gateway.settings import Settings
@@ -83,7 +87,9 @@ class GatewayWorker:
 
     def __init__(self, services: Services, authenticator: Authenticator) -> None:
         self._services = services
-        self._auth = authenticator
+        self._doorkeeper = Doorkeeper(authenticator, services.settings)
+        twilio = services.settings.twilio
+        self._twilio = TwilioCalls(twilio) if twilio.account_sid and twilio.auth_token else None
         self._limits = services.settings.limits
         self._connections = ConnectionSettings(
             max_message_bytes=self._limits.message_bytes, handshake_timeout_s=self._limits.handshake_s
@@ -133,24 +139,38 @@ class GatewayWorker:
 
     def _accept(self, connection: Connection, request: Request) -> Response | Receiver:
         path, _, query = request.path.partition("?")  # urlsplit would raise on what is no URL
-        if path != "/v1/call":
-            return self._refuse("unknown_path", HTTPStatus.NOT_FOUND, "no such path; calls come to /v1/call")
+        found = route(path)
+        if found is None:
+            return self._refuse("unknown_path", HTTPStatus.NOT_FOUND, f"no such path; calls come to {PATHS}")
         if self._draining:
             return self._refuse("draining", HTTPStatus.SERVICE_UNAVAILABLE, "shutting down", retry=True)
         if self.calls >= self._limits.calls_per_worker:
             return self._refuse("full", HTTPStatus.SERVICE_UNAVAILABLE, "all lines are busy", retry=True)
         try:
-            self._auth.authenticate(request.headers, request.path, connection.peer_ip)
+            admit = self._doorkeeper.admit(found, request.headers, request.path, connection.peer_ip)
         except AuthError as exc:
             log.warning("refused a connection from %s: %s", connection.peer_ip, exc)
             return self._refuse("unauthorized", exc.status, exc.status.phrase, extra=exc.headers)
-        offers = ",".join(request.headers.get_all("Sec-WebSocket-Protocol")).split(",")
-        offered = {name.strip() for name in offers}
+        offered = offered_subprotocols(request.headers.get_all("Sec-WebSocket-Protocol"))
+        fields = dict(parse_qsl(query))
+        dialect = found.dialect or by_request(offered, signed_by_twilio=SIGNATURE_HEADER in request.headers)
+        if dialect is None:
+            return RecognisedReceiver(lambda dialect: self._receiver(dialect, fields, [], admit))
+        return self._receiver(dialect, fields, offered, admit)
+
+    def _receiver(self, dialect: Dialect, query: dict[str, str], offered: list[str], admit: Admit | None) -> Receiver:
+        """Who serves a connection of this dialect."""
+        if dialect.make is None:
+            return RecognitionSession(self._services, self._calls)
+        # The first of the client's that the dialect has; none is invented (RFC 6455 section 4.2.2).
+        named = next((name for name in offered if name in dialect.subprotocols), None)
         return CallSession(
-            NativeProtocol(dict(parse_qsl(query))),
+            dialect.make(query),
             self._services,
             self._calls,
-            subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None,
+            subprotocol=named,
+            admit=admit,
+            control=self._twilio if dialect is TWILIO else None,
         )
 
     def _refuse(

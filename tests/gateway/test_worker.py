@@ -25,7 +25,7 @@ async def ask(port: int, request: bytes) -> Answer:
 
 @pytest.mark.parametrize(
     ("path", "status"),
-    [("/v1/call", 101), ("/v1/call?x=1", 101), ("/", 404), ("/v1/calls", 404), ("//[", 404), ("/v1/call/", 404)],
+    [("/v1/call", 101), ("/v1/call?x=1", 101), ("/v1/calls", 404), ("//[", 404), ("/v1/call/", 404)],
 )
 async def test_calls_come_to_one_path(tmp_path: Path, path: str, status: int) -> None:
     async with rig(tmp_path) as running:
