@@ -246,6 +246,7 @@ def test_the_default_format_is_documented() -> None:
 def test_every_metric_is_documented_and_no_other_is() -> None:
     registry = CollectorRegistry()
     metrics.Metrics(registry)
+    metrics.HttpMetrics(registry)
     metrics.InferenceMetrics(registry)
     assert set(re.findall(r"^\| `(voicegate_\w+)` \| ", text_of("docs/operations.md"), flags=re.M)) == {
         family.name for family in registry.collect()
