@@ -287,7 +287,9 @@ class Conversation:
 
     async def _prepare_reply(self, dialogue: DialogueLoop, turn: CallerTurn) -> None:
         """Render what the bot would say to `turn`; nothing is written and nothing is done."""
-        assert turn.meaning is not None and self._speaker is not None
+        assert self._speaker is not None
+        if turn.meaning is None:
+            return
         for action in dialogue.preview(CallerSaid(text=turn.text, meaning=turn.meaning)).actions:
             if isinstance(action, Say):
                 await self._speaker.prepare(action)

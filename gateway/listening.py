@@ -59,8 +59,8 @@ class Listener:
         prepare: Prepare,
         turn: Callable[[], TurnId | None] = lambda: None,
     ) -> None:
-        """`prepare` makes the reply to a turn ready (renders its prompts) without acting; its failures cost only
-        time. `turn` tells which one the caller's next words are: one version of the model answers all that is asked
+        """`prepare` is given each speculated turn, those without words too, and makes the reply ready (renders its
+        prompts) without acting; its failures cost only time. `turn` tells which one the caller's next words are: one version of the model answers all that is asked
         in it. `nlu_model` None: the bot understands nothing and every turn is out of scope."""
         self._inference = inference
         self._metrics = metrics
@@ -140,6 +140,14 @@ class Listener:
                 self._metrics.speculation.labels("wasted").inc()
         return await self._hear(utterance.pcm, expect, Errand())
 
+    async def read(self, text: str) -> CallerTurn:
+        """The turn that these words are, which were put together from several utterances or keys.
+
+        Raises:
+            InferenceError: no answer from the model.
+        """
+        return await self._understand(text, {}, Errand())
+
     async def _peek(self, so_far: Pcm16, expect: Expectation | None, told: Callable[[str], None]) -> None:
         job = AsrJob(pcm=so_far, sample_rate_hz=self._rate, language=self._language, expect=expect)
         try:
@@ -157,11 +165,10 @@ class Listener:
         except InferenceError as exc:
             log.info("speculation gave up: %s", exc)
             return None
-        if turn.text:
-            try:
-                await self._prepare(turn)
-            except Exception as exc:  # whatever it is, the reply itself will meet it, if it is ever wanted
-                log.info("the reply was not made ready: %s", type(exc).__name__)
+        try:
+            await self._prepare(turn)
+        except Exception as exc:  # whatever it is, the reply itself will meet it, if it is ever wanted
+            log.info("the reply was not made ready: %s", type(exc).__name__)
         return turn
 
     async def _hear(self, pcm: Pcm16, expect: Expectation | None, errand: Errand) -> CallerTurn:
@@ -174,12 +181,16 @@ class Listener:
         text = heard.transcript.text.strip()
         if not text:
             return CallerTurn(text="", meaning=None, timing=timing)
+        return await self._understand(text, timing, errand)
+
+    async def _understand(self, text: str, timing: dict[str, float], errand: Errand) -> CallerTurn:
         if self._nlu_model is None:
             return CallerTurn(text=text, meaning=Meaning("oos", 0.0), timing=timing)
+        begun = time.monotonic()
         understood = await self._inference.understand(
             self._nlu_model, text, timeout_s=self._timeout_s, errand=errand, turn=self._turn()
         )
-        nlu_s = time.monotonic() - asr_done
+        nlu_s = time.monotonic() - begun
         self._metrics.stage.labels("nlu").observe(nlu_s)
-        timing |= {"nlu_ms": nlu_s * 1000, "nlu_queue_ms": understood.queue_ms}
+        timing = {**timing, "nlu_ms": nlu_s * 1000, "nlu_queue_ms": understood.queue_ms}
         return CallerTurn(text=text, meaning=understood.meaning, timing=timing)

@@ -212,7 +212,14 @@ async def test_no_words_have_no_meaning_and_no_reply() -> None:
         await rig.settled()
         turn = await rig.listener.understand(utterance(3))
         assert (turn.text, turn.meaning) == ("", None)
-        assert rig.prepared == []
+        assert [each.meaning for each in rig.prepared] == [None], "told all the same: a held prompt may go on"
+
+
+async def test_words_put_together_are_understood_without_being_heard() -> None:
+    async with listening() as rig:
+        turn = await rig.listener.read("yes 4 4")
+        assert (turn.text, turn.meaning) == ("yes 4 4", Meaning("bot:yes 4 4", 0.5))
+        assert rig.models.jobs == [] and set(turn.timing) == {"nlu_ms", "nlu_queue_ms"}
 
 
 async def test_a_bot_that_understands_nothing_is_told_out_of_scope() -> None:
