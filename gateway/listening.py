@@ -60,8 +60,9 @@ class Listener:
         turn: Callable[[], TurnId | None] = lambda: None,
     ) -> None:
         """`prepare` is given each speculated turn, those without words too, and makes the reply ready (renders its
-        prompts) without acting; its failures cost only time. `turn` tells which one the caller's next words are: one version of the model answers all that is asked
-        in it. `nlu_model` None: the bot understands nothing and every turn is out of scope."""
+        prompts) without acting; its failures cost only time. `turn` tells which one the caller's next words are: one
+        version of the model answers all that is asked in it. `nlu_model` None: the bot understands nothing and every
+        turn is out of scope."""
         self._inference = inference
         self._metrics = metrics
         self._tasks = tasks
