@@ -70,6 +70,10 @@ class Metrics:
             registry=registry,
         )
         self.turns = Counter("voicegate_turns", "Caller turns, by what came of them.", ["outcome"], registry=registry)
+        self.overlaps = Counter(
+            "voicegate_overlaps", "Speech over prompts, by what it was.", ["verdict"], registry=registry
+        )
+        self.fillers = Counter("voicegate_fillers", "Slow replies announced by a filler.", registry=registry)
         self.speculation = Counter("voicegate_speculation", "Work begun in the tail.", ["outcome"], registry=registry)
         self.dropped = Counter(
             "voicegate_dropped",

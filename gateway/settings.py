@@ -36,6 +36,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "SpeechSettings",
+    "TurnSettings",
     "TwilioSettings",
     "load",
 ]
@@ -67,7 +68,7 @@ class LimitSettings(_Area):
     """A larger WebSocket message closes the call with 1009."""
     handshake_s: float = Field(5.0, gt=0)
     call_s: float = Field(3600.0, gt=0)
-    """A call that lasts longer is ended."""
+    """The bot takes leave of a call that lasts longer; 30 s later it is cut."""
     no_audio_s: float = Field(20.0, gt=0)
     """A call from which no audio message comes for so long is ended."""
     stalled_speech_s: float = Field(1.5, gt=0)
@@ -90,6 +91,18 @@ class PlayoutSettings(_Area):
     ptime_ms: Annotated[Literal[10, 20, 30, 40, 60], BeforeValidator(_whole_number)] = 20
     lead_ms: int = Field(100, ge=20, le=200)
     """Audio that may wait at the peer."""
+
+
+class TurnSettings(_Area):
+    """Who has the turn where caller and bot meet."""
+
+    hello_ms: int = Field(2000, ge=0)
+    """A "hello?" this soon after the bot's first word is what one says on picking up, and interrupts nothing."""
+    join_ms: int = Field(1500, ge=0)
+    """A caller who goes on this soon after a reply began is still in the turn before: words are joined, the reply is
+    withdrawn. 0: never."""
+    filler_ms: int = Field(1500, ge=0)
+    """A reply that takes longer than this is announced by the bot's filler. 0: never."""
 
 
 class RedisSettings(_Area):
@@ -222,6 +235,7 @@ class Settings(_Area):
     log_format: Literal["text", "json"] = "text"
     limits: LimitSettings = LimitSettings()  # type: ignore[call-arg]  # the defaults are the pydantic fields'
     playout: PlayoutSettings = PlayoutSettings()  # type: ignore[call-arg]
+    turns: TurnSettings = TurnSettings()  # type: ignore[call-arg]
     redis: RedisSettings = RedisSettings()  # type: ignore[call-arg]
     asr: AsrSettings = AsrSettings()  # type: ignore[call-arg]
     nlu: NluSettings = NluSettings()  # type: ignore[call-arg]
