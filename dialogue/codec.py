@@ -11,16 +11,17 @@ from dataclasses import asdict
 from typing import Any
 
 from dialogue.slots import SlotValue
-from dialogue.state import DialogueState, Turn
-from dialogue.turns import Action, HangUp, Listen, Say, Transfer
+from dialogue.state import DialogueState, Promise, Turn
+from dialogue.turns import Action, CallWebhook, HangUp, Listen, Say, Transfer
 
 __all__ = ["CodecError", "decode_actions", "decode_state", "encode_actions", "encode_state"]
 
 VERSION = 1
 
-_ACTIONS: dict[str, type[Say] | type[Listen] | type[Transfer] | type[HangUp]] = {
+_ACTIONS: dict[str, type[Action]] = {
     "say": Say,
     "listen": Listen,
+    "call_webhook": CallWebhook,
     "transfer": Transfer,
     "hang_up": HangUp,
 }
@@ -46,8 +47,9 @@ def decode_state(text: str) -> DialogueState:
     try:
         slots = {name: SlotValue(**slot) for name, slot in fields.pop("slots").items()}
         history = tuple(Turn(**turn) for turn in fields.pop("history"))
-        return DialogueState(**fields, slots=slots, history=history)
-    except (KeyError, TypeError, AttributeError) as error:
+        promises = tuple(Promise(node=p["node"], slots=_pairs(p["slots"])) for p in fields.pop("promises", ()))
+        return DialogueState(**fields, slots=slots, promises=promises, history=history)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CodecError(f"stored state has not the fields of version {VERSION}: {error}") from error
 
 
@@ -65,15 +67,21 @@ def decode_actions(text: str) -> tuple[Action, ...]:
     """
     try:
         return tuple(_action(fields) for fields in _object(text, "answer")["actions"])
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CodecError(f"stored answer has not the fields of version {VERSION}: {error}") from error
 
 
 def _action(fields: dict[str, Any]) -> Action:
     kind = _ACTIONS[fields.pop("do")]
-    if kind is Transfer:
-        fields["context"] = tuple((name, value) for name, value in fields["context"])
+    for name in ("context", "send"):
+        if name in fields:
+            fields[name] = _pairs(fields[name])
     return kind(**fields)
+
+
+def _pairs(listed: Sequence[Sequence[str]]) -> tuple[tuple[str, str], ...]:
+    """JSON has no tuples."""
+    return tuple((name, value) for name, value in listed)
 
 
 def _object(text: str, what: str) -> dict[str, Any]:

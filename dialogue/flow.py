@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from dialogue.conditions import Condition
 from dialogue.slots import SlotSpec
 
-__all__ = ["ANY_INTENT", "Flow", "Node", "Patience", "Prompt", "Stay", "Transition"]
+__all__ = ["ANY_INTENT", "Branch", "Flow", "Node", "Patience", "Prompt", "Stay", "Transition", "Webhook"]
 
 ANY_INTENT = "*"
 """Key of a transition for every caller turn that no other one takes, words or not."""
@@ -24,14 +25,15 @@ _SLOT_IN_TEXT = re.compile(r"\{(\w+)\}")
 class Prompt:
     """One thing to say. `{slot}` in `text` is replaced by the slot's spoken value.
 
-    `needs` names a slot without whose value the prompt is left out. `recording` is a file of the bot's
-    folder to play instead of synthesis, and then `text` is what it says.
+    `needs` names a slot without whose value the prompt is left out, as it is where `when` does not hold.
+    `recording` is a file of the bot's folder to play instead of synthesis, and then `text` is what it says.
     """
 
     text: str
     recording: str | None = None
     interruptible: bool = True
     needs: str | None = None
+    when: tuple[Condition, ...] = ()
 
     @property
     def slots(self) -> tuple[str, ...]:
@@ -58,14 +60,39 @@ class Stay(StrEnum):
 class Transition:
     """Where an intent or a key leads: to node `to`, or (`to` None) nowhere, answering as `stay` says.
 
-    Taken only where slot `needs` has a value. `forget` empties slots on the way.
+    Taken only where slot `needs` has a value, `when` holds, and the turn names another value for one of the filled
+    slots `changes` (if there are any), which is then replaced. `forget` empties slots on the way.
     """
 
     to: str | None = None
     stay: Stay = Stay.ASK
     say: tuple[Prompt, ...] = ()
     needs: str | None = None
+    when: tuple[Condition, ...] = ()
+    changes: tuple[str, ...] = ()
     forget: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Branch:
+    """A next node for where its conditions hold."""
+
+    to: str
+    when: tuple[Condition, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Webhook:
+    """A request to the operator's system: `send` are slots in its body, `take` slots by their key in the answer.
+
+    `timeout_ms` and `retries` None: the gateway's own.
+    """
+
+    url: str
+    send: tuple[str, ...] = ()
+    take: Mapping[str, str] = field(default_factory=dict)
+    timeout_ms: int | None = None
+    retries: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,10 +110,14 @@ class Patience:
 class Node:
     """One place in the dialogue.
 
-    On entry it says `say`, then exactly one of: passes on to `then`; ends in `hang_up` or `transfer`; or
-    asks `ask` and listens. With `collect` it listens for that slot (passed over where it is filled), takes
-    the `optional` ones if they are mentioned, and goes on to `then`. With `confirm` another value for one
-    of those slots replaces it and the question is asked again.
+    On entry it says `say`, then exactly one of: passes on to `then`; ends in `hang_up` or `transfer`; asks the
+    operator's system (`webhook`) and goes on to `then` or, without a good answer, to `failed`; or asks `ask` and
+    listens. With `collect` it listens for that slot (passed over where it is filled), takes the `optional` ones if
+    they are mentioned, and goes on to `then`. With `confirm` another value for one of those slots replaces it and the
+    question is asked again. Where the conditions of one of `branches` hold, its node comes instead of `then`.
+
+    On entry it also notes `outcome`, the slots that are now promised (`promise`), and a call back (`callback`: the
+    slots of its "date", "time" and the like).
 
     What a flow file leaves to the flow's own settings (patience, `no_input_ms`, `expect`) is filled in here.
     """
@@ -100,10 +131,15 @@ class Node:
     invalid: tuple[Prompt, ...] = ()
     on: Mapping[str, tuple[Transition, ...]] = field(default_factory=dict)
     keys: Mapping[str, tuple[Transition, ...]] = field(default_factory=dict)
+    branches: tuple[Branch, ...] = ()
     then: str | None = None
+    webhook: str | None = None
+    failed: str | None = None
     hang_up: str | None = None
     transfer: str | None = None
     outcome: str | None = None
+    promise: tuple[str, ...] = ()
+    callback: Mapping[str, str] = field(default_factory=dict)
     no_match: Patience = Patience()
     no_input: Patience = Patience()
     no_input_ms: int | None = None
@@ -113,7 +149,12 @@ class Node:
     @property
     def listens(self) -> bool:
         """Whether the node waits for the caller."""
-        return not self.ends and (self.then is None or self.collect is not None)
+        return not self.ends and self.webhook is None and (self.then is None or self.collect is not None)
+
+    @property
+    def successors(self) -> tuple[str, ...]:
+        """Nodes to which it passes on without a word of the caller's, or after a slot is filled."""
+        return tuple(to for to in (*(branch.to for branch in self.branches), self.then, self.failed) if to is not None)
 
     @property
     def ends(self) -> bool:
@@ -125,10 +166,10 @@ class Node:
 class Flow:
     """A whole dialogue. `anywhere` and `keys` hold at every listening node that has no transition of its own.
 
-    `slots` holds variables too. `min_score` is the intent probability below which a turn counts as not
-    understood. After `max_turns` caller turns (None: no limit) the call goes to node `give_up`, and so it does after
-    `max_repeats` turns that ended at one node while no more slots were filled. `filler` is said while a reply is slow,
-    `time_up` before the call is ended for its length.
+    `slots` holds variables too. Sub-flows are not here: each use of one has become nodes of its own. `min_score` is
+    the intent probability below which a turn counts as not understood. After `max_turns` caller turns (None: no limit)
+    the call goes to node `give_up`, and so it does after `max_repeats` turns that ended at one node while no more slots
+    were filled. `filler` is said while a reply is slow, `time_up` before the call is ended for its length.
     """
 
     language: str
@@ -137,6 +178,7 @@ class Flow:
     slots: Mapping[str, SlotSpec]
     anywhere: Mapping[str, tuple[Transition, ...]]
     keys: Mapping[str, tuple[Transition, ...]]
+    webhooks: Mapping[str, Webhook] = field(default_factory=dict)
     give_up: str | None = None
     resume: tuple[Prompt, ...] = ()
     min_score: float = 0.0

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from dialogue.conditions import Condition, Test
 from dialogue.flow import ANY_INTENT, Flow, Node, Prompt, Transition
 from dialogue.yaml_source import Faults, Located, suggest
 
@@ -24,6 +25,7 @@ class FlowReferences:
     nodes: list[Located] = field(default_factory=list)
     slots: list[Located] = field(default_factory=list)
     intents: list[Located] = field(default_factory=list)
+    webhooks: list[Located] = field(default_factory=list)
     prompts: list[tuple[Prompt, int]] = field(default_factory=list)
 
 
@@ -50,6 +52,9 @@ def _check_names(flow: Flow, references: FlowReferences, faults: Faults) -> None
     for named in references.slots:
         if named.text not in flow.slots:
             faults.add(named.line, f"there is no slot {named.text!r}", suggest(named.text, flow.slots))
+    for named in references.webhooks:
+        if named.text not in flow.webhooks:
+            faults.add(named.line, f"there is no webhook {named.text!r}", suggest(named.text, flow.webhooks))
     for prompt, line in references.prompts:
         for name in prompt.slots:
             if name not in flow.slots:
@@ -92,7 +97,7 @@ def _check_reach(flow: Flow, lines: Mapping[str, int], faults: Faults) -> None:
             continue
         reached.add(name)
         node = flow.nodes[name]
-        waiting += [node.then, node.no_input.give_up, node.no_match.give_up]
+        waiting += [*node.successors, node.no_input.give_up, node.no_match.give_up]
         waiting += [t.to for t in _options(node.on, node.keys)]
     for name in flow.nodes.keys() - reached:
         faults.add(lines[name], f"nothing leads to node {name!r}", "name it in a transition, or remove it")
@@ -100,14 +105,15 @@ def _check_reach(flow: Flow, lines: Mapping[str, int], faults: Faults) -> None:
 
 def _check_circles(flow: Flow, lines: Mapping[str, int], faults: Faults) -> None:
     """A circle of `then`: nodes that pass on, or collect what is filled already, would never listen."""
-    for name, node in flow.nodes.items():
+    for name in flow.nodes:
         seen: set[str] = set()
-        here = node.then
-        while here in flow.nodes and here != name and here not in seen:
-            assert here is not None
-            seen.add(here)
-            here = flow.nodes[here].then
-        if here == name:
+        waiting = [name]
+        while waiting:
+            here = flow.nodes.get(waiting.pop())
+            fresh = [to for to in here.successors if to not in seen] if here else []
+            seen.update(fresh)
+            waiting += fresh
+        if name in seen:
             faults.add(lines[name], f"node {name!r} leads back to itself by 'then'", "let one node on the way listen")
 
 
@@ -116,10 +122,11 @@ def _check_values(flow: Flow, references: FlowReferences, faults: Faults) -> Non
     lines = {id(prompt): line for prompt, line in references.prompts}
     filled = _filled_on_entry(flow)
 
-    def check(prompts: Iterable[Prompt], have: frozenset[str], where: str, needs: str | None = None) -> None:
+    def check(prompts: Iterable[Prompt], have: frozenset[str], where: str) -> None:
         for prompt in prompts:
+            known = have | _assured(prompt.needs, prompt.when)
             for name in prompt.slots:
-                if not _has_value(flow, name, {*have, prompt.needs, needs}):
+                if not _has_value(flow, name, known):
                     faults.add(
                         lines[id(prompt)],
                         f"{{{name}}} may have no value at {where}",
@@ -131,14 +138,27 @@ def _check_values(flow: Flow, references: FlowReferences, faults: Faults) -> Non
         own = (*node.say, *node.ask, *node.invalid, *node.no_input.prompts, *node.no_match.prompts)
         check(own, have, f"node {node.name!r}")
         for transition in _options(node.on, node.keys):
-            check(transition.say, have, f"node {node.name!r}", transition.needs)
-    everywhere = frozenset.intersection(*(filled[n.name] for n in flow.nodes.values() if n.listens))
+            check(transition.say, have | _gained(transition), f"node {node.name!r}")
+    listening = [filled[node.name] for node in flow.nodes.values() if node.listens]
+    everywhere = frozenset.intersection(*listening) if listening else frozenset()
     for transition in _options(flow.anywhere, flow.keys):
-        check(transition.say, everywhere, "every node that listens", transition.needs)
+        check(transition.say, everywhere | _gained(transition), "every node that listens")
     check(flow.resume, everywhere, "every node that listens")
 
 
-def _has_value(flow: Flow, name: str, have: Collection[str | None]) -> bool:
+def _assured(needs: str | None, when: Iterable[Condition]) -> frozenset[str]:
+    """The slots that have a value where these hold."""
+    tested = frozenset(condition.slot for condition in when if condition.test is not Test.EMPTY)
+    return tested | {needs} if needs else tested
+
+
+def _gained(transition: Transition) -> frozenset[str]:
+    """The slots that have a value where the transition is taken."""
+    sure = _assured(transition.needs, transition.when)
+    return sure | set(transition.changes) if len(transition.changes) == 1 else sure
+
+
+def _has_value(flow: Flow, name: str, have: Collection[str]) -> bool:
     if name in have:
         return True
     stand_in = flow.slots[name].default_from
@@ -161,8 +181,14 @@ def _filled_on_entry(flow: Flow) -> dict[str, frozenset[str]]:
 
 def _ways(flow: Flow, node: Node, have: frozenset[str]) -> Iterator[tuple[str, frozenset[str]]]:
     """Nodes that can follow, and the slots then filled."""
+    reached = have | {node.collect} if node.collect else have
+    if node.webhook is not None and node.failed is not None:
+        yield node.failed, have
+        reached |= set(flow.webhooks[node.webhook].take)
+    for branch in node.branches:
+        yield branch.to, reached | _assured(None, branch.when)
     if node.then is not None:
-        yield node.then, have | {node.collect} if node.collect else have
+        yield node.then, reached
     if not node.listens:
         return
     for to in (node.no_input.give_up, node.no_match.give_up, flow.give_up):
@@ -170,5 +196,4 @@ def _ways(flow: Flow, node: Node, have: frozenset[str]) -> Iterator[tuple[str, f
             yield to, have
     for transition in _options(node.on, node.keys, flow.anywhere, flow.keys):
         if transition.to is not None:
-            gained = {transition.needs} if transition.needs else set()
-            yield transition.to, (have | gained) - set(transition.forget)
+            yield transition.to, (have | _gained(transition)) - set(transition.forget)

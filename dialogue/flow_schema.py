@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+from dialogue.checksums import Checksum
+from dialogue.conditions import Test
 from dialogue.flow import Stay
-from dialogue.flow_yaml import EXPECTATIONS, MAX_PROMPT_CHARS
-from dialogue.slots import SlotType
+from dialogue.flow_parts import MAX_PROMPT_CHARS
+from dialogue.node_yaml import EXPECTATIONS
+from dialogue.slots import LANGUAGES, SlotType
 
 __all__ = ["flow_schema"]
 
@@ -35,6 +38,13 @@ def flow_schema() -> Schema:
                 "type": "object",
                 "additionalProperties": _one_or_more({"$ref": "#/$defs/transition"}),
             },
+            "conditions": _conditions(),
+            "next": _one_or_more({"anyOf": [{"type": "string"}, _object(_next(), required=["to"])]}),
+            "webhook": _object(_webhook(), required=["url"]),
+            "subflow": _object(
+                {"start": _say("Its first node.", str), "nodes": _map_of("Its nodes; `return` leads back.", "node")},
+                required=["start", "nodes"],
+            ),
             "slot": _object(_slot(), required=["type"]),
             "variable": _object(_variable(), required=["type"]),
             "no_input": _object({"after_ms": _after_ms(), **_patience("silences")}),
@@ -80,6 +90,8 @@ def _top() -> dict[str, Schema]:
         "no_match": _ref("What to do about a caller whom nobody understands.", "no_match"),
         "anywhere": _ref("Transitions by intent, at every node that has none of its own.", "transitions"),
         "keys": _ref("Transitions by DTMF entry, everywhere.", "transitions"),
+        "webhooks": _map_of("Requests to your system.", "webhook"),
+        "subflows": _map_of("Groups of nodes that other nodes use.", "subflow"),
         "resume": _ref("Said first when a call goes on after a lost line.", "prompts"),
         "min_score": _say("An intent less sure than this is not understood.", float, minimum=0, maximum=1),
         "max_turns": _say("After so many caller turns the call goes to no_match's give_up.", int, minimum=1),
@@ -108,8 +120,37 @@ def _prompt() -> Schema:
         "recording": _say("A file in the bot's folder to play instead.", str),
         "interruptible": _say("false: heard out, whatever the caller says.", bool),
         "needs": _say("Left out where this slot has no value.", str),
+        "when": _ref("Left out unless all these hold.", "conditions"),
     }
     return {"anyOf": [text, _object(form, required=["text"])]}
+
+
+def _conditions() -> Schema:
+    value = {"anyOf": [{"type": "string"}, {"type": "number"}]}
+    tests = {word.value: _one_or_more(value) for word in Test if word not in (Test.FILLED, Test.EMPTY)}
+    slot = {
+        "description": "filled, empty, a value, values, tests such as {over: 100}; {slot} is another slot's.",
+        "anyOf": [*_one_or_more(value)["anyOf"], _object(tests)],
+    }
+    return {"type": "object", "additionalProperties": slot}
+
+
+def _next() -> dict[str, Schema]:
+    return {"when": _ref("Only where all these hold.", "conditions"), "to": _say("The node to go to.", str)}
+
+
+def _webhook() -> dict[str, Schema]:
+    return {
+        "url": _say("Where it is posted to; its host must be among the gateway's webhooks.hosts.", str),
+        "send": _ref("Slots that are sent.", "names"),
+        "take": {
+            "description": "Slots to fill, and their keys in the answer.",
+            "type": "object",
+            "additionalProperties": {"type": "string"},
+        },
+        "timeout_ms": _say("Longest wait for one answer.", int, minimum=100, maximum=10_000),
+        "retries": _say("Tries after the first.", int, minimum=0, maximum=5),
+    }
 
 
 def _transition() -> Schema:
@@ -119,6 +160,8 @@ def _transition() -> Schema:
         "stay": _words("Stay: say the node again, ask again, or only listen.", list(Stay)),
         "say": _ref("Said on the way.", "prompts"),
         "needs": _say("Only where this slot has a value.", str),
+        "when": _ref("Only where all these hold.", "conditions"),
+        "changes": _ref("Only where the turn names another value for one of these filled slots; it is taken.", "names"),
         "forget": _ref("Slots to empty on the way.", "names"),
     }
     return {"anyOf": [node, _object(form)]}
@@ -130,6 +173,7 @@ def _slot() -> dict[str, Schema]:
     return {
         "type": _words("What kind of value it is.", list(SlotType)),
         "entity": _say("The slot's name in the examples; by default its own.", str),
+        "early": _ref("Intents in whose turns the slot is taken wherever the dialogue stands; * is any.", "names"),
         "default_from": _say("Another slot, whose value is said while this one is empty.", str),
         "length": _say("digits: exactly so many.", int, **digits),
         "min_length": _say("digits: at least so many.", int, **digits),
@@ -144,13 +188,15 @@ def _slot() -> dict[str, Schema]:
         "latest_days": _say("date: not after so many days from the call's.", int, **days),
         "minimum": _say("amount: not below.", float, minimum=0),
         "maximum": _say("amount: not above.", float, minimum=0),
-        "currency": _words("amount: how it is said.", ["dollar", "euro", "pound"]),
+        "currency": _words(
+            "amount: how it is said.", sorted({c for lang in LANGUAGES.values() for c in lang.CURRENCIES})
+        ),
+        "checksum": _words("digits: its last digits check the others.", list(Checksum)),
     }
 
 
 def _variable() -> dict[str, Schema]:
-    slot = _slot()
-    del slot["default_from"]
+    slot = {key: form for key, form in _slot().items() if key not in ("default_from", "early")}
     return {**slot, "default": _say("The value where the call's metadata has none.", str)}
 
 
@@ -164,10 +210,24 @@ def _node() -> dict[str, Schema]:
         "invalid": _ref("Said where a value was heard that the slot refuses.", "prompts"),
         "on": _ref("Transitions by intent; * is any turn that nothing else takes.", "transitions"),
         "keys": _ref("Transitions by DTMF entry.", "transitions"),
-        "then": _say("The next node.", str),
+        "then": _ref("The next node: a name, or options with `when`, the last without.", "next"),
+        "use": _say("The sub-flow to go through; then on to `then`.", str),
+        "with": {
+            "description": "What names of the sub-flow, of slots and nodes, are here.",
+            "type": "object",
+            "additionalProperties": {"type": "string"},
+        },
+        "webhook": _say("The webhook to call; then on to `then`, or to `failed`.", str),
+        "failed": _say("The node to go to where the webhook gave no good answer.", str),
         "hang_up": _say("Ends the call with this disposition, unless an outcome was set on the way.", str),
         "transfer": _say("Ends by handing over to this target, with all slots.", str),
         "outcome": _say("The bot's word for what was achieved, kept until another node sets one.", str),
+        "promise": _ref("Slots that the caller has now promised: they are in the call's record.", "names"),
+        "callback": {
+            "description": "A call back that is now agreed on, in the call's record: date, time, ... and their slots.",
+            "type": "object",
+            "additionalProperties": {"type": "string"},
+        },
         "no_input": _ref("This node's own; what it leaves out comes from the top.", "no_input"),
         "no_match": _ref("This node's own; what it leaves out comes from the top.", "no_match"),
         "tail_ms": _say("Silence that ends the caller's turn here.", int, minimum=200, maximum=5000),

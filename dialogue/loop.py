@@ -12,6 +12,7 @@ writer was faster), the event is an ordinary turn: no words are lost, and nothin
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
@@ -87,11 +88,20 @@ class _Withdrawable:
 class DialogueLoop:
     """One call's dialogue. Events are handled one at a time, in the order of the calls to `handle`."""
 
-    def __init__(self, bot: Bot, store: StateStore, call_id: str, *, today: Callable[[], date] = date.today) -> None:
+    def __init__(
+        self,
+        bot: Bot,
+        store: StateStore,
+        call_id: str,
+        *,
+        today: Callable[[], date] = date.today,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._flow = bot.flow
         self._store = store
         self._call_id = call_id
         self._today = today
+        self._clock = clock
         self._lock = asyncio.Lock()
         self._epoch = 0
         self._version = 0
@@ -125,7 +135,8 @@ class DialogueLoop:
             self._epoch, self._version = claim.epoch, claim.version
             if claim.body is None:
                 given = tuple(sorted((metadata or {}).items()))
-                started = CallStarted(today=self._today().isoformat(), caller=caller, metadata=given)
+                day, at = self._today().isoformat(), self._clock()
+                started = CallStarted(today=day, at=at, caller=caller, metadata=given)
                 # Not the epoch's own key: two that start the same call at once must agree on one start.
                 return await self._apply(started, None, "start")
             self.state = _decode(claim.body)
@@ -189,7 +200,7 @@ class DialogueLoop:
 
     async def close(self, by: str) -> None:
         """Note the call's end: "caller", "bot", "transfer" or "error". The state stays until its TTL."""
-        await self.handle(CallEnded(by=by))
+        await self.handle(CallEnded(by=by, at=self._clock()))
 
     def _event_key(self) -> str:
         self._events += 1

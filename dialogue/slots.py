@@ -25,6 +25,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from dialogue import chinese, english
+from dialogue.checksums import Checksum, has_checksum
 
 __all__ = ["LANGUAGES", "InvalidValue", "SlotSpec", "SlotType", "SlotValue", "parse_slot", "say_slot"]
 
@@ -93,8 +94,11 @@ class SlotSpec:
     variable: bool = False
     default: str | None = None
     default_from: str | None = None
+    early: tuple[str, ...] = ()
+    """Intents in whose turns it is taken wherever the dialogue stands; "*" is any."""
     min_length: int = 1
     max_length: int = 40
+    checksum: Checksum | None = None
     equals: str | None = None
     choices: tuple[tuple[str, tuple[str, ...]], ...] = ()
     earliest_days: int | None = None
@@ -156,6 +160,10 @@ def _parse_digits(spec: SlotSpec, text: str, known: Mapping[str, SlotValue]) -> 
     ]
     if not fitting:
         return InvalidValue(f"{max(map(len, runs))} digits, not {_length(spec)}")
+    if spec.checksum is not None:
+        fitting = [digits for digits in fitting if has_checksum(spec.checksum, digits)]
+        if not fitting:
+            return InvalidValue(f"wrong check digits ({spec.checksum})")
     expected = known.get(spec.equals) if spec.equals else None
     if expected is not None and expected.value not in fitting:
         return InvalidValue(f"not the digits of {spec.equals}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from dialogue.slots import SlotValue
 
-__all__ = ["HISTORY_TURNS", "DialogueState", "Turn"]
+__all__ = ["HISTORY_TURNS", "DialogueState", "Promise", "Turn"]
 
 HISTORY_TURNS = 10
 
@@ -31,6 +31,14 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Promise:
+    """What the caller agreed to at a node: slots and their values then."""
+
+    node: str
+    slots: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DialogueState:
     """Where a call stands.
 
@@ -38,7 +46,9 @@ class DialogueState:
     read. `no_input` and `no_match` count failures in a row; `visits` counts the turns that ended at each node since
     more slots were filled than ever before (`most_slots`). `outcome` is the bot's word for what was
     achieved so far; `disposition` is set once the bot has ended or transferred the call, `ended_by` once
-    the call itself is over. `slots` and `visits` are never mutated.
+    the call itself is over. `slots`, `visits` and `callback` are
+    never mutated. `started_at` and `ended_at` are seconds since the epoch, 0 before. `acts` counts the requests to the
+    operator's system. `callback` is the call back agreed on: "date", "time", ... and their values.
     """
 
     node: str = ""
@@ -53,6 +63,11 @@ class DialogueState:
     outcome: str | None = None
     disposition: str | None = None
     ended_by: str | None = None
+    started_at: float = 0.0
+    ended_at: float = 0.0
+    acts: int = 0
+    promises: tuple[Promise, ...] = ()
+    callback: Mapping[str, str] = field(default_factory=dict)
     history: tuple[Turn, ...] = ()
 
     @property

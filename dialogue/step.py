@@ -14,6 +14,7 @@ States are the flow's nodes. What an event does at a listening node:
 |                 | 5. refused by a validator: the `invalid` prompt; else no-match; both escalate   |
 | `DigitsPressed` | 3 of above for a digits slot, else the key's transition, else 5                 |
 | `CallerSilent`  | no-input prompt and question, escalating to the node's `give_up`                |
+| `WebhookAnswered` | its slots filled and on to `then`; else to `failed`                           |
 | `TimeRanOut`    | the flow's last words for it, and the end                                       |
 | `CallEnded`     | noted                                                                           |
 
@@ -22,7 +23,8 @@ replaces it ("I will pay Friday" later corrected to "I will pay Monday"). An ent
 A prompt whose slot has no value is left out (`flow_check` finds those that can be). After the bot's end
 every event but `CallResumed` and `CallEnded` gives no action. A caller who comes back to one node again and again
 without filling a slot is let go by the flow's `give_up`. A node that a new version of the flow no
-longer has restarts the dialogue, with its slots.
+longer has restarts the dialogue, with its slots. While a webhook is asked the caller is not heard: turns are
+counted and answered with nothing; a call resumed there asks again, under the same key.
 """
 
 from __future__ import annotations
@@ -31,9 +33,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 
+from dialogue.conditions import Condition
 from dialogue.flow import ANY_INTENT, Flow, Node, Patience, Prompt, Stay, Transition
+from dialogue.hearing import Hearing
 from dialogue.slots import InvalidValue, SlotSpec, SlotType, SlotValue, parse_slot, say_slot
-from dialogue.state import HISTORY_TURNS, DialogueState, Turn
+from dialogue.state import HISTORY_TURNS, DialogueState, Promise, Turn
 from dialogue.turns import (
     Action,
     CallEnded,
@@ -41,6 +45,7 @@ from dialogue.turns import (
     CallerSilent,
     CallResumed,
     CallStarted,
+    CallWebhook,
     DialogueError,
     DigitsPressed,
     Event,
@@ -49,8 +54,9 @@ from dialogue.turns import (
     Say,
     TimeRanOut,
     Transfer,
+    WebhookAnswered,
 )
-from nlu.meaning import OUT_OF_SCOPE, Meaning, Slot
+from nlu.meaning import OUT_OF_SCOPE, Meaning
 
 __all__ = ["TIME_RAN_OUT", "MetadataError", "step"]
 
@@ -81,14 +87,16 @@ def step(
         MetadataError: `CallStarted` without a value that a variable needs and takes; the message names it.
     """
     if isinstance(event, CallEnded):
-        return replace(state, ended_by=event.by), ()
+        return replace(state, ended_by=event.by, ended_at=event.at), ()
     if isinstance(event, CallStarted):
-        state = replace(state, today=event.today, slots=_variables(flow, event))
+        state = replace(state, today=event.today, started_at=event.at, slots=_variables(flow, event))
         return _Run(flow, state).start()
     if isinstance(event, CallResumed):
-        return _Run(flow, replace(state, ended_by=None)).resume()
+        return _Run(flow, replace(state, ended_by=None, ended_at=0.0)).resume()
     if isinstance(event, CallerSilent):
         return (state, ()) if state.ended else _Run(flow, state).hear_nothing()
+    if isinstance(event, WebhookAnswered):
+        return (state, ()) if state.ended else _Run(flow, state).hear_answer(event)
     if isinstance(event, TimeRanOut):
         return (state, ()) if state.ended else _Run(flow, state).run_out()
     state = replace(state, round_id=state.round_id + 1 if round_id is None else round_id, turns=state.turns + 1)
@@ -128,11 +136,10 @@ class _Run:
         self._flow = flow
         self._from = state.node
         self._state = state
-        self._words = self._said = words
+        self._said = words
         self._meaning = meaning
-        self._entities: tuple[Slot, ...] = meaning.slots
-        self._used: set[str] = set()  # entity names that have filled a slot in this step
         self._today = date.fromisoformat(state.today) if state.today else date.min
+        self._heard = Hearing(words, meaning.slots, self._today)
         self._actions: list[Action] = []
 
     # Events
@@ -148,6 +155,9 @@ class _Run:
             self._enter(self._flow.start)
         elif node.ends:
             self._end(node)
+        elif node.webhook is not None:
+            self._say(self._flow.resume, node)
+            self._call_webhook(node, node.webhook, again=True)
         else:
             self._say(self._flow.resume, node)
             # A caller who comes back must hear something to answer.
@@ -157,10 +167,37 @@ class _Run:
 
     def hear_nothing(self) -> tuple[DialogueState, tuple[Action, ...]]:
         node = self._node
+        if node.webhook is not None:
+            return self._state, ()
         failures = self._state.no_input
         self._state = replace(self._state, no_input=failures + 1)
         self._try_again(node, node.no_input, failures, None)
         return self._state, tuple(self._actions)
+
+    def hear_answer(self, event: WebhookAnswered) -> tuple[DialogueState, tuple[Action, ...]]:
+        node = self._flow.nodes.get(self._state.node)
+        if node is None or node.webhook != event.webhook or event.act != self._state.acts:
+            return self._state, ()  # an answer to what is not asked any more
+        values = None if event.answer is None else self._answer_values(node.webhook, dict(event.answer))
+        if values is None:
+            assert node.failed is not None
+            self._enter(node.failed)
+        else:
+            self._state = replace(self._state, slots={**self._state.slots, **values})
+            self._enter(self._next(node))
+        return self._state, tuple(self._actions)
+
+    def _answer_values(self, webhook: str, answer: Mapping[str, str]) -> dict[str, SlotValue] | None:
+        """The slots that the answer fills; None where one is missing or refused."""
+        values: dict[str, SlotValue] = {}
+        for name, key in self._flow.webhooks[webhook].take.items():
+            spec = self._flow.slots[name]
+            known = {**self._state.slots, **values}
+            value = parse_slot(spec, answer.get(key, ""), today=self._today, known=known, asked=True)
+            if not isinstance(value, SlotValue):
+                return None
+            values[name] = value
+        return values
 
     def run_out(self) -> tuple[DialogueState, tuple[Action, ...]]:
         node, disposition = self._node, self._state.outcome or TIME_RAN_OUT
@@ -169,13 +206,14 @@ class _Run:
         return replace(self._state, disposition=disposition), tuple(self._actions)
 
     def hear_words(self, event: CallerSaid) -> tuple[DialogueState, tuple[Action, ...]]:
-        if not self._turns_spent():
+        if self._node.webhook is None and not self._turns_spent():
+            self._keep_early()
             self._understand(self._node)
             self._leave_circle()
         return self._remember(event.heard, event.supersedes)
 
     def hear_keys(self, event: DigitsPressed) -> tuple[DialogueState, tuple[Action, ...]]:
-        if not self._turns_spent():
+        if self._node.webhook is None and not self._turns_spent():
             node = self._node
             spec = self._flow.slots[node.collect] if node.collect else None
             value = self._read(spec, asked=True) if spec and spec.type is SlotType.DIGITS else None
@@ -208,12 +246,17 @@ class _Run:
         limit, way_out = self._flow.max_repeats, self._flow.give_up
         if limit is not None and way_out is not None and count > limit and not self._state.ended and node != way_out:
             self._actions.clear()
-            self._words, self._entities = "", ()
+            self._heard.forget()
             self._enter(way_out)
 
-    def _understand(self, node: Node) -> None:
+    @property
+    def _intent(self) -> str:
+        """The turn's intent; "" where nothing was said, or nothing understood."""
         known = self._meaning.score >= self._flow.min_score and self._meaning.intent != OUT_OF_SCOPE
-        intent = self._meaning.intent if known and self._words else ""
+        return self._meaning.intent if known and self._heard.words else ""
+
+    def _understand(self, node: Node) -> None:
+        intent = self._intent
         route = self._route(node.on, self._flow.anywhere, intent)
         if node.confirm and (route is None or intent in node.on) and self._correct(node):
             self._ask(node)
@@ -222,7 +265,7 @@ class _Run:
             self._take(node, route)
             return
         value: SlotValue | InvalidValue | None = None
-        if node.collect and self._words:
+        if node.collect and self._heard.words:
             value = self._read(self._flow.slots[node.collect], asked=True)
             if isinstance(value, SlotValue):
                 self._enter(node.name)
@@ -247,9 +290,21 @@ class _Run:
         key: str,
     ) -> Transition | None:
         options = own.get(key) or common.get(key, ())
-        return next((t for t in options if t.needs is None or t.needs in self._state.slots), None)
+        return next((t for t in options if self._fits(t)), None)
+
+    def _fits(self, transition: Transition) -> bool:
+        if transition.needs is not None and transition.needs not in self._state.slots:
+            return False
+        if transition.changes and not self._changed(transition):
+            return False
+        return self._hold(transition.when)
+
+    def _hold(self, conditions: Sequence[Condition]) -> bool:
+        return all(condition.holds(self._flow.slots, self._state.slots, self._today) for condition in conditions)
 
     def _take(self, node: Node, transition: Transition) -> None:
+        for name, value in self._changed(transition).items():
+            self._fill(name, value)
         if transition.forget:
             kept = {n: v for n, v in self._state.slots.items() if n not in transition.forget}
             self._state = replace(self._state, slots=kept)
@@ -277,10 +332,11 @@ class _Run:
                 no_match=0,
                 outcome=node.outcome or self._state.outcome,
             )
+            self._note(node)
             if node.collect:
                 refused = self._collect(node)
-                if node.collect in self._state.slots and node.then is not None:
-                    name = node.then
+                if node.collect in self._state.slots:
+                    name = self._next(node)
                     continue
                 if refused:
                     self._say(node.invalid, node)
@@ -291,10 +347,35 @@ class _Run:
             if node.ends:
                 self._end(node)
                 return
+            if node.webhook is not None:
+                self._call_webhook(node, node.webhook)
+                return
             if node.collect or node.then is None:
                 self._ask(node)
                 return
-            name = node.then
+            name = self._next(node)
+
+    def _next(self, node: Node) -> str:
+        """Where a node passes on to: the first branch that holds, else `then`."""
+        assert node.then is not None
+        return next((branch.to for branch in node.branches if self._hold(branch.when)), node.then)
+
+    def _note(self, node: Node) -> None:
+        """What entering a node puts on the call's record."""
+        if node.promise:
+            promise = Promise(node=node.name, slots=self._values(node.promise))
+            earlier = tuple(p for p in self._state.promises if p.node != node.name)  # said again: it replaces
+            self._state = replace(self._state, promises=(*earlier, promise))
+        if node.callback:
+            values = {key: dict(self._values([slot])).get(slot) for key, slot in node.callback.items()}
+            agreed = {key: value for key, value in values.items() if value is not None}
+            self._state = replace(self._state, callback=agreed)
+
+    def _call_webhook(self, node: Node, webhook: str, *, again: bool = False) -> None:
+        if not again:
+            self._state = replace(self._state, acts=self._state.acts + 1)
+        send = self._values(self._flow.webhooks[webhook].send)
+        self._actions.append(CallWebhook(webhook=webhook, node=node.name, act=self._state.acts, send=send))
 
     def _end(self, node: Node) -> None:
         if node.hang_up is not None:
@@ -316,7 +397,7 @@ class _Run:
     def _try_again(self, node: Node, patience: Patience, failures: int, instead: Sequence[Prompt] | None) -> None:
         """Say the prompt for this many failures (or `instead`) and ask again; give up once they are spent."""
         if failures >= len(patience.prompts) and patience.give_up is not None:
-            self._words, self._entities = "", ()  # what was not understood here must not fill a slot there
+            self._heard.forget()  # what was not understood here must not fill a slot there
             self._enter(patience.give_up)
             return
         prompts = patience.prompts[min(failures, len(patience.prompts) - 1) :][:1] if patience.prompts else ()
@@ -355,30 +436,41 @@ class _Run:
         return changed
 
     def _read(self, spec: SlotSpec, *, asked: bool) -> SlotValue | InvalidValue | None:
-        """A value for the slot in this turn: the entities marked for it, the last first, then all the words.
+        return self._heard.read(spec, self._state.slots, asked=asked)
 
-        The words alone must be plain about it: unless the slot was `asked` for, a value in them that the
-        validators refuse is none ("speaking to number one" refuses no account number).
-        """
-        if spec.entity in self._used or not self._words:
-            return None
-        refused: InvalidValue | None = None
-        for entity in reversed(self._entities):
-            if entity.name == spec.entity:
-                value = self._parse(spec, entity.text, asked=True)
+    def _keep_early(self) -> None:
+        """Slots that the caller fills before they are asked for."""
+        node, intent = self._node, self._intent
+        awaited = {self._flow.slots[name].entity for name in (node.collect, *node.optional, *node.confirm) if name}
+        for name, spec in self._flow.slots.items():
+            wanted = intent in spec.early or ANY_INTENT in spec.early
+            if wanted and name not in self._state.slots and spec.entity not in awaited:
+                value = self._heard.marked(spec, self._state.slots)
                 if isinstance(value, SlotValue):
-                    return value
-                refused = refused or value
-        value = self._parse(spec, self._words, asked=asked)
-        if isinstance(value, SlotValue) and (asked or spec.type not in (SlotType.YES_NO, SlotType.CHOICE)):
-            return value
-        return refused or (value if asked and isinstance(value, InvalidValue) else None)
+                    self._state = replace(self._state, slots={**self._state.slots, name: value})
 
-    def _parse(self, spec: SlotSpec, text: str, *, asked: bool) -> SlotValue | InvalidValue | None:
-        return parse_slot(spec, text, today=self._today, known=self._state.slots, asked=asked)
+    def _changed(self, transition: Transition) -> dict[str, SlotValue]:
+        """Other values that the turn names for the filled slots that the transition may change."""
+        found: dict[str, SlotValue] = {}
+        for name in transition.changes:
+            before = self._state.slots.get(name)
+            value = self._heard.marked(self._flow.slots[name], self._state.slots)
+            if before is not None and isinstance(value, SlotValue) and value.value != before.value:
+                found[name] = value
+        return found
+
+    def _values(self, names: Sequence[str]) -> tuple[tuple[str, str], ...]:
+        """Normalised values of slots, or of what stands in for them; those with none are left out."""
+        found = []
+        for name in names:
+            stand_in = self._flow.slots[name].default_from
+            slot = self._state.slots.get(name) or (self._state.slots.get(stand_in) if stand_in else None)
+            if slot is not None:
+                found.append((name, slot.value))
+        return tuple(found)
 
     def _fill(self, name: str, value: SlotValue) -> None:
-        self._used.add(self._flow.slots[name].entity)
+        self._heard.use(self._flow.slots[name])
         self._state = replace(self._state, slots={**self._state.slots, name: value})
 
     # Speech
@@ -387,7 +479,7 @@ class _Run:
         for prompt in prompts:
             values = {name: self._spoken(name) for name in prompt.slots}
             filled = {name: spoken for name, spoken in values.items() if spoken is not None}
-            if len(filled) < len(values) or (prompt.needs and prompt.needs not in self._state.slots):
+            if len(filled) < len(values) or not self._shows(prompt):
                 continue
             self._actions.append(
                 Say(
@@ -398,6 +490,9 @@ class _Run:
                     question=question,
                 )
             )
+
+    def _shows(self, prompt: Prompt) -> bool:
+        return (prompt.needs is None or prompt.needs in self._state.slots) and self._hold(prompt.when)
 
     def _spoken(self, name: str) -> str | None:
         spec = self._flow.slots[name]

@@ -16,6 +16,7 @@ __all__ = [
     "CallEnded",
     "CallResumed",
     "CallStarted",
+    "CallWebhook",
     "CallerSaid",
     "CallerSilent",
     "DialogueError",
@@ -26,6 +27,7 @@ __all__ = [
     "Say",
     "TimeRanOut",
     "Transfer",
+    "WebhookAnswered",
 ]
 
 
@@ -46,9 +48,10 @@ class DialogueError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallStarted:
-    """A call with no earlier state."""
+    """A call with no earlier state. `at` is when, seconds since the epoch."""
 
     today: str
+    at: float = 0.0
     caller: str | None = None
     metadata: tuple[tuple[str, str], ...] = ()
 
@@ -91,13 +94,25 @@ class TimeRanOut:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookAnswered:
+    """The operator's system has answered the request numbered `act`: texts by key, or None where it failed."""
+
+    webhook: str
+    act: int
+    answer: tuple[tuple[str, str], ...] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CallEnded:
-    """The call is over: "caller", "bot", "transfer" or "error"."""
+    """The call is over: "caller", "bot", "transfer" or "error". `at` is when, seconds since the epoch."""
 
     by: str
+    at: float = 0.0
 
 
-Event: TypeAlias = CallStarted | CallResumed | CallerSaid | CallerSilent | DigitsPressed | TimeRanOut | CallEnded
+Event: TypeAlias = (
+    CallStarted | CallResumed | CallerSaid | CallerSilent | DigitsPressed | WebhookAnswered | TimeRanOut | CallEnded
+)
 
 
 # Actions, carried out in order.
@@ -137,10 +152,24 @@ class Transfer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CallWebhook:
+    """Ask the operator's system, then come back with `WebhookAnswered`.
+
+    `act` numbers the call's requests: the same number again, after a reconnect or a crash, is the same request.
+    `send` are slots and their normalised values.
+    """
+
+    webhook: str
+    node: str
+    act: int
+    send: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HangUp:
     """End the call once the prompts before it were heard. `disposition` is the bot's word for how it went."""
 
     disposition: str
 
 
-Action: TypeAlias = Say | Listen | Transfer | HangUp
+Action: TypeAlias = Say | Listen | CallWebhook | Transfer | HangUp

@@ -46,8 +46,10 @@ class Faults:
         self.found: list[Fault] = []
 
     def add(self, line: int, what: str, mend: str) -> None:
-        """Note a fault."""
-        self.found.append(Fault(self.file, line, what, mend))
+        """Note a fault, once: what is used in several places is read as often."""
+        fault = Fault(self.file, line, what, mend)
+        if fault not in self.found:
+            self.found.append(fault)
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 
 from dialogue.codec import CodecError, decode_actions, decode_state, encode_actions, encode_state
 from dialogue.slots import SlotValue
-from dialogue.state import DialogueState, Turn
-from dialogue.turns import HangUp, Listen, Say, Transfer
+from dialogue.state import DialogueState, Promise, Turn
+from dialogue.turns import Action, CallWebhook, HangUp, Listen, Say, Transfer
 
 pytestmark = pytest.mark.unit
 
 words = st.text(max_size=12)
 maybe_words = st.none() | words
+pairs = st.lists(st.tuples(words, words), max_size=3).map(tuple)
 counts = st.integers(0, 10**9)
 turns = st.builds(
     Turn,
@@ -39,12 +40,17 @@ states = st.builds(
     outcome=maybe_words,
     disposition=maybe_words,
     ended_by=maybe_words,
+    started_at=st.floats(0, 1e10),
+    acts=counts,
+    promises=st.lists(st.builds(Promise, node=words, slots=pairs), max_size=2).map(tuple),
+    callback=st.dictionaries(words, words, max_size=2),
     history=st.lists(turns, max_size=3).map(tuple),
 )
 actions = st.one_of(
     st.builds(Say, text=words, node=words, recording=maybe_words, interruptible=st.booleans()),
     st.builds(Listen, node=words, no_input_ms=st.none() | counts, tail_ms=st.none() | counts, expect=maybe_words),
-    st.builds(Transfer, target=words, context=st.lists(st.tuples(words, words), max_size=3).map(tuple)),
+    st.builds(CallWebhook, webhook=words, node=words, act=counts, send=pairs),
+    st.builds(Transfer, target=words, context=pairs),
     st.builds(HangUp, disposition=words),
 )
 
@@ -55,7 +61,7 @@ def test_a_state_comes_back_as_it_was(state: DialogueState) -> None:
 
 
 @given(st.lists(actions, max_size=5))
-def test_actions_come_back_as_they_were(said: list[Say | Listen | Transfer | HangUp]) -> None:
+def test_actions_come_back_as_they_were(said: list[Action]) -> None:
     assert decode_actions(encode_actions(said)) == tuple(said)
 
 

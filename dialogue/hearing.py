@@ -1,0 +1,63 @@
+"""Values in one caller turn: what the understanding marked in it, and what its words say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+
+from dialogue.slots import InvalidValue, SlotSpec, SlotType, SlotValue, parse_slot
+from nlu.meaning import Slot
+
+__all__ = ["Hearing"]
+
+
+class Hearing:
+    """One turn's words (or keys) and marked entities. An entity serves one slot a turn: `use` notes it."""
+
+    def __init__(self, words: str, entities: tuple[Slot, ...], today: date) -> None:
+        self.words = words
+        self._entities = entities
+        self._today = today
+        self._used: set[str] = set()
+
+    def forget(self) -> None:
+        """What was said here must not fill a slot elsewhere."""
+        self.words, self._entities = "", ()
+
+    def use(self, spec: SlotSpec) -> None:
+        """The turn's values of this entity have filled a slot."""
+        self._used.add(spec.entity)
+
+    def read(self, spec: SlotSpec, known: Mapping[str, SlotValue], *, asked: bool) -> SlotValue | InvalidValue | None:
+        """A value for the slot in this turn: the entities marked for it, the last first, then all the words.
+
+        The words alone must be plain about it: unless the slot was `asked` for, a value in them that the
+        validators refuse is none ("speaking to number one" refuses no account number).
+        """
+        if spec.entity in self._used or not self.words:
+            return None
+        marked = self.marked(spec, known)
+        if isinstance(marked, SlotValue):
+            return marked
+        value = self._parse(spec, self.words, known, asked=asked)
+        if isinstance(value, SlotValue) and (asked or spec.type not in (SlotType.YES_NO, SlotType.CHOICE)):
+            return value
+        return marked or (value if asked and isinstance(value, InvalidValue) else None)
+
+    def marked(self, spec: SlotSpec, known: Mapping[str, SlotValue]) -> SlotValue | InvalidValue | None:
+        """The last value that the understanding marked for the slot; where all are refused, why."""
+        refused: InvalidValue | None = None
+        if spec.entity in self._used:
+            return None
+        for entity in reversed(self._entities):
+            if entity.name == spec.entity:
+                value = self._parse(spec, entity.text, known, asked=True)
+                if isinstance(value, SlotValue):
+                    return value
+                refused = refused or value
+        return refused
+
+    def _parse(
+        self, spec: SlotSpec, text: str, known: Mapping[str, SlotValue], *, asked: bool
+    ) -> SlotValue | InvalidValue | None:
+        return parse_slot(spec, text, today=self._today, known=known, asked=asked)
