@@ -31,7 +31,7 @@ from dialogue.turns import Action, CallerSaid, CallStarted, DialogueError, Say, 
 from gateway.answer_store import AnswerStore
 from gateway.bot_choice import choose_bot
 from gateway.http_bodies import ChatAnswer, ChatRequest, ChatState, IntentAnswer, IntentRequest, found_slots
-from gateway.inference import Inference
+from gateway.inference import Inference, TurnId
 from nlu.meaning import OUT_OF_SCOPE, Meaning
 
 __all__ = ["BotChangedError", "TextDialogues"]
@@ -74,7 +74,8 @@ class TextDialogues:
         (kept,) = await self._answers.find(request.call_id, name)
         if kept is not None:
             return kept
-        meaning = await self._understand(choose_bot(self._bots, request.bot, request.language), request.text)
+        bot = choose_bot(self._bots, request.bot, request.language)
+        meaning = await self._understand(bot, request.text, TurnId(request.call_id, request.round_id))
         return await self._answers.keep(request.call_id, name, IntentAnswer.of(request, meaning).model_dump_json())
 
     async def chat(self, request: ChatRequest) -> str:
@@ -105,15 +106,16 @@ class TextDialogues:
         if kept is None:
             if over:
                 raise _over(request)
-            understood = await self._understand(bot, request.query.strip())
+            understood = await self._understand(bot, request.query.strip(), TurnId(owner, request.seq))
             kept = await self._answers.keep(owner, f"meaning:{request.seq}", _MEANING.dump_json(understood).decode())
         return _MEANING.validate_json(kept)
 
-    async def _understand(self, bot: Bot, text: str) -> Meaning:
-        """By the bot's model; of a bot without one every text is out of scope, as in its calls."""
+    async def _understand(self, bot: Bot, text: str, turn: TurnId) -> Meaning:
+        """By the bot's model; of a bot without one every text is out of scope, as in its calls. `turn`: of two models
+        in service, who is asked again in a turn is the same."""
         if bot.nlu_path is None or not text.strip():
             return _NOTHING_SAID
-        return (await self._inference.understand(bot.name, text, timeout_s=self._timeout_s)).meaning
+        return (await self._inference.understand(bot.name, text, timeout_s=self._timeout_s, turn=turn)).meaning
 
     async def _advance(self, loop: DialogueLoop, bot: Bot, said: CallerSaid, round_id: int) -> Step:
         if loop.state.node not in bot.flow.nodes:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -87,6 +89,15 @@ async def test_not_ready_while_a_worker_is_missing_and_again_when_it_leaves(redi
         assert (await readiness(client, workers="0 of 1 ready")).status_code == 503
 
 
+async def test_of_a_shared_redis_each_gateway_counts_its_own_workers(redis_url: str) -> None:
+    async with (
+        control(redis_url, workers=2, wanted=2, environ={"VOICEGATE_PORT": "7001"}) as one,
+        control(redis_url, workers=1, wanted=2, environ={"VOICEGATE_PORT": "7002"}) as other,
+    ):
+        assert (await readiness(one, ready=True)).json()["calls"] == 3
+        assert (await readiness(other, workers="1 of 2 ready")).json()["calls"] == 1
+
+
 async def test_not_ready_says_which_part_and_why() -> None:
     async with control("unix:///nowhere/redis.sock", inference=False) as client:
         answer = await client.get("/readyz", timeout=10)
@@ -142,6 +153,13 @@ async def test_without_authentication_metrics_are_for_this_machine(redis_url: st
         transport = httpx.ASGITransport(app=app, client=(peer, 5))
         async with httpx.AsyncClient(transport=transport, base_url="http://control") as client:
             assert (await client.get("/metrics")).status_code == status
+
+
+def test_the_control_plane_imports_no_model_code() -> None:
+    heavy = ["torch", "transformers", "faster_whisper", "ctranslate2", "onnxruntime", "scipy"]
+    code = f"import sys, gateway.control; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.returncode) == ("[]", 0), done.stderr
 
 
 async def test_unknown_paths_and_the_api_page(redis_url: str) -> None:
