@@ -86,10 +86,12 @@ async def _serve(settings: Settings, path: Path) -> None:
         retire_after_s=settings.nlu.retire_after_s,
         changed=record.write,
     ) as inference:
+        bots = ", ".join(own) or "no bot"
+        del own  # or the first models would never leave memory
         await record.restore(inference)
         server = InferenceServer(inference, inference)
         await server.start(path)
-        log.info("models ready: %s; understanding for %s", asr.name, ", ".join(own) or "no bot")
+        log.info("models ready: %s; understanding for %s", asr.name, bots)
         await stop.wait()
         await server.stop()
 

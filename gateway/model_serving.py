@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +33,8 @@ __all__ = ["WARM_UP_PASSES", "ModelLoader", "ModelServing", "NluModel"]
 log = logging.getLogger(__name__)
 
 L = TypeVar("L")
+
+_LOADER_NICE = 10
 
 WARM_UP_PASSES = 50
 """Before a version answers a caller: memory is found and kernels are chosen by then."""
@@ -114,9 +118,10 @@ class ModelServing:
         served: dict[int, _Served] = {}
         now = time.monotonic()
         for bot, model in models.items():
-            first = served.setdefault(id(model), self._serve(bot, model))
-            self._pools[bot] = ModelPool(bot, _version(first, now), retire_after_s=retire_after_s)
-        self._loader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model loader")
+            if id(model) not in served:
+                served[id(model)] = self._serve(bot, model)
+            self._pools[bot] = ModelPool(bot, _version(served[id(model)], now), retire_after_s=retire_after_s)
+        self._loader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model loader", initializer=_step_back)
         self._retirements = asyncio.Event()
         self._retirer: asyncio.Task[None] | None = None
 
@@ -258,10 +263,13 @@ class ModelServing:
                     await self._retirements.wait()
             except TimeoutError:
                 pass
-            for pool in self._pools.values():
-                for version in pool.handle_timer(time.monotonic()):
-                    log.info("%s: version %s unloaded", pool.bot, version.version)
-                    await self._release(version.engine)
+            await self._unload_due()  # in a frame of its own: one that sleeps would keep the last version alive
+
+    async def _unload_due(self) -> None:
+        for pool in self._pools.values():
+            for version in pool.handle_timer(time.monotonic()):
+                log.info("%s: version %s unloaded", pool.bot, version.version)
+                await self._release(version.engine)
 
     async def _release(self, served: _Served) -> None:
         served.users -= 1
@@ -285,6 +293,11 @@ class ModelServing:
     def _statuses(self, *pools: ModelPool[_Served]) -> list[VersionStatus]:
         now = time.monotonic()
         return [status for pool in pools for status in pool.statuses(now)]
+
+
+def _step_back() -> None:
+    """Let the calling thread have what the others leave: callers wait for them, and for a load nobody does."""
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOADER_NICE)  # of this thread alone, on Linux
 
 
 def _version(served: _Served, now: float) -> LoadedVersion[_Served]:

@@ -94,18 +94,30 @@ class Layer(nn.Module):
         self.attention_dropout = config.attention_probs_dropout_prob
 
     def forward(self, states: Tensor, mask: Tensor | None) -> Tensor:
-        """states: (batch, tokens, hidden); mask: bool (batch, 1, 1, tokens), True where a token is real."""
+        """states: (batch, tokens, hidden); mask: see `Bert._attention_mask`."""
         batch, tokens, hidden = states.shape
-        query, key, value = (
-            self.qkv(states).view(batch, tokens, 3, self.heads, hidden // self.heads).permute(2, 0, 3, 1, 4)
-        )
-        attended = functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, dropout_p=self.attention_dropout if self.training else 0.0
-        )
+        qkv = self.qkv(states).view(batch, tokens, 3, self.heads, hidden // self.heads).permute(2, 0, 3, 1, 4)
+        if mask is not None and mask.is_floating_point():
+            query, key, value = qkv.flatten(1, 2)
+            attended = _attend(query, key, value, mask).view(batch, self.heads, tokens, -1)
+        else:
+            query, key, value = qkv
+            attended = functional.scaled_dot_product_attention(
+                query, key, value, attn_mask=mask, dropout_p=self.attention_dropout if self.training else 0.0
+            )
         attended = self.attention_out(attended.transpose(1, 2).reshape(batch, tokens, hidden))
         states = self.attention_norm(states + self.dropout(attended))
         fed_forward = self.down(functional.gelu(self.up(states)))
         return self.output_norm(states + self.dropout(fed_forward))  # type: ignore[no-any-return]
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+    """Attention by two matrix products; all are (batch x heads, tokens, size), `bias` is added to the scores.
+
+    torch's own is made for long texts: on a CPU, in bfloat16, 32 texts of 13 tokens take it 2.6 ms and this 1.0.
+    """
+    scores = torch.baddbmm(bias, query, key.transpose(1, 2), alpha=query.shape[2] ** -0.5)
+    return torch.bmm(scores.softmax(dim=2), value)
 
 
 class Bert(nn.Module):
@@ -128,10 +140,20 @@ class Bert(nn.Module):
             Shape (batch, tokens, hidden), in the dtype of the layers. Padding has undefined states.
         """
         states = self.embeddings(ids)
-        wide_mask = None if mask is None else mask[:, None, None, :]
+        attention_mask = self._attention_mask(mask, states)
         for layer in self.layers:
-            states = layer(states, wide_mask)
+            states = layer(states, attention_mask)
         return states  # type: ignore[no-any-return]
+
+    def _attention_mask(self, mask: Tensor | None, states: Tensor) -> Tensor | None:
+        """What a layer wants to know of the padding: for `_attend` a bias in the dtype of the states, shape
+        (batch x heads, 1, tokens) or (1, 1, 1), else a bool of shape (batch, 1, 1, tokens), or None."""
+        if not self.training and states.device.type == "cpu" and states.dtype is torch.bfloat16 and len(states) > 1:
+            if mask is None:
+                return states.new_zeros(1, 1, 1)
+            bias = states.new_zeros(mask.shape).masked_fill(~mask, torch.finfo(states.dtype).min)
+            return bias.repeat_interleave(self.config.num_attention_heads, dim=0)[:, None, :]
+        return None if mask is None else mask[:, None, None, :]
 
 
 _EMBEDDING_NAMES = {

@@ -14,12 +14,13 @@ from nlu.encoders import find_encoder
 from nlu.labels import SlotTags
 from nlu.meaning import OUT_OF_SCOPE, Meaning
 from nlu.model import HeadConfig, JointModel
+from nlu.packing import pack_linears
 from nlu.tokens import Line, LineReader, collate
 
 __all__ = ["NluEngine", "compute_dtype", "pick_device"]
 
 _WARM_UP_WORDS = (1, 4, 12, 30)
-_WARM_UP_LINES = (1, 2, 8, 32)
+_WARM_UP_LINES = (1, 2, 4, 8)
 
 
 def pick_device(name: str) -> torch.device:
@@ -99,6 +100,7 @@ class NluEngine:
         target = pick_device(device)
         model.to(target)
         model.bert.to(compute_dtype(target) if compute_type == "default" else getattr(torch, compute_type))
+        pack_linears(model.bert)
         decoder = Decoder(
             intents=manifest.intents,
             tags=tags,

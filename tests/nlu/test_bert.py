@@ -34,6 +34,20 @@ def test_states_are_those_of_transformers(encoder: Path) -> None:
         torch.testing.assert_close(ours(ids[:1], None), expected[:1], atol=1e-5, rtol=1e-5)
 
 
+def test_batches_in_bfloat16_are_near_those_in_float32_and_padding_is_not_read(encoder: Path) -> None:
+    """On a CPU they take another way through attention."""
+    bert = find_encoder(str(encoder)).read_encoder().eval()
+    ids = torch.randint(5, 60, (3, 11), generator=torch.Generator().manual_seed(0))
+    mask = torch.arange(11) < torch.tensor([[11], [7], [2]])
+    with torch.inference_mode():
+        exact, exact_whole = bert(ids, mask), bert(ids, None)
+        bert.to(torch.bfloat16)
+        rounded, other_padding = bert(ids, mask), bert(ids * mask, mask)
+        torch.testing.assert_close(rounded[mask].float(), exact[mask], atol=0.08, rtol=0.02)
+        torch.testing.assert_close(bert(ids, None).float(), exact_whole, atol=0.08, rtol=0.02)
+        assert torch.equal(rounded[mask], other_padding[mask])
+
+
 def test_old_and_prefixed_tensor_names_are_understood(encoder: Path) -> None:
     tensors = load_file(encoder / "model.safetensors")
     old = {
