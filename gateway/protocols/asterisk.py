@@ -138,7 +138,7 @@ class AsteriskProtocol:
                 return (MarkReached(name),) if name else ()
             case "ERROR":
                 return (MessageIgnored("peer_error"),)
-            case event if event in _NOTHING_TO_DO:
+            case str(event) if event in _NOTHING_TO_DO:
                 return ()
         return (MessageIgnored("unknown_event"),)
 

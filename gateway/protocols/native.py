@@ -121,6 +121,7 @@ class NativeProtocol:
                     "round_id": command.round_id,
                     "text": command.text,
                     "final": command.final,
+                    "supersedes": command.supersedes,
                 }
             case TurnUnderstood():
                 meaning = command.meaning

@@ -164,11 +164,12 @@ class SpeechEdge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnHeard:
-    """The words of a caller turn."""
+    """The words of a caller turn. `supersedes` is the round whose words they begin with, and which is withdrawn."""
 
     round_id: int
     text: str
     final: bool = True
+    supersedes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
