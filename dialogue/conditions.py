@@ -20,13 +20,13 @@ from enum import StrEnum
 
 from dialogue.slots import SlotSpec, SlotType, SlotValue, parse_slot
 
-__all__ = ["ORDERED", "Condition", "Test", "read_operand"]
+__all__ = ["ORDERED", "Condition", "Relation", "read_operand"]
 
 ORDERED = frozenset({SlotType.AMOUNT, SlotType.DATE})
 """Types whose values are more or less than others."""
 
 
-class Test(StrEnum):
+class Relation(StrEnum):
     """What is asked of a slot; the words of the flow file."""
 
     FILLED = "filled"
@@ -41,7 +41,7 @@ class Test(StrEnum):
     @property
     def orders(self) -> bool:
         """Whether it asks for more or less."""
-        return self in (Test.UNDER, Test.AT_MOST, Test.AT_LEAST, Test.OVER)
+        return self in (Relation.UNDER, Relation.AT_MOST, Relation.AT_LEAST, Relation.OVER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,15 +49,15 @@ class Condition:
     """One test of one slot, against `values` or another slot's value (`against`)."""
 
     slot: str
-    test: Test
+    relation: Relation
     values: tuple[str, ...] = ()
     against: str | None = None
 
     def holds(self, specs: Mapping[str, SlotSpec], slots: Mapping[str, SlotValue], today: date) -> bool:
         """Whether it holds for these slots on this day."""
         mine = slots.get(self.slot)
-        if self.test in (Test.FILLED, Test.EMPTY):
-            return (mine is not None) == (self.test is Test.FILLED)
+        if self.relation in (Relation.FILLED, Relation.EMPTY):
+            return (mine is not None) == (self.relation is Relation.FILLED)
         spec = specs[self.slot]
         if mine is None or (self.against is not None and self.against not in slots):
             return False
@@ -65,16 +65,16 @@ class Condition:
             others = [slots[self.against].value]
         else:
             others = [read_operand(spec, value, today) or "" for value in self.values]
-        match self.test:
-            case Test.IS:
+        match self.relation:
+            case Relation.IS:
                 return mine.value in others
-            case Test.NOT:
+            case Relation.NOT:
                 return mine.value not in others
-            case Test.UNDER:
+            case Relation.UNDER:
                 return _rank(spec, mine.value) < _rank(spec, others[0])
-            case Test.AT_MOST:
+            case Relation.AT_MOST:
                 return _rank(spec, mine.value) <= _rank(spec, others[0])
-            case Test.AT_LEAST:
+            case Relation.AT_LEAST:
                 return _rank(spec, mine.value) >= _rank(spec, others[0])
             case _:
                 return _rank(spec, mine.value) > _rank(spec, others[0])

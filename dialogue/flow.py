@@ -154,7 +154,8 @@ class Node:
     @property
     def successors(self) -> tuple[str, ...]:
         """Nodes to which it passes on without a word of the caller's, or after a slot is filled."""
-        return tuple(to for to in (*(branch.to for branch in self.branches), self.then, self.failed) if to is not None)
+        failed = self.failed if self.webhook is not None else None
+        return tuple(to for to in (*(branch.to for branch in self.branches), self.then, failed) if to is not None)
 
     @property
     def ends(self) -> bool:

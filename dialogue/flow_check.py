@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from dialogue.conditions import Condition, Test
+from dialogue.conditions import Condition, Relation
 from dialogue.flow import ANY_INTENT, Flow, Node, Prompt, Transition
 from dialogue.yaml_source import Faults, Located, suggest
 
@@ -148,7 +148,7 @@ def _check_values(flow: Flow, references: FlowReferences, faults: Faults) -> Non
 
 def _assured(needs: str | None, when: Iterable[Condition]) -> frozenset[str]:
     """The slots that have a value where these hold."""
-    tested = frozenset(condition.slot for condition in when if condition.test is not Test.EMPTY)
+    tested = frozenset(condition.slot for condition in when if condition.relation is not Relation.EMPTY)
     return tested | {needs} if needs else tested
 
 

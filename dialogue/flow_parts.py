@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from dialogue.conditions import ORDERED, Condition, Test, read_operand
+from dialogue.conditions import ORDERED, Condition, Relation, read_operand
 from dialogue.flow import Prompt, Stay, Transition
 from dialogue.flow_check import FlowReferences
 from dialogue.slots import SlotSpec
@@ -123,41 +123,41 @@ class FlowParts:
             slot = self._slot(Located(name, line))
             if isinstance(value, yaml.MappingNode):
                 tests = Section(value, f"the test of {name!r}", self.faults)
-                for word in Test:
-                    if word not in (Test.FILLED, Test.EMPTY) and (operands := tests.texts(word)):
+                for word in Relation:
+                    if word not in (Relation.FILLED, Relation.EMPTY) and (operands := tests.texts(word)):
                         found += self._condition(slot, word, operands)
                 tests.finish()
             else:
                 operands = section.texts(name)
-                if [o.text for o in operands] in ([Test.FILLED], [Test.EMPTY]):
-                    found.append(Condition(slot=slot, test=Test(operands[0].text)))
+                if [o.text for o in operands] in ([Relation.FILLED], [Relation.EMPTY]):
+                    found.append(Condition(slot=slot, relation=Relation(operands[0].text)))
                 elif operands:
-                    found += self._condition(slot, Test.IS, operands)
+                    found += self._condition(slot, Relation.IS, operands)
         return tuple(found)
 
-    def _condition(self, slot: str, test: Test, operands: tuple[Located, ...]) -> Iterator[Condition]:
+    def _condition(self, slot: str, relation: Relation, operands: tuple[Located, ...]) -> Iterator[Condition]:
         spec, first = self.slots.get(slot), operands[0]
         if spec is None:  # told as a name that is no slot
             return
-        if test.orders and spec.type not in ORDERED:
+        if relation.orders and spec.type not in ORDERED:
             mend = "compare amounts and dates, or use `is` and `not`"
             self.faults.add(first.line, f"slot {slot!r} is a {spec.type}, which is not more or less than another", mend)
-        elif test.orders and len(operands) > 1:
-            self.faults.add(first.line, f"{test.value!r} of {slot!r} has several values", "keep one")
+        elif relation.orders and len(operands) > 1:
+            self.faults.add(first.line, f"{relation.value!r} of {slot!r} has several values", "keep one")
         elif other := _SLOT_IN_TEXT.fullmatch(first.text):
             against = self._slot(Located(other[1], first.line))
             if against in self.slots and self.slots[against].type is not spec.type:
                 kinds = f"{spec.type} {slot!r} is compared with {self.slots[against].type} {against!r}"
                 self.faults.add(first.line, kinds, "compare slots of one type")
             else:
-                yield Condition(slot=slot, test=test, against=against)
+                yield Condition(slot=slot, relation=relation, against=against)
         else:
             for operand in operands:
                 if read_operand(spec, operand.text, date.today()) is None:
                     what = f"{operand.text!r} is no {spec.type} that slot {slot!r} could have"
                     self.faults.add(operand.line, what, suggest(operand.text, dict(spec.choices)))
                     return
-            yield Condition(slot=slot, test=test, values=tuple(operand.text for operand in operands))
+            yield Condition(slot=slot, relation=relation, values=tuple(operand.text for operand in operands))
 
     # Transitions
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from dialogue.checksums import Checksum
-from dialogue.conditions import Test
+from dialogue.conditions import Relation
 from dialogue.flow import Stay
 from dialogue.flow_parts import MAX_PROMPT_CHARS
 from dialogue.node_yaml import EXPECTATIONS
@@ -127,7 +127,7 @@ def _prompt() -> Schema:
 
 def _conditions() -> Schema:
     value = {"anyOf": [{"type": "string"}, {"type": "number"}]}
-    tests = {word.value: _one_or_more(value) for word in Test if word not in (Test.FILLED, Test.EMPTY)}
+    tests = {word.value: _one_or_more(value) for word in Relation if word not in (Relation.FILLED, Relation.EMPTY)}
     slot = {
         "description": "filled, empty, a value, values, tests such as {over: 100}; {slot} is another slot's.",
         "anyOf": [*_one_or_more(value)["anyOf"], _object(tests)],

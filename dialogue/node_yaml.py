@@ -29,7 +29,6 @@ EXPECTATIONS = frozenset(_EXPECT.values())
 """What a node can wait for: words of `audio.asr.Expectation`."""
 
 _IMPATIENT = Patience()
-_MAX_DEPTH = 8  # sub-flows in sub-flows
 
 
 def read_patience(
@@ -67,6 +66,7 @@ class NodeReader:
         self._no_match = no_match
         self._subflows: dict[str, _SubFlow] = {}
         self._used: set[str] = set()
+        self._open: list[str] = []  # sub-flows being read, one inside the other
         self._nodes: dict[str, Node] = {}
 
     def nodes(self, top: Section) -> dict[str, Node]:
@@ -104,7 +104,7 @@ class NodeReader:
         if subflow is None:
             self._faults.add(use.line, f"there is no sub-flow {use.text!r}", suggest(use.text, self._subflows))
             return node
-        if node.name.count(".") >= _MAX_DEPTH:
+        if use.text in self._open:
             self._faults.add(use.line, f"sub-flow {use.text!r} uses itself", "lead back to one of its nodes instead")
             return node
         self._used.add(use.text)
@@ -115,9 +115,11 @@ class NodeReader:
             self._parts.references.lines[after.text] = after.line
             self._nodes[after.text] = Node(name=after.text, branches=node.branches, then=node.then)
         scope = Scope(prefix=prefix, nodes=frozenset(subflow.nodes), given={RETURN: after, **given})
+        self._open.append(use.text)
         with self._parts.inside(scope):
             for inner, (line, value) in subflow.nodes.items():
                 self._read_node(inner, line, value)
+        self._open.pop()
         for name in given.keys() - scope.used:
             what = f"sub-flow {use.text!r} names no {name!r}"
             self._faults.add(given[name].line, what, "correct it, or remove it")
