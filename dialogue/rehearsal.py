@@ -98,6 +98,8 @@ def _act(turn: Turn) -> str:
         return turn.words
     if turn.keys is not None:
         return f"(presses {turn.keys})"
+    if turn.fails or turn.answer is not None:
+        return "(your system does not answer)" if turn.fails else f"(your system answers {turn.answer})"
     return "(comes back)" if turn.reconnects else "(silence)"
 
 
@@ -109,6 +111,8 @@ def _perform(talk: TextCall, turn: Turn, *, given: bool) -> Reply:
         return talk.mean(turn.words, Meaning(intent or OUT_OF_SCOPE, 1.0 if intent else 0.0, turn.marked))
     if turn.keys is not None:
         return talk.press(turn.keys)
+    if turn.fails or turn.answer is not None:
+        return talk.answer(turn.answer)
     return talk.reconnect() if turn.reconnects else talk.wait()
 
 

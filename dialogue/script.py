@@ -15,9 +15,10 @@ calls:
     ends: promise_to_pay                # the call's disposition; `transfer: agent` names a target
 ```
 
-A turn is one of `caller` (words), `keys`, `silence` and `reconnect`; the rest is expected of the bot. Nothing in the
-form is of text alone: the same script can be spoken. A part marked `[friday](date)` is what the understanding would
-mark. With a model the marks are only words, and `intent` is what it must find; without one both are taken as found.
+A turn is one of `caller` (words), `keys`, `silence`, `reconnect` and `webhook` (what the operator's system answers:
+`failed`, or texts by key); the rest is expected of the bot. Nothing in the form is of text alone: the same script can
+be spoken. A part marked `[friday](date)` is what the understanding would mark. With a model the marks are only words,
+and `intent` is what it must find; without one both are taken as found.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ __all__ = ["SCRIPTS_FOLDER", "Call", "Expected", "Script", "Turn", "load_script"
 SCRIPTS_FOLDER = "scripts"
 """Where a bot keeps its scripts."""
 
-_ACTS = ("caller", "keys", "silence", "reconnect")
+_ACTS = ("caller", "keys", "silence", "reconnect", "webhook")
 _MARKED = re.compile(r"\[([^\]]+)\]\((\w+)\)")
 _NULL = "tag:yaml.org,2002:null"
 
@@ -60,13 +61,16 @@ class Expected:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
     """One thing the caller does: says `words`, presses `keys`, comes back after a lost line, or (none of these)
-    keeps silent. `marked` are the parts of the words that the script marks as slots."""
+    keeps silent. `marked` are the parts of the words that the script marks as slots. With `answer` it is the operator's
+    system that acts: texts by key, or None in `fails`."""
 
     line: int
     words: str | None = None
     marked: tuple[Slot, ...] = ()
     keys: str | None = None
     reconnects: bool = False
+    answer: Mapping[str, str] | None = None
+    fails: bool = False
     expected: Expected = Expected()
 
 
@@ -170,6 +174,7 @@ def _turn(node: yaml.Node, faults: Faults) -> Turn:
     if keys and not re.fullmatch(r"[0-9A-D*#]+", keys.text):
         faults.add(keys.line, f"keys {keys.text!r} are not on a telephone", "use 0-9, *, # and A-D, in quotes")
     text, marked = read_marked(words.text) if words else (None, ())
+    answer, fails = _answer(section, faults)
     intent, node_name = section.text("intent"), section.text("node")
     turn = Turn(
         line=section.line,
@@ -177,6 +182,8 @@ def _turn(node: yaml.Node, faults: Faults) -> Turn:
         marked=marked,
         keys=keys.text if keys else None,
         reconnects="reconnect" in section,
+        answer=answer,
+        fails=fails,
         expected=Expected(
             hears=tuple(part.text for part in section.texts("hears")),
             hears_not=tuple(part.text for part in section.texts("hears_not")),
@@ -187,6 +194,17 @@ def _turn(node: yaml.Node, faults: Faults) -> Turn:
     )
     section.finish()
     return turn
+
+
+def _answer(section: Section, faults: Faults) -> tuple[dict[str, str] | None, bool]:
+    """What a webhook answers, and whether it fails."""
+    for node in section.nodes("webhook"):
+        if isinstance(node, yaml.MappingNode):
+            return _words(Section(node, "the webhook's answer", faults)), False
+        if not isinstance(node, yaml.ScalarNode) or node.value != "failed":
+            faults.add(section.line_of("webhook"), "a webhook's answer is neither", "write `failed`, or texts by key")
+        return None, True
+    return None, False
 
 
 def _slots(section: Section | None, faults: Faults) -> dict[str, str | None]:

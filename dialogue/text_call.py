@@ -19,11 +19,12 @@ from dialogue.turns import (
     CallerSilent,
     CallResumed,
     CallStarted,
+    CallWebhook,
     DigitsPressed,
     Event,
-    HangUp,
     Say,
     Transfer,
+    WebhookAnswered,
 )
 from nlu.meaning import Meaning
 
@@ -52,9 +53,9 @@ class Reply:
         return next((action.target for action in self.actions if isinstance(action, Transfer)), None)
 
     @property
-    def hung_up(self) -> bool:
-        """Whether the bot ended the call."""
-        return any(isinstance(action, HangUp) for action in self.actions)
+    def asks(self) -> CallWebhook | None:
+        """The webhook whose answer the bot waits for."""
+        return next((action for action in self.actions if isinstance(action, CallWebhook)), None)
 
 
 class TextCall:
@@ -90,6 +91,12 @@ class TextCall:
     def wait(self) -> Reply:
         """The caller keeps silent until the bot asks again."""
         return self._step(CallerSilent())
+
+    def answer(self, values: Mapping[str, str] | None) -> Reply:
+        """The operator's system answers the webhook that is asked: texts by key, or None where it fails."""
+        webhook = self._flow.nodes[self.state.node].webhook or ""
+        texts = None if values is None else tuple(values.items())
+        return self._step(WebhookAnswered(webhook=webhook, act=self.state.acts, answer=texts))
 
     def reconnect(self) -> Reply:
         """The line was lost and the caller is back."""

@@ -18,7 +18,7 @@ from nlu.meaning import OUT_OF_SCOPE, Meaning
 
 __all__ = ["chat"]
 
-_HELP = "What you type is said. /keys 123  /silence  /reconnect  /slots  /quit"
+_HELP = "What you type is said. /keys 123  /silence  /reconnect  /answer key=value  /fail  /slots  /quit"
 
 _out = Console(highlight=False, soft_wrap=True)
 
@@ -36,7 +36,8 @@ def chat(
     """Talk to a bot by text; what it understood and the slots filled are shown.
 
     Besides words there are /keys 123 (press these), /silence (until the bot asks again), /reconnect (the line
-    was lost), /slots (all values) and /quit. Lines may come from a pipe; the chat ends with the call, or
+    was lost), /slots (all values) and /quit. Nothing is done outside: where the bot calls a webhook, you are its
+    system and say /answer key=value or /fail. Lines may come from a pipe; the chat ends with the call, or
     with the input.
 
     \b
@@ -96,6 +97,11 @@ def _act(call: TextCall, line: str) -> Callable[[], Reply] | None:
     keys = rest.replace(" ", "")
     if command == "/keys" and keys and not set(keys) - set("0123456789*#ABCD"):
         return lambda: call.press(keys)
+    if command == "/fail":
+        return lambda: call.answer(None)
+    if command == "/answer":
+        values = dict(pair.partition("=")[::2] for pair in rest.split())
+        return lambda: call.answer(values)
     if command == "/silence":
         return call.wait
     if command == "/reconnect":
@@ -112,6 +118,9 @@ def _print(reply: Reply, before: dict[str, str]) -> None:
         _out.print(f"     [dim]{escape(f'{reply.meaning.intent} {reply.meaning.score:.2f}{marked}')}[/]")
     _print_slots(_values(reply), before)
     _out.print(f"[green]bot[/]  {escape(reply.said or '(says nothing)')}  [dim]{escape(reply.state.node)}[/]")
+    if (asked := reply.asks) is not None:
+        sent = " ".join(f"{name}={value}" for name, value in asked.send)
+        _out.print(f"[dim]Webhook {escape(asked.webhook)} would be called: {escape(sent)}. /answer or /fail[/]")
     if reply.transfer is not None:
         _out.print(f"[dim]The caller is handed over to {escape(reply.transfer)}.[/]")
 

@@ -100,3 +100,21 @@ def test_with_a_model_the_intent_is_what_it_must_find(tmp_path: Path) -> None:
     done = rehearse(BILL_REMINDER, call, understand, today=TODAY)
     assert heard == ["yes"]
     assert [(m.key, m.expected, m.got) for m in done.mismatches()] == [("intent", "affirm", "deny 0.75")]
+
+
+def test_the_script_is_the_operators_system(tmp_path: Path) -> None:
+    (tmp_path / "bot.yaml").write_text("name: asking\nlanguage: en\nflow: flow.yaml\n")
+    (tmp_path / "flow.yaml").write_text(
+        "start: ask\nslots: {ticket: {type: digits}}\n"
+        "webhooks: {note: {url: 'https://crm.example/', take: {ticket: id}}}\n"
+        "nodes:\n  ask: {say: One moment., webhook: note, then: noted, failed: sorry}\n"
+        "  noted: {say: 'It is {ticket}.', hang_up: noted}\n  sorry: {say: Sorry., hang_up: not_noted}\n"
+    )
+    path = tmp_path / "calls.yaml"
+    path.write_text(
+        f"today: {TODAY}\ncalls:\n  answers: {{turns: [{{webhook: {{id: '12'}}, hears: one two}}], ends: noted}}\n"
+        "  fails: {turns: [{webhook: failed, hears: Sorry}], ends: not_noted}\n"
+    )
+    for call in calls_of(path):
+        done = rehearse(load_bot(tmp_path), call, None, today=TODAY)
+        assert done.passed, list(done.mismatches())

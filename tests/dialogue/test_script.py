@@ -28,6 +28,8 @@ calls:
       - {keys: "44#", hears: Thanks, hears_not: [Sorry, What], node: done}
       - silence: true
       - reconnect: true
+      - webhook: {id: "12"}
+      - webhook: failed
     ends: promised
 """
 
@@ -45,10 +47,11 @@ def test_a_sound_file_becomes_a_script(tmp_path: Path) -> None:
     assert found.today == date(2026, 11, 21)
     assert (call.name, call.line, call.metadata) == ("one", 4, {"amount": "12", "name": "Mary"})
     assert (call.greeting, call.ends, call.transfer) == (("Hello", "Mary"), "promised", None)
-    words, keys, silent, back = call.turns
+    words, keys, silent, back, answered, failed = call.turns
     assert (words.words, words.marked, words.line) == ("on friday", (Slot("date", "friday", 3, 9),), 8)
     assert words.expected == Expected(intent="inform", slots={"day": "2026-11-27", "other": None})
     assert keys.keys == "44#" and keys.expected.hears_not == ("Sorry", "What")
+    assert (answered.answer, answered.fails, failed.answer, failed.fails) == ({"id": "12"}, False, None, True)
     assert (silent.words, silent.keys, silent.reconnects, back.reconnects) == (None, None, False, True)
 
 
@@ -62,8 +65,9 @@ def test_a_sound_file_becomes_a_script(tmp_path: Path) -> None:
         ("- silence: true", "- {node: done}", 10, "nothing that the caller does"),
         ("- silence: true", "- silence: false", 10, "does not keep silent"),
         ("- silence: true", "- hello", 10, "is 'hello', not a mapping"),
+        ("webhook: failed", "webhook: down", 13, "a webhook's answer is neither"),
         ("44#", "44x", 9, "not on a telephone"),
-        ("ends: promised", "end: promised", 12, "unknown key 'end'"),
+        ("ends: promised", "end: promised", 14, "unknown key 'end'"),
         ("other: null", "other: [1]", 8, "no single value"),
         ("hears: Thanks", "heard: Thanks", 9, "unknown key 'heard'"),
     ],
