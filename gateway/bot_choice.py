@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dialogue.bots import Bot
+from nlu.languages import primary_language
 
 __all__ = ["UnknownBotError", "choose_bot"]
 
@@ -23,7 +24,7 @@ def choose_bot(bots: Mapping[str, Bot], name: str | None, language: str | None) 
     Args:
         bots: the loaded ones by name, the default first.
         name: of the bot that was asked for; None for the default.
-        language: a language tag ("zh", "zh-CN"), of which the first part counts; None for the bot's own.
+        language: a language tag ("zh", "zh-CN", "yue"), as `nlu.languages` reads it; None for the bot's own.
 
     Raises:
         UnknownBotError: no such bot, or neither it nor its twin speaks the language.
@@ -31,16 +32,11 @@ def choose_bot(bots: Mapping[str, Bot], name: str | None, language: str | None) 
     bot = bots.get(name) if name is not None else next(iter(bots.values()))
     if bot is None:
         raise UnknownBotError(f"no bot {name!r:.60} is loaded; there are: {', '.join(bots)}")
-    wanted = _primary(language) if language else _primary(bot.language)
-    if _primary(bot.language) == wanted:
+    wanted = primary_language(language) if language else primary_language(bot.language)
+    if primary_language(bot.language) == wanted:
         return bot
     twin = bots.get(f"{bot.name}-{wanted}")
-    if twin is None or _primary(twin.language) != wanted:
+    if twin is None or primary_language(twin.language) != wanted:
         speaks = ", ".join(f"{each.name} {each.language}" for each in bots.values())
         raise UnknownBotError(f"bot {bot.name} has no twin in the language {language!r:.40}; there are: {speaks}")
     return twin
-
-
-def _primary(tag: str) -> str:
-    """The language of a tag, without script and region (RFC 5646 section 2.2.1)."""
-    return tag.replace("_", "-").partition("-")[0].lower()

@@ -33,6 +33,7 @@ from dialogue.turns import (
     DialogueError,
 )
 from gateway import logs
+from gateway.bot_choice import UnknownBotError, choose_bot
 from gateway.carriers import CallControl, CarrierError
 from gateway.conversation import Conversation
 from gateway.flood import FloodGuard
@@ -343,13 +344,12 @@ class CallSession:
             self._release()
 
     async def _talk(self, start: CallStart) -> None:
-        bots, conversation = self._services.bots, self._conversation
+        conversation = self._conversation
         assert conversation is not None
-        name = start.bot or next(iter(bots))
-        bot = bots.get(name)
-        if bot is None:
-            known = ", ".join(bots)
-            self._fail("unknown_bot", f"no bot {name!r:.60} is loaded; there are: {known}", CloseCode.BAD_START)
+        try:
+            bot = choose_bot(self._services.bots, start.bot, start.language)
+        except UnknownBotError as exc:
+            self._fail("unknown_bot", str(exc), CloseCode.BAD_START)
             return
         await self._take_over()
         try:

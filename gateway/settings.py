@@ -229,7 +229,7 @@ class Settings(_Area):
     workers: int = Field(1, ge=1, le=256)
     bot: str = "bill-reminder"
     """Bot of a call that names none: a bundled one or a directory."""
-    bots: tuple[str, ...] = ("load",)
+    bots: tuple[str, ...] = ("bill-reminder-zh", "load")
     """More bots to load; a call may name any loaded one."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
@@ -444,7 +444,7 @@ def _from_environment(environ: Mapping[str, str], faults: list[str]) -> list[_Fo
     for name, text in environ.items():
         if name.startswith(ENV_PREFIX) and name not in _NOT_SETTINGS and text:
             path = names.get(name.removeprefix(ENV_PREFIX), name.removeprefix(ENV_PREFIX).lower())
-            is_list = path in ("bots", "auth.tokens", "nlu.model_dirs")
+            is_list = path in ("bots", "auth.tokens", "auth.trusted_networks", "nlu.model_dirs")
             found.append((path, [part for part in text.split(",") if part] if is_list else text, name))
     return found
 
