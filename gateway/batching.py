@@ -137,9 +137,10 @@ class Batcher(Generic[J, R]):
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        for task in self._tasks:
+        tasks, self._tasks = self._tasks, []  # each holds us in its traceback: a cycle would keep the model in memory
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         for waiting in self._queue.clear():
             waiting.ticket.cancel()
         self._executor.shutdown(wait=False, cancel_futures=True)
