@@ -22,9 +22,10 @@ __all__ = ["ApiError", "Problem", "add_error_handlers", "error_response"]
 
 _MAX_WHERE_CHARS = 60  # an unknown key's name is the client's own
 
-_FRAMEWORKS = {
-    HTTPStatus.NOT_FOUND: ("not_found", "there is no such path; /docs lists them"),
-    HTTPStatus.METHOD_NOT_ALLOWED: ("method_not_allowed", "this path takes another method; /docs lists them"),
+_MENDS = {  # of errors that the framework raises itself
+    HTTPStatus.BAD_REQUEST: "the body cannot be read; send one JSON object in UTF-8, not nested deeply",
+    HTTPStatus.NOT_FOUND: "there is no such path; /docs lists them",
+    HTTPStatus.METHOD_NOT_ALLOWED: "this path takes another method; /docs lists them",
 }
 
 
@@ -57,11 +58,10 @@ class ApiError(HTTPException):
 def error_response(error: HTTPException) -> JSONResponse:
     """The answer to a request that ended in `error`."""
     status = HTTPStatus(error.status_code)
-    code, message = status.phrase.lower().replace(" ", "_"), str(error.detail)
     if isinstance(error, ApiError):
-        code = error.code
-    elif message == status.phrase and status in _FRAMEWORKS:  # the framework's own, without a mend
-        code, message = _FRAMEWORKS[status]
+        code, message = error.code, str(error.detail)
+    else:
+        code, message = status.phrase.lower().replace(" ", "_"), _MENDS.get(status, str(error.detail))
     return JSONResponse(
         Problem(code=code, message=message).model_dump(exclude_none=True), status, headers=dict(error.headers or {})
     )
@@ -88,7 +88,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
 def _where(location: tuple[int | str, ...]) -> str:
     """("body", "query") -> "query"; the place in a broken document is a number and says nothing."""
-    return ".".join(str(part) for part in location[1:] if isinstance(part, str))[:_MAX_WHERE_CHARS] or "body"
+    return ".".join(part for part in location[1:] if isinstance(part, str))[:_MAX_WHERE_CHARS] or "body"
 
 
 def _what(fault: Mapping[str, Any]) -> str:

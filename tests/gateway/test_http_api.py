@@ -291,6 +291,8 @@ SECRET_WORDS = "my-number-is-90210"
         ("/v1/chat", {"uid": "a" * 129, "seq": 1.5, "query": None}, {"uid", "seq", "query"}),
         ("/v1/chat", {"uid": "a", "seq": 1, "query": "x", "metadata": {"a": [SECRET_WORDS]}}, {"metadata.a"}),
         ("/v1/chat", {"uid": "a", "seq": 1, "query": "x", "qery": SECRET_WORDS}, {"qery"}),
+        ("/v1/chat", {"uid": "a", "seq": 1, "query": "x", "\ud800": 1}, {"body"}),
+        ("/v1/chat", {"uid": "a", "seq": float("nan"), "query": "x"}, {"seq"}),
         ("/v1/chat", [SECRET_WORDS], {"body"}),
     ],
 )
@@ -312,7 +314,9 @@ async def test_all_faults_of_a_body_are_told_without_what_stood_there(
     [
         (b'{"uid": "a"', "application/json", "is not JSON"),
         (b"", "application/json", "one JSON object"),
-        (b"\xff\xfe", "application/json", "JSON"),
+        (b'{"query": "\xff"}', "application/json", "one JSON object in UTF-8"),
+        (b"[" * 60_000, "application/json", "not nested deeply"),
+        (b'{"seq": ' + b"9" * 5000 + b"}", "application/json", "one JSON object"),
         (b'{"uid": "a", "seq": 1, "query": "q"}', "text/plain", "Content-Type: application/json"),
     ],
 )
@@ -320,6 +324,7 @@ async def test_what_is_no_json_object(redis_url: str, bot: Path, content: bytes,
     async with api(redis_url, bot) as served:
         answer = await served.client.post("/v1/chat", content=content, headers={"content-type": kind})
         assert answer.status_code in (400, 422)
+        assert answer.json()["code"] == "bad_request"
         assert taught in answer.json()["message"]
 
 
