@@ -65,7 +65,7 @@ def test_no_dev_example_is_a_training_example() -> None:
 
 
 def test_an_unknown_name_names_the_bundled_bots() -> None:
-    with pytest.raises(BotError, match="bill-reminder, load"):
+    with pytest.raises(BotError, match="bill-reminder, bill-reminder-zh, load"):
         load_bot("no-such-bot")
 
 

@@ -33,7 +33,7 @@ def test_nothing_given_is_the_defaults() -> None:
     settings = load(environ={})
     assert settings == Settings()
     assert (settings.host, settings.port, settings.control_port) == ("127.0.0.1", 8765, 8080)
-    assert settings.all_bots == ("bill-reminder", "load")
+    assert settings.all_bots == ("bill-reminder", "bill-reminder-zh", "load")
     assert not settings.requires_authentication
 
 
