@@ -120,8 +120,13 @@ class ChoiceRecord:
             or (s.state is VersionState.LIVE and s.version != self._own.get(s.bot))
         ]
         scratch = self._path.with_suffix(".new")
-        scratch.write_text(json.dumps(chosen), encoding="utf-8")
-        scratch.replace(self._path)
+        try:
+            scratch.write_text(json.dumps(chosen), encoding="utf-8")
+            scratch.replace(self._path)
+        except OSError as exc:
+            log.error(
+                "%s: cannot be written (%s); a worker after this one begins with the bots' own models", scratch, exc
+            )
 
     async def restore(self, models: ModelAdministration) -> None:
         """Load again what was written; what cannot be is told in the log, and the bot's own model answers."""

@@ -98,6 +98,7 @@ async def listening(
             sample_rate_hz=8000,
             timeout_s=5,
             prepare=prepare,
+            turn=lambda: TurnId("call", 7),
         )
         yield Rig(listener, models, registry, prepared)
         listener.cancel()
@@ -117,6 +118,7 @@ async def test_without_speculation_the_work_is_done_at_the_end() -> None:
         turn = await rig.listener.understand(utterance(1))
         assert (turn.text, turn.meaning) == ("yes", Meaning("bot:yes", 0.5))
         assert {"asr_ms", "asr_queue_ms", "nlu_ms", "nlu_queue_ms"} == set(turn.timing)
+        assert rig.models.turns == [TurnId("call", 7)]
         assert (rig.models.jobs[0].language, rig.models.jobs[0].sample_rate_hz) == ("en", 8000)
         assert rig.prepared == [] and rig.count("started") == 0
 
@@ -131,6 +133,7 @@ async def test_with_speculation_the_turn_is_the_same_and_the_work_done_once() ->
         assert turn.timing["speculated"] == 1.0 and "speculated" not in plain.timing
         assert [each.text for each in rig.prepared] == ["yes"]
         assert len(rig.models.jobs) == 2
+        assert rig.models.turns == [TurnId("call", 7)] * 2, "one version of the model answers both"
         assert (rig.count("started"), rig.count("used"), rig.count("wasted")) == (1, 1, 0)
 
 
