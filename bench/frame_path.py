@@ -56,6 +56,7 @@ from gateway.playout_clock import PlayoutClock
 from gateway.services import Services
 from gateway.settings import load
 from gateway.websocket import Connection, ConnectionSettings
+from gateway.webhooks import Webhooks
 from gateway.worker import GatewayWorker, prompt_specs
 from nlu.meaning import Meaning
 from tts_stub.espeak import EspeakSynthesizer
@@ -144,14 +145,16 @@ async def serve_gateway(sock: socket.socket, detector: DetectorKind = DetectorKi
     registry = CollectorRegistry()
     prompts = PromptCache(EspeakSynthesizer(), max_bytes=1 << 26, timeout_s=10)
     await prompts.render_all(prompt_specs({"load": bot}))
+    metrics = Metrics(registry)
     services = Services(
         settings=settings,
         inference=Deaf(),
         bots={"load": bot},
         store=MemoryStore(),
         prompts=prompts,
-        metrics=Metrics(registry),
+        metrics=metrics,
         clock=PlayoutClock(asyncio.get_running_loop()),
+        webhooks=Webhooks(settings.webhooks, metrics),
         make_detector=detector_maker(DetectorSettings(kind=detector)),
     )
     worker = GatewayWorker(services, Authenticator(settings.auth))

@@ -37,12 +37,14 @@ from dialogue.store import StoreError
 from dialogue.turns import (
     CallerSaid,
     CallerSilent,
+    CallWebhook,
     DialogueError,
     DigitsPressed,
     HangUp,
     Listen,
     Say,
     Transfer,
+    WebhookAnswered,
 )
 from gateway.inference import TurnId
 from gateway.keypad import Keypad
@@ -119,6 +121,8 @@ class Conversation:
         self._keypad = Keypad(self._loop, lambda digits: self._put(_Keyed(digits, time.monotonic())))
         # Known once the dialogue is open.
         self._dialogue: DialogueLoop | None = None
+        self._bot: Bot | None = None
+        self._call_id = ""
         self._speaker: Speaker | None = None
         self._listener: Listener | None = None
         # Turn taking.
@@ -146,6 +150,7 @@ class Conversation:
         """
         services = self._services
         dialogue = self._dialogue = DialogueLoop(bot, services.store, call_id)
+        self._bot, self._call_id = bot, call_id
         start = self._start
         step = await self._stored(lambda: dialogue.open(caller=start.caller, metadata=start.metadata))
         async with asyncio.TaskGroup() as tasks:
@@ -307,6 +312,12 @@ class Conversation:
                     log.warning("%s; trying again", exc)
                     await asyncio.sleep(_STORE_RETRY_S)
 
+    async def _ask(self, action: CallWebhook, round_id: int) -> WebhookAnswered:
+        """Ask the operator's system; meanwhile what is queued is spoken, and what the caller says waits."""
+        assert self._bot is not None
+        webhooks = self._services.webhooks
+        return await webhooks.ask(action, bot=self._bot, call_id=self._call_id, round_id=round_id)
+
     async def _perform(
         self, step: Step, *, clock: ReplyClock | None = None, timing: dict[str, float] | None = None
     ) -> None:
@@ -323,6 +334,9 @@ class Conversation:
                     self._listen = action
                     self._tail_ms = action.tail_ms or self._settings.endpointing.tail_ms
                     self._chain.set_tail_ms(self._tail_ms)
+                case CallWebhook():
+                    answered = await self._ask(action, step.round_id)
+                    await self._perform(await self._handle(dialogue, answered))
                 case Transfer():
                     self._ending = True
                     await speaker.heard.wait()

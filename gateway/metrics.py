@@ -36,6 +36,15 @@ class Metrics:
             "voicegate_calls_started", "Calls accepted.", ["protocol", "bot", "resumed"], registry=registry
         )
         self.calls_ended = Counter("voicegate_calls_ended", "Calls over, by how.", ["ended_by"], registry=registry)
+        self.webhooks = Counter(
+            "voicegate_webhooks", "Requests of flows to the operator's systems.", ["outcome"], registry=registry
+        )
+        self.webhook_time = Histogram(
+            "voicegate_webhook_seconds",
+            "From a flow's request to its answer, or to giving up.",
+            buckets=_HTTP,
+            registry=registry,
+        )
         self.refused = Counter("voicegate_refused", "Connections refused.", ["reason"], registry=registry)
         self.peer_faults = Counter("voicegate_peer_faults", "What peers did wrong.", ["code"], registry=registry)
         self.first_utterance = Histogram(

@@ -12,6 +12,7 @@ from gateway.inference import Inference
 from gateway.metrics import Metrics
 from gateway.playout_clock import PlayoutClock
 from gateway.settings import Settings
+from gateway.webhooks import Webhooks
 from tts_stub.prompts import PromptCache
 
 __all__ = ["Services"]
@@ -28,5 +29,6 @@ class Services:
     prompts: PromptCache
     metrics: Metrics
     clock: PlayoutClock
+    webhooks: Webhooks
     make_detector: Callable[[int], VoiceDetector] = WebRtcDetector
     """From a call's sample rate in Hz; see `audio.cascade.detector_maker`."""

@@ -38,6 +38,7 @@ __all__ = [
     "SpeechSettings",
     "TurnSettings",
     "TwilioSettings",
+    "WebhookSettings",
     "load",
 ]
 
@@ -205,6 +206,23 @@ class TwilioSettings(_Area):
     """Longest wait for one REST request."""
 
 
+class WebhookSettings(_Area):
+    """Requests to your systems that flows make, and the posting of call records."""
+
+    hosts: tuple[str, ...] = ()
+    """Hosts, or host:port, that may be asked; all others are not."""
+    secret: SecretStr | None = Field(None, repr=False)
+    """Signs requests, so that the receiver knows them (`X-Voicegate-Signature`)."""
+    timeout_s: float = Field(3.0, gt=0)
+    """Longest wait for one answer, where the flow says nothing."""
+    retries: int = Field(2, ge=0, le=5)
+    """Tries after the first, where the flow says nothing."""
+    total_s: float = Field(8.0, gt=0)
+    """Longest that all tries of one request may take: the caller waits."""
+    concurrency: int = Field(16, ge=1, le=256)
+    """Requests of one worker at once; others wait within their time."""
+
+
 class ApiSettings(_Area):
     """What one request to the HTTP API, and all of them together, may take."""
 
@@ -242,6 +260,7 @@ class Settings(_Area):
     speech: SpeechSettings = SpeechSettings()  # type: ignore[call-arg]
     auth: AuthSettings = AuthSettings()  # type: ignore[call-arg]
     twilio: TwilioSettings = TwilioSettings()  # type: ignore[call-arg]
+    webhooks: WebhookSettings = WebhookSettings()  # type: ignore[call-arg]
     api: ApiSettings = ApiSettings()  # type: ignore[call-arg]
     detector: DetectorSettings = DetectorSettings()
     endpointing: EndpointSettings = EndpointSettings()
@@ -360,6 +379,8 @@ def _cross_checks(settings: Settings) -> list[str]:
         except ValueError as exc:
             faults.append(f"auth.trusted_networks: {exc}; write it like 10.0.0.0/8")
     faults += _twilio_checks(settings.twilio)
+    if settings.webhooks.secret is not None and len(settings.webhooks.secret.get_secret_value()) < 32:
+        faults.append("webhooks.secret: shorter than 32 characters; make one: openssl rand -hex 32")
     if settings.auth.jwks is not None:
         faults += _key_set_checks(settings.auth)
     elif settings.auth.issuer is not None or settings.auth.audience is not None:

@@ -48,6 +48,7 @@ from gateway.services import Services
 from gateway.session import Calls, CallSession
 from gateway.settings import Settings
 from gateway.speaker import voice_of
+from gateway.webhooks import Webhooks
 from gateway.websocket import Connection, ConnectionSettings, Receiver
 from tts_stub.espeak import EspeakSynthesizer
 from tts_stub.http_engine import HttpSynthesizer
@@ -221,14 +222,21 @@ async def services(settings: Settings, redis_url: str, inference: Inference) -> 
         )
         stack.push_async_callback(prompts.aclose)
         await prompts.render_all(prompt_specs(bots))
+        metrics = Metrics()
+        webhooks = Webhooks(settings.webhooks, metrics)
+        stack.push_async_callback(webhooks.aclose)
+        for bot in bots.values():
+            for fault in webhooks.refused_hosts(bot):
+                log.warning("%s", fault)
         yield Services(
             settings=settings,
             inference=inference,
             bots=bots,
             store=store,
             prompts=prompts,
-            metrics=Metrics(),
+            metrics=metrics,
             clock=PlayoutClock(asyncio.get_running_loop()),
+            webhooks=webhooks,
             make_detector=detector_maker(settings.detector),
         )
 

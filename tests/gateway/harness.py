@@ -27,6 +27,7 @@ from gateway.metrics import Metrics
 from gateway.playout_clock import PlayoutClock
 from gateway.services import Services
 from gateway.settings import Settings, load
+from gateway.webhooks import Webhooks
 from gateway.worker import GatewayWorker, prompt_specs
 from tests.fakes import KeywordNlu, ScriptedAsr, ToneSynthesizer
 from tts_stub.prompts import PromptCache
@@ -198,14 +199,16 @@ async def rig(
     inference = LocalInference(asr, {"tester": KeywordNlu({"yes": "affirm", "more": "more"})})
     async with inference:
         await prompts.render_all(prompt_specs({"tester": bot}))
+        metrics = Metrics(registry)
         services = Services(
             settings=settings,
             inference=inference,
             bots={"tester": bot},
             store=store or MemoryStore(),
             prompts=prompts,
-            metrics=Metrics(registry),
+            metrics=metrics,
             clock=PlayoutClock(asyncio.get_running_loop()),
+            webhooks=Webhooks(settings.webhooks, metrics),
             make_detector=detector_maker(settings.detector),
         )
         sock = socket.create_server(("127.0.0.1", 0))

@@ -26,6 +26,7 @@ from gateway.protocols.native import NativeProtocol
 from gateway.protocols.seam import ClearPlayout, Command, PromptStarted, SendMark
 from gateway.services import Services
 from gateway.settings import load
+from gateway.webhooks import Webhooks
 from gateway.speaker import ReplyClock, Speaker, part_heard
 from gateway.websocket import Connection
 from tests.fakes import ScriptedAsr, ToneSynthesizer
@@ -84,14 +85,16 @@ async def speaking(folder: Path, monkeypatch: pytest.MonkeyPatch, fmt: AudioForm
     line = Line()
     async with LocalInference(ScriptedAsr(), {}) as inference:
         prompts = PromptCache(ToneSynthesizer(), max_bytes=1 << 24, timeout_s=5)
+        settings, metrics = load(environ={}, flags={"playout.lead_ms": LEAD_MS}), Metrics(registry)
         services = Services(
-            settings=load(environ={}, flags={"playout.lead_ms": LEAD_MS}),
+            settings=settings,
             inference=inference,
             bots={bot.name: bot},
             store=MemoryStore(),
             prompts=prompts,
-            metrics=Metrics(registry),
+            metrics=metrics,
             clock=PlayoutClock(asyncio.get_running_loop(), tick_s=0.005),
+            webhooks=Webhooks(settings.webhooks, metrics),
         )
         told: list[Command] = []
 
