@@ -10,8 +10,6 @@ from typing import Annotated, Any, NoReturn
 from urllib.parse import urlencode
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 __all__ = ["register"]
 
@@ -29,7 +27,6 @@ _Token = Annotated[str, typer.Option("--token", envvar="VOICEGATE_TOKEN", help="
 _AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 _URL = "http://127.0.0.1:8080"
-_MEANS = (("mean_ms", 1), ("mean_score", 3))
 
 
 def register(app: typer.Typer) -> None:
@@ -130,21 +127,17 @@ def _show(loaded: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps({"models": loaded}))
         return
-    table = Table("bot", "version", "state", "calls", "requests", "errors", "mean ms", "score", "oos", "loaded", "from")
     for one in loaded:
-        table.add_row(
-            one["bot"],
-            one["version"],
-            one["state"],
-            f"{100 * one['share']:g} %",
-            str(one["requests"]),
-            str(one["errors"]),
-            *("-" if one[key] is None else f"{one[key]:.{digits}f}" for key, digits in _MEANS),
-            "-" if one["oos_share"] is None else f"{100 * one['oos_share']:.1f} %",
-            one["loaded_at"].replace("T", " ").removesuffix("Z"),
-            one["path"],
-        )
-    Console().print(table)
+        figures = [f"{100 * one['share']:g} % of the calls", f"{one['requests']} requests", f"{one['errors']} errors"]
+        if one["mean_ms"] is not None:
+            figures += [
+                f"{one['mean_ms']:.1f} ms",
+                f"score {one['mean_score']:.3f}",
+                f"{100 * one['oos_share']:.1f} % out of scope",
+            ]
+        loaded_at = one["loaded_at"].replace("T", " ").replace("Z", " UTC")
+        typer.echo(f"{one['bot']} {one['version']} {one['state']}: {', '.join(figures)}")
+        typer.echo(f"    loaded {loaded_at} from {one['path']}")
 
 
 def _fail(message: str) -> NoReturn:

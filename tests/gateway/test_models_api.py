@@ -218,7 +218,11 @@ def test_the_commands_ask_and_show_what_is_loaded(tmp_path: Path, monkeypatch: p
     with served(models) as url:
         code, out, _ = voicegate("list", "--url", url)
         assert code == 0
-        assert all(word in out for word in ("v1", "live", "75 %", "120", "7.2", "0.910", "5.0 %", "canary"))
+        first, source, second, _ = out.splitlines()
+        figures = "75 % of the calls, 120 requests, 1 errors, 7.2 ms, score 0.910, 5.0 % out of scope"
+        assert first == f"b v1 live: {figures}"
+        assert source.startswith("    loaded 20") and source.endswith(" UTC from /models/v1")
+        assert second == "b v2 canary: 25 % of the calls, 0 requests, 0 errors"
         for arguments in (
             ("load", "b", "model-2"),
             ("load", "b", "elsewhere", "--version", "v2"),
