@@ -22,14 +22,11 @@ FAREWELLS = ("bye", "goodbye", "see you", "that is all", "bye bye", "thank you b
 OUT_OF_SCOPE = ("what is the weather", "play some music", "tell a joke", "who won the game")
 
 
-def write_encoder(folder: Path, *, seed: int = 0) -> Path:
-    """A checkpoint in the hub's layout with random weights and a vocabulary of whole words."""
+def write_encoder(folder: Path, *, seed: int = 0, vocabulary: list[str] | None = None) -> Path:
+    """A checkpoint in the hub's layout with random weights; its vocabulary is of the examples' words unless given."""
     folder.mkdir()
-    texts = [*PROMISES, *TRANSFERS, *FAREWELLS, *OUT_OF_SCOPE, *DAYS, *NAMES, "4417 account ' s"]
-    words = sorted({word for text in texts for word in text.replace("{}", "").split()})
-    pieces = [*"abcdefghijklmnopqrstuvwxyz0123456789", *(f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz0123456789")]
-    vocabulary = list(dict.fromkeys(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words, *pieces]))
-    (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
+    vocabulary = vocabulary or _vocabulary()
+    (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
     config = {
         "model_type": "bert",
         "vocab_size": len(vocabulary),
@@ -42,6 +39,13 @@ def write_encoder(folder: Path, *, seed: int = 0) -> Path:
     (folder / "config.json").write_text(json.dumps(config))
     save_file(_weights(len(vocabulary), seed), folder / "model.safetensors")
     return folder
+
+
+def _vocabulary() -> list[str]:
+    texts = [*PROMISES, *TRANSFERS, *FAREWELLS, *OUT_OF_SCOPE, *DAYS, *NAMES, "4417 account ' s"]
+    words = sorted({word for text in texts for word in text.replace("{}", "").split()})
+    pieces = [*"abcdefghijklmnopqrstuvwxyz0123456789", *(f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz0123456789")]
+    return list(dict.fromkeys(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words, *pieces]))
 
 
 def _weights(vocabulary: int, seed: int) -> dict[str, torch.Tensor]:
