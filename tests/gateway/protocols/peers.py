@@ -56,12 +56,15 @@ class LinePeer:
     transcript: list[tuple[float, str, str]] = field(default_factory=list)
     started_at: float = 0.0
     first_audio_at: float = 0.0
+    real_time: bool = False
+    """Marks are echoed when they would have been played, and not at once."""
+    play_end: float = 0.0
     protocol = ""
-    close_after_hang_up = True
 
     async def dial(self, port: int) -> None:
         """Connect and say what the call is."""
         self.news = asyncio.Condition()
+        self.played: list[asyncio.Task[None]] = []
         offered = [Subprotocol(name) for name in self.subprotocols] or None
         self.ws: ClientConnection = await connect(
             f"ws://127.0.0.1:{port}{self.path}",
@@ -92,17 +95,34 @@ class LinePeer:
                 async with self.news:
                     if isinstance(message, str):
                         self.texts.append(message)
+                    clears = self.clears
                     for answer in self.heard(message):
-                        await self.send(answer)
+                        if self.real_time:
+                            wait_s = max(0.0, self.play_end - time.monotonic())
+                            self.played.append(asyncio.create_task(self._answer_later(answer, wait_s)))
+                        else:
+                            await self.send(answer)
+                    if self.clears > clears:
+                        self.play_end = 0.0
+                        for task in self.played:
+                            task.cancel()
                     self.news.notify_all()
         except ConnectionClosed:
             pass
+        for task in self.played:
+            task.cancel()
         self.note("S", f"close {self.ws.close_code}")
         async with self.news:
             self.news.notify_all()
 
+    async def _answer_later(self, answer: str | bytes, wait_s: float) -> None:
+        await asyncio.sleep(wait_s)
+        await self.send(answer)
+
     def take(self, audio: bytes) -> None:
-        self.first_audio_at = self.first_audio_at or time.monotonic()
+        now = time.monotonic()
+        self.first_audio_at = self.first_audio_at or now
+        self.play_end = max(self.play_end, now) + len(audio) / self.fmt.bytes_per_ms / 1000
         self.audio += audio
         self.sizes.append(len(audio))
 
@@ -406,8 +426,9 @@ MAKERS: dict[str, Callable[[], LinePeer]] = {
 """A fresh peer of every kind by name."""
 
 
-async def dialled(name: str, port: int) -> LinePeer:
+async def dialled(name: str, port: int, *, real_time: bool = False) -> LinePeer:
     """A peer of this kind, connected."""
     peer = MAKERS[name]()
+    peer.real_time = real_time
     await peer.dial(port)
     return peer
