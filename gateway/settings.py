@@ -465,7 +465,7 @@ def _from_environment(environ: Mapping[str, str], faults: list[str]) -> list[_Fo
     for name, text in environ.items():
         if name.startswith(ENV_PREFIX) and name not in _NOT_SETTINGS and text:
             path = names.get(name.removeprefix(ENV_PREFIX), name.removeprefix(ENV_PREFIX).lower())
-            is_list = path in ("bots", "auth.tokens", "auth.trusted_networks", "nlu.model_dirs")
+            is_list = path in ("bots", "auth.tokens", "auth.trusted_networks", "nlu.model_dirs", "webhooks.hosts")
             found.append((path, [part for part in text.split(",") if part] if is_list else text, name))
     return found
 

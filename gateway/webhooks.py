@@ -164,11 +164,11 @@ def _post(parts: SplitResult, data: bytes, headers: Mapping[str, str], until: fl
         sock.settimeout(_left(until))
         response = connection.getresponse()
         body = b""
-        while not response.isclosed():
-            sock.settimeout(_left(until))  # a server that drips must not hold the thread
-            body += response.read1(_READ_BYTES)
+        while chunk := response.read1(_READ_BYTES):
+            body += chunk
             if len(body) > MAX_ANSWER_BYTES:
                 raise RefusedError(f"{host} answers with more than {MAX_ANSWER_BYTES} bytes")
+            sock.settimeout(_left(until))  # a server that drips must not hold the thread
     except (OSError, http.client.HTTPException) as error:
         raise PostError(f"{host}: {type(error).__name__}") from error
     finally:
