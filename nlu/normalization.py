@@ -30,6 +30,7 @@ __all__ = ["NORMALIZER_VERSION", "NormalText", "normalize"]
 NORMALIZER_VERSION = 1
 
 _MAX_PASSES = 8
+_BRACKETS = {")": "(", "]": "[", "）": "（", "】": "【", "》": "《", "」": "「", "』": "『", "”": "“"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,18 @@ class NormalText:
     ends: tuple[int, ...]
 
     def to_raw(self, start: int, end: int) -> tuple[int, int]:
-        """Raw offsets of the non-empty span `start`..`end` (exclusive) of the normal form."""
-        return self.starts[start], self.ends[end - 1]
+        """Raw offsets of the non-empty span `start`..`end` (exclusive) of the normal form.
+
+        A bracket that opens within the span and closes right behind it, where the normal form has none, is closed:
+        "Joe's Bar (Main Street)".
+        """
+        first, last = self.starts[start], self.ends[end - 1]
+        while last < len(self.raw) and (opening := _BRACKETS.get(closing := self.raw[last])):
+            within = self.raw[first:last]
+            if within.count(opening) <= within.count(closing):
+                break
+            last += 1
+        return first, last
 
     def to_normal(self, start: int, end: int) -> tuple[int, int] | None:
         """Smallest span of the normal form that covers a raw span; None where nothing of it is left.

@@ -75,6 +75,21 @@ def test_spans_come_back_in_raw_offsets(raw: str, found: str, expected: str) -> 
     assert normal.to_normal(raw_start, raw_end) == (start, start + len(found))
 
 
+@pytest.mark.parametrize(
+    ("raw", "normal", "expected"),
+    [
+        ("go to Joe's Bar (Main Street), please", "joe's bar main street", "Joe's Bar (Main Street)"),
+        ("去庆丰包子铺（前门店）吃", "庆丰包子铺 前门店", "庆丰包子铺（前门店）"),
+        ("(see the bar) now", "the bar", "the bar"),
+    ],
+)
+def test_a_bracket_that_opens_within_a_span_closes_with_it(raw: str, normal: str, expected: str) -> None:
+    text = normalize(raw)
+    start = text.text.index(normal)
+    raw_start, raw_end = text.to_raw(start, start + len(normal))
+    assert raw[raw_start:raw_end] == expected
+
+
 def test_a_span_that_cuts_a_number_gets_all_of_it() -> None:
     normal = normalize("code four four one seven")
     assert normal.to_normal(10, 14) == (5, 9)
