@@ -1,8 +1,8 @@
 """How many texts a second are understood, how fast is one alone, and does exchanging the model harm anybody?
 
     python -m bench.nlu [--model DIR] [--data FILE] [--tokens 12] [--askers 1,2,4,8,16,32,64] [--rates 100,200,300,400]
-        [--engines 1] [--threads 1] [--cores 1] [--max-batch 32] [--max-wait-ms 0] [--compute-type default]
-        [--seconds 5] [--json FILE]
+        [--engines 1] [--threads 1] [--cores 1] [--max-batch 32] [--max-wait-ms 0] [--max-padding 0.1]
+        [--compute-type default] [--seconds 5] [--json FILE]
     python -m bench.nlu --swap [--rate 200] [--seconds 20]
 
 The model is the bundled bot's, behind the batcher and the pool that the inference worker uses, with that worker's
@@ -340,6 +340,7 @@ def main() -> None:
     parser.add_argument("--cores", type=int, default=1, help="that this process may use")
     parser.add_argument("--max-batch", type=int, default=32)
     parser.add_argument("--max-wait-ms", type=float)
+    parser.add_argument("--max-padding", type=float, help="share that padding may add to a batch")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--compute-type", choices=("default", "float32", "bfloat16", "float16"), default="default")
     parser.add_argument("--json", type=Path)
@@ -358,6 +359,8 @@ def main() -> None:
     assert bot.nlu_path is not None
     engine = NluEngine.load(bot.nlu_path, options.device, compute_type=options.compute_type)
     batches = nlu_batches(settings, cuda=torch.cuda.is_available() and options.device != "cpu")
+    if options.max_padding is not None:
+        batches = dataclasses.replace(batches, max_padding=options.max_padding)
     document: dict[str, object] = {"machine": describe_machine(), "settings": settings.model_dump(mode="json")}
     if options.swap:
         report = uvloop.run(run_swap(options, bot, settings, batches))

@@ -56,8 +56,11 @@ class BatcherSettings:
     max_wait_ms: float = 0.0
     """How long the oldest job may wait for company while the engine is free. 0 is right on a CPU, where a batch
     of n costs n times one; a GPU wants a few milliseconds."""
-    max_stretch: float = math.inf
-    """Longest over shortest job of a batch: 1 where an engine pads to lengths of its own."""
+    max_padding: float = math.inf
+    """Share of the jobs' own cost that padding may add to a batch. 0: only jobs of one cost share a batch, for engines
+    that pad to lengths of their own."""
+    batch_cost: int = 0
+    """What a batch costs besides its jobs, in the same units: so much padding is cheaper than another batch."""
     engines: int = 1
     """Batches that run side by side."""
     shed_speculative_ms: float = 300.0
@@ -124,7 +127,8 @@ class Batcher(Generic[J, R]):
         self._queue: JobQueue[J, asyncio.Future[Done[R]]] = JobQueue(
             max_batch=settings.max_batch,
             max_cost=settings.max_cost,
-            max_stretch=settings.max_stretch,
+            max_padding=settings.max_padding,
+            batch_cost=settings.batch_cost,
             engines=settings.engines,
         )
         self._wake = asyncio.Event()

@@ -10,8 +10,9 @@ treated alike because each has at most one job of a kind waiting.
 
 A job's urgency may rise while it waits (`Errand.promote`): a speculation becomes an endpoint job when its tail closes.
 
-A padded engine computes its longest job for every job of the batch. So a batch takes jobs of about one length, the
-others wait for the next one; and nobody less urgent rides along while somebody more urgent is left out for his length.
+A padded engine computes its longest job for every job of the batch. So a batch takes jobs of about one length, as far
+as padding is cheaper than another batch; the others wait for the next one. And nobody less urgent rides along while
+somebody more urgent is left out for his length.
 """
 
 from __future__ import annotations
@@ -77,17 +78,27 @@ class QueuedJob(Generic[T, K]):
 class JobQueue(Generic[T, K]):
     """Waiting jobs and the engines' measured pace."""
 
-    def __init__(self, *, max_batch: int, max_cost: int, max_stretch: float = math.inf, engines: int = 1) -> None:
+    def __init__(
+        self,
+        *,
+        max_batch: int,
+        max_cost: int,
+        max_padding: float = math.inf,
+        batch_cost: int = 0,
+        engines: int = 1,
+    ) -> None:
         """
         Args:
             max_batch: jobs in a batch.
             max_cost: longest job x jobs of a batch.
-            max_stretch: longest over shortest job of a batch; 1 where an engine pads to a length of its own.
+            max_padding: share of the jobs' own cost that padding may add; 0: only jobs of one cost.
+            batch_cost: what a batch costs besides its jobs; so much padding is allowed on top.
             engines: how many take batches from here.
         """
         self._max_batch = max_batch
         self._max_cost = max_cost
-        self._max_stretch = max_stretch
+        self._max_padding = max_padding
+        self._batch_cost = batch_cost
         self._engines = engines
         self._jobs: list[QueuedJob[T, K]] = []
         self._s_per_cost = 0.0
@@ -130,20 +141,20 @@ class JobQueue(Generic[T, K]):
     def _fill(self, waiting: list[QueuedJob[T, K]]) -> list[QueuedJob[T, K]]:
         """The first job and whoever may share its batch."""
         batch = waiting[:1]
-        shortest = longest = batch[0].cost if batch else 0
+        longest = real = batch[0].cost if batch else 0
         passed_over: Urgency | None = None
         for job in waiting[1:]:
             urgency = job.errand.urgency
-            low, high = min(shortest, job.cost), max(longest, job.cost)
             if len(batch) == self._max_batch or (passed_over is not None and urgency > passed_over):
                 break
-            if high > low * self._max_stretch:
+            padded = max(longest, job.cost) * (len(batch) + 1)
+            if padded > (real + job.cost) * (1 + self._max_padding) + self._batch_cost:
                 passed_over = urgency
                 continue
-            if high * (len(batch) + 1) > self._max_cost:
+            if padded > self._max_cost:
                 break
             batch.append(job)
-            shortest, longest = low, high
+            longest, real = max(longest, job.cost), real + job.cost
         return batch
 
     def ran(self, batch: list[QueuedJob[T, K]], seconds: float) -> None:

@@ -42,7 +42,7 @@ class LocalInference:
         self.asr: Batcher[AsrJob, Transcript] = Batcher(
             "asr",
             asr.transcribe,
-            asr_settings or BatcherSettings(max_stretch=1.0),
+            asr_settings or BatcherSettings(max_padding=0.0),
             cost=asr.padded_frames,
             observe=metrics.batch_ran,
             on_shed=metrics.job_shed,

@@ -58,16 +58,21 @@ def test_promotion_is_told_once_to_whoever_carries_it() -> None:
 
 def test_one_padded_length_a_batch_where_the_engine_pads() -> None:
     jobs = (queued("s1", 100, since=0), queued("l1", 300, since=1), queued("s2", 100, since=2))
-    assert names(filled(*jobs, max_stretch=1.0).take(3.0)[0]) == ["s1", "s2"]
+    assert names(filled(*jobs, max_padding=0).take(3.0)[0]) == ["s1", "s2"]
     assert names(filled(*jobs).take(3.0)[0]) == ["s1", "l1", "s2"]
 
 
 def test_jobs_of_about_one_length_share_a_batch_and_the_others_get_the_next() -> None:
-    lengths = (12, 40, 20, 24, 7, 25)  # with the 12 goes what is at most twice as long as the shortest
-    queue = filled(*(queued(str(n), n, since=at) for at, n in enumerate(lengths)), max_stretch=2)
-    assert names(queue.take(9.0)[0]) == ["12", "20", "24"]
-    assert names(queue.take(9.0)[0]) == ["40", "25"]
-    assert names(queue.take(9.0)[0]) == ["7"]
+    queue = filled(*(queued(str(n), n, since=at) for at, n in enumerate((12, 40, 14, 10, 37, 6))), max_padding=0.2)
+    assert names(queue.take(9.0)[0]) == ["12", "14", "10"]  # 42 computed for 36; with the 6, 56 for 42
+    assert names(queue.take(9.0)[0]) == ["40", "37"]
+    assert names(queue.take(9.0)[0]) == ["6"]
+
+
+def test_as_much_padding_as_another_batch_would_cost_is_no_waste() -> None:
+    jobs = [queued(str(n), n, since=at) for at, n in enumerate((12, 20, 6, 90))]
+    assert names(filled(*jobs, max_padding=0, batch_cost=30).take(9.0)[0]) == ["12", "20", "6"]  # 22 of padding
+    assert names(filled(*jobs, max_padding=0, batch_cost=20).take(9.0)[0]) == ["12", "20"]
 
 
 def test_nobody_less_urgent_rides_along_while_somebody_more_urgent_is_left_out() -> None:
@@ -77,11 +82,11 @@ def test_nobody_less_urgent_rides_along_while_somebody_more_urgent_is_left_out()
         queued("e14", 14, since=2),
         queued("s12", 12, Urgency.SPECULATIVE, since=0),
     )
-    queue = filled(*jobs, max_stretch=2)
+    queue = filled(*jobs, max_padding=0.2)
     assert names(queue.take(3.0)[0]) == ["e12", "e14"]
     assert names(queue.take(3.0)[0]) == ["e90"]
     assert names(queue.take(3.0)[0]) == ["s12"]
-    without_the_long = filled(*(job for job in jobs if job.job != "e90"), max_stretch=2)
+    without_the_long = filled(*(job for job in jobs if job.job != "e90"), max_padding=0.2)
     assert names(without_the_long.take(3.0)[0]) == ["e12", "e14", "s12"]
 
 
