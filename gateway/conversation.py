@@ -1,14 +1,22 @@
-"""What is said in one call: turns, prompts and silences, between a detector's events and the dialogue.
+"""What is said in one call: turns, prompts and silences, between the caller's doings and the dialogue.
 
     opening --greeting queued--> listening --inbox--> turn --actions--> listening
                                      turn --hang up | transfer--> ending (prompts are heard out) --> over
 
-Events come in synchronously; what needs waiting (models, store, synthesis) is put into a bounded inbox that `run`
-empties in order. Nothing here knows how the call is carried: commands leave through `tell`, audio through the
-`Speaker`.
+Entries come in synchronously from the `Caller`; what needs waiting (models, store, synthesis) is put into a bounded
+inbox that `run` empties in order. Nothing here knows how the call is carried: commands leave through `tell`, audio
+through the `Speaker`.
 
-Odd cases: speech over a prompt holds it until the words are known, and no words resume it; an utterance that ends
-while a turn is worked on waits in the inbox; speech before the greeting is heard like any other.
+Two speak at once:
+
+- Over a prompt, it is held until the words are known; `gateway.interruption` says what they are. What a pause shows to
+  be no interruption lets the prompt go on there and then; should the caller go on too, it is held again.
+- Before a reply, or within `turns.join_ms` of its beginning: the caller is still in the turn before. Its words and the
+  new ones are one text, understood anew as a round of its own, which supersedes the other (`DialogueLoop`). Never after
+  an act outside the call. A reply that becomes ready while the caller speaks waits for those words.
+
+Odd cases: an utterance that ends while a turn is worked on waits in the inbox; speech before the greeting is heard like
+any other; a reply that takes long is announced by the bot's filler, unless somebody speaks.
 """
 
 from __future__ import annotations
@@ -16,21 +24,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from audio.asr import Expectation
 from audio.endpointing import EndpointState
-from audio.inbound import (
-    InboundChain,
-    InboundEvent,
-    Pause,
-    SpeechResumed,
-    SpeechStarted,
-    SpeechSustained,
-    UtteranceEnded,
-)
+from audio.inbound import InboundChain, InboundEvent
 from dialogue.bots import Bot
 from dialogue.loop import DialogueLoop, Step
 from dialogue.store import StoreError
@@ -40,21 +41,23 @@ from dialogue.turns import (
     CallWebhook,
     DialogueError,
     DigitsPressed,
+    Event,
     HangUp,
     Listen,
     Say,
+    TimeRanOut,
     Transfer,
     WebhookAnswered,
 )
+from gateway.caller import Caller, Keyed, Spoke
 from gateway.inference import TurnId
-from gateway.keypad import Keypad
-from gateway.listening import CallerTurn, Listener
+from gateway.interruption import Overlap, Verdict, judge
+from gateway.listening import CallerTurn, Listener, join_words
 from gateway.protocols.seam import (
     CallStart,
     Command,
     EndCall,
     SessionReady,
-    SpeechEdge,
     TransferCall,
     TurnHeard,
     TurnUnderstood,
@@ -71,14 +74,6 @@ log = logging.getLogger(__name__)
 _INBOX_SIZE = 16
 _SAVE_S = 2.0
 _STORE_RETRY_S = 0.2
-_PARTIAL_EVERY_S = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class _Spoke:
-    utterance: UtteranceEnded
-    at: float  # when the audio that completed the tail arrived
-    tail_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +82,27 @@ class _Silent:
 
 
 @dataclass(frozen=True, slots=True)
-class _Keyed:
-    digits: str
-    at: float
+class _TimeUp:
+    pass
 
 
-_Entry: TypeAlias = _Spoke | _Silent | _Keyed
+_Entry: TypeAlias = Spoke | Keyed | _Silent | _TimeUp
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """The last spoken turn, while its caller may go on with it."""
+
+    round_id: int
+    text: str
+    expect: str | None
 
 
 class Conversation:
-    """One call's conversation. `speech_event`, `key_pressed` and `mark_reached` are for the connection's callbacks."""
+    """One call's conversation, a `gateway.caller.Counterpart`.
+
+    `speech_event`, `key_pressed`, `mark_reached` and `time_is_up` are for the connection's callbacks.
+    """
 
     def __init__(
         self,
@@ -118,7 +124,7 @@ class Conversation:
         self._tell = tell
         self._loop = asyncio.get_running_loop()
         self._inbox: asyncio.Queue[_Entry] = asyncio.Queue(_INBOX_SIZE)
-        self._keypad = Keypad(self._loop, lambda digits: self._put(_Keyed(digits, time.monotonic())))
+        self._caller = Caller(services, chain, sample_rate_hz=start.format.sample_rate_hz, tell=tell, counterpart=self)
         # Known once the dialogue is open.
         self._dialogue: DialogueLoop | None = None
         self._bot: Bot | None = None
@@ -127,12 +133,12 @@ class Conversation:
         self._listener: Listener | None = None
         # Turn taking.
         self._listen: Listen | None = None
-        self._tail_ms = self._settings.endpointing.tail_ms
+        self._answered: _Answered | None = None
         self._turn_running = False
         self._ending = False
         self._over = ""
         self._silence_timer: asyncio.TimerHandle | None = None
-        self._partial_timer: asyncio.TimerHandle | None = None
+        self._fillers = 0
 
     async def run(self, bot: Bot, call_id: str, *, since: float) -> str:
         """Talk until the bot ends the call.
@@ -174,13 +180,14 @@ class Conversation:
                 prepare=lambda turn: self._prepare_reply(dialogue, turn),
                 turn=lambda: TurnId(call_id, dialogue.state.round_id + 1),
             )
+            self._caller.meet(self._speaker, self._listener)
             resumed = str(step.resumed).lower()
             services.metrics.calls_started.labels(self._protocol.name, bot.name, resumed).inc()
             log.info("call started: bot %s, %s, resumed %s", bot.name, self._protocol.name, resumed)
             self._tell(SessionReady(call_id=call_id, resumed=step.resumed))
             await self._perform(step, clock=ReplyClock("first_utterance_ms", since))
             while not self._over:
-                await self._next_turn(dialogue)
+                await self._next_turn(dialogue, bot)
             self._listener.stop()
         return self._over
 
@@ -196,10 +203,8 @@ class Conversation:
 
     def close(self) -> None:
         """Nothing more can be said or heard."""
-        for timer in (self._silence_timer, self._partial_timer):
-            if timer is not None:
-                timer.cancel()
-        self._keypad.close()
+        self._cancel_silence_timer()
+        self._caller.close()
         if self._speaker is not None:
             self._speaker.close()
 
@@ -207,99 +212,194 @@ class Conversation:
 
     def speech_event(self, event: InboundEvent, now: float) -> None:
         """What the endpointer saw in audio that arrived at `now`."""
-        match event:
-            case SpeechStarted():
-                self._cancel_silence_timer()
-                self._watch_speech()
-                self._tell(SpeechEdge(started=True, at_ms=self._ms(event.at)))
-            case SpeechSustained():
-                if self._speaker is not None and self._speaker.hold(now):
-                    taken_s = self._ms(self._chain.samples_seen - event.at) / 1000
-                    self._services.metrics.barge_in.observe(taken_s)
-            case Pause():
-                if self._listener is not None and self._settings.asr.speculate and not self._ending:
-                    self._listener.speculate(event, self._expected())
-            case SpeechResumed():
-                if self._listener is not None:
-                    self._listener.cancel()
-            case UtteranceEnded():
-                self._stop_watching_speech()
-                self._tell(SpeechEdge(started=False, at_ms=self._ms(event.end)))
-                self._put(_Spoke(event, now, self._tail_ms))
+        self._caller.speech_event(event, now)
 
     def key_pressed(self, key: str) -> None:
-        """A DTMF key: the caller has taken the turn."""
-        self._stop_prompt()
-        self._keypad.press(key)
+        """A DTMF key."""
+        self._caller.key_pressed(key)
 
     def mark_reached(self, name: str) -> None:
         """The peer has played as far as a prompt's mark."""
         if self._speaker is not None:
             self._speaker.mark_reached(name)
 
-    def _put(self, entry: _Entry) -> None:
+    def time_is_up(self) -> None:
+        """The call has lasted as long as one may: the bot takes its leave when the turn in progress is over."""
+        self._put(_TimeUp())
+
+    # From the caller's side (`gateway.caller.Counterpart`).
+
+    @property
+    def next_round_id(self) -> int:
+        """The number that the caller's next turn will have."""
+        return 1 if self._dialogue is None else self._dialogue.state.round_id + 1
+
+    @property
+    def ending(self) -> bool:
+        """The bot's last words are being said."""
+        return self._ending
+
+    def expected(self, began: float, over: Overlap | None) -> Expectation | None:
+        """What the dialogue waits for; of a caller who goes on, what it waited for before."""
+        before = self._continued(began, over)
+        expect = before.expect if before is not None else self._listen.expect if self._listen is not None else None
+        return None if expect is None else Expectation(expect)
+
+    def caller_is_active(self) -> None:
+        """The caller speaks or presses keys."""
+        self._cancel_silence_timer()
+
+    def caller_is_quiet(self) -> None:
+        """What seemed to be speech was none."""
+        self._arm_silence_timer()
+
+    def put(self, entry: Spoke | Keyed) -> bool:
+        """Queue what the caller did; False: there is no room."""
+        return self._put(entry)
+
+    def _put(self, entry: _Entry) -> bool:
         try:
             self._inbox.put_nowait(entry)
         except asyncio.QueueFull:
             # A turn takes milliseconds, so this many waiting means that a model hangs. The newest is the one to lose.
             self._services.metrics.dropped.labels("inbox").inc()
             log.warning("inbox full, dropped a %s", type(entry).__name__)
-            if self._speaker is not None:
-                self._speaker.resume()  # nobody will decide about a prompt held for this
-
-    def _ms(self, samples: int) -> int:
-        return samples * 1000 // self._start.format.sample_rate_hz
+            return False
+        return True
 
     # Turns.
 
-    async def _next_turn(self, dialogue: DialogueLoop) -> None:
+    async def _next_turn(self, dialogue: DialogueLoop, bot: Bot) -> None:
         self._turn_running = False
         self._arm_silence_timer()
         entry = await self._inbox.get()
         self._turn_running = True
         self._cancel_silence_timer()
-        turns = self._services.metrics.turns
         match entry:
-            case _Spoke():
-                await self._caller_spoke(dialogue, entry)
+            case Spoke():
+                with self._filling(bot, dialogue, entry.at):
+                    await self._caller_spoke(dialogue, entry)
+            case Keyed():
+                with self._filling(bot, dialogue, entry.at):
+                    await self._caller_keyed(dialogue, entry)
             case _Silent():
-                turns.labels("no_input").inc()
+                self._services.metrics.turns.labels("no_input").inc()
                 await self._perform(await self._handle(dialogue, CallerSilent()))
-            case _Keyed():
-                turns.labels("dtmf").inc()
-                step = await self._handle(dialogue, DigitsPressed(digits=entry.digits))
-                await self._perform(step, clock=ReplyClock("endpoint_to_reply_ms", entry.at))
+            case _TimeUp():
+                await self._perform(await self._handle(dialogue, TimeRanOut()))
 
-    async def _caller_spoke(self, dialogue: DialogueLoop, entry: _Spoke) -> None:
+    async def _caller_spoke(self, dialogue: DialogueLoop, entry: Spoke) -> None:
         assert self._listener is not None and self._speaker is not None
-        turn = await self._listener.understand(entry.utterance, self._expected())
-        turns = self._services.metrics.turns
-        if turn.meaning is None:
-            turns.labels("no_words").inc()
+        turn = await self._listener.understand(entry.utterance, self.expected(entry.began, entry.over))
+        keys = entry.keys_before + entry.keys_after
+        if turn.meaning is None and keys:
+            await self._caller_keyed(dialogue, Keyed(digits=keys, at=entry.at, began=entry.began, over=entry.over))
+            return
+        metrics = self._services.metrics
+        verdict = self._verdict(dialogue, turn, entry.over)
+        if entry.over is not None:
+            metrics.overlaps.labels(verdict).inc()
+        if verdict is not Verdict.INTERRUPTION and not keys:
+            metrics.turns.labels("no_words" if verdict is Verdict.NO_WORDS else "ignored").inc()
             self._speaker.resume()
             return
-        turns.labels("words").inc()
-        self._stop_prompt()
-        round_id = dialogue.state.round_id + 1
-        self._tell(TurnHeard(round_id=round_id, text=turn.text))
+        before = self._continued(entry.began, entry.over)
+        turn = await self._whole(turn, before, entry.keys_before, entry.keys_after)
+        metrics.turns.labels("words" if before is None else "joined").inc()
+        timing = {"tail_ms": float(entry.tail_ms), **turn.timing}
+        await self._answer(dialogue, turn, before, heard=self._stop_prompt(), at=entry.at, timing=timing)
+
+    async def _caller_keyed(self, dialogue: DialogueLoop, entry: Keyed) -> None:
+        assert self._listener is not None
+        self._services.metrics.turns.labels("dtmf").inc()
+        before = self._continued(entry.began, entry.over)
+        if before is not None and before.expect == "digits":  # the number was begun in words
+            turn = await self._whole(CallerTurn(text="", meaning=None), before, "", entry.digits)
+            await self._answer(dialogue, turn, before, heard=entry.heard, at=entry.at, timing=turn.timing)
+            return
+        self._answered = None
+        step = await self._handle(dialogue, DigitsPressed(digits=entry.digits, heard=entry.heard))
+        await self._perform(step, clock=ReplyClock("endpoint_to_reply_ms", entry.at))
+
+    async def _answer(
+        self,
+        dialogue: DialogueLoop,
+        turn: CallerTurn,
+        before: _Answered | None,
+        *,
+        heard: str | None,
+        at: float,
+        timing: dict[str, float],
+    ) -> None:
+        """One spoken turn, from its words to the reply; `before` is the one whose place it takes."""
+        assert turn.meaning is not None
+        supersedes = before.round_id if before is not None else None
+        round_id = self.next_round_id
+        self._tell(TurnHeard(round_id=round_id, text=turn.text, supersedes=supersedes))
         self._tell(TurnUnderstood(round_id=round_id, meaning=turn.meaning))
         begun = time.monotonic()
-        step = await self._handle(dialogue, CallerSaid(text=turn.text, meaning=turn.meaning))
+        expect = before.expect if before is not None else self._listen.expect if self._listen is not None else None
+        event = CallerSaid(text=turn.text, meaning=turn.meaning, heard=heard, supersedes=supersedes)
+        step = await self._handle(dialogue, event)
         dialogue_s = time.monotonic() - begun
         self._services.metrics.stage.labels("dialogue").observe(dialogue_s)
-        timing = {"tail_ms": float(entry.tail_ms), **turn.timing, "dialogue_ms": dialogue_s * 1000}
-        await self._perform(step, clock=ReplyClock("endpoint_to_reply_ms", entry.at), timing=timing)
+        says = any(isinstance(action, Say) for action in step.actions)
+        self._answered = _Answered(step.round_id, turn.text, expect) if says else None
+        timing = {**timing, "dialogue_ms": dialogue_s * 1000}
+        await self._perform(step, clock=ReplyClock("endpoint_to_reply_ms", at), timing=timing)
 
-    async def _prepare_reply(self, dialogue: DialogueLoop, turn: CallerTurn) -> None:
-        """Render what the bot would say to `turn`; nothing is written and nothing is done."""
+    def _verdict(self, dialogue: DialogueLoop, turn: CallerTurn, over: Overlap | None) -> Verdict:
+        """What words are that were said over a prompt; a turn like any other where they were not."""
         assert self._speaker is not None
         if turn.meaning is None:
+            return Verdict.NO_WORDS
+        if over is None and (later := self._speaker.overlap(time.monotonic())) is not None:
+            over = replace(later, question=True)  # begun in silence, so words that can be an answer are one
+        if over is None:
+            return Verdict.INTERRUPTION
+        expects = self._listen.expect if self._listen is not None else None
+        answers = expects == "yes_no" or dialogue.answers(turn.meaning.intent)
+        return judge(turn.text, over, answers=answers, hello_ms=self._settings.turns.hello_ms)
+
+    def _continued(self, began: float, over: Overlap | None) -> _Answered | None:
+        """The turn that a caller who began to speak then goes on with; None: it is one of its own."""
+        last, dialogue, speaker = self._answered, self._dialogue, self._speaker
+        join_s = self._settings.turns.join_ms / 1000
+        if last is None or dialogue is None or speaker is None or not join_s or dialogue.withdrawable != last.round_id:
+            return None
+        sounded = speaker.sounded_at(last.round_id)
+        if sounded is None or began <= sounded or (over is not None and began <= sounded + join_s):
+            return last
+        return None
+
+    async def _whole(self, turn: CallerTurn, before: _Answered | None, keys_before: str, keys_after: str) -> CallerTurn:
+        """The turn with what goes before and after it, understood as one."""
+        assert self._listener is not None
+        earlier = before.text if before is not None else ""
+        text = join_words(earlier, " ".join(keys_before), turn.text, " ".join(keys_after))
+        if text == turn.text:
+            return turn
+        whole = await self._listener.read(text)
+        return replace(whole, timing={**turn.timing, **whole.timing})
+
+    async def _prepare_reply(self, dialogue: DialogueLoop, turn: CallerTurn) -> None:
+        """What a turn's pause allows: let a held prompt go on, or render the reply; nothing is written or done."""
+        assert self._speaker is not None
+        caller = self._caller
+        began, over, keys = caller.began, caller.over, caller.keys_before
+        if self._verdict(dialogue, turn, over) is not Verdict.INTERRUPTION and not keys:
+            self._speaker.resume()
             return
-        for action in dialogue.preview(CallerSaid(text=turn.text, meaning=turn.meaning)).actions:
+        before = self._continued(began, over)
+        turn = await self._whole(turn, before, keys, "")
+        assert turn.meaning is not None
+        supersedes = before.round_id if before is not None else None
+        said = CallerSaid(text=turn.text, meaning=turn.meaning, supersedes=supersedes)
+        for action in dialogue.preview(said).actions:
             if isinstance(action, Say):
                 await self._speaker.prepare(action)
 
-    async def _handle(self, dialogue: DialogueLoop, event: CallerSaid | CallerSilent | DigitsPressed) -> Step:
+    async def _handle(self, dialogue: DialogueLoop, event: Event) -> Step:
         return await self._stored(lambda: dialogue.handle(event))
 
     async def _stored(self, step: Callable[[], Awaitable[Step]]) -> Step:
@@ -322,9 +422,11 @@ class Conversation:
         self, step: Step, *, clock: ReplyClock | None = None, timing: dict[str, float] | None = None
     ) -> None:
         """Carry a step's actions out, in order. Last words are heard out: they cannot be interrupted."""
-        speaker = self._speaker
-        assert speaker is not None
+        speaker, dialogue = self._speaker, self._dialogue
+        assert speaker is not None and dialogue is not None
         final = any(isinstance(action, Transfer | HangUp) for action in step.actions)
+        if step.round_id and not final and self._caller.speaking and self._caller.insists:
+            speaker.wait(time.monotonic())  # the caller goes on: what that says may make this reply void
         for action in step.actions:
             match action:
                 case Say():
@@ -332,8 +434,8 @@ class Conversation:
                     clock = timing = None
                 case Listen():
                     self._listen = action
-                    self._tail_ms = action.tail_ms or self._settings.endpointing.tail_ms
-                    self._chain.set_tail_ms(self._tail_ms)
+                    tail_ms = action.tail_ms or self._settings.endpointing.tail_ms
+                    self._caller.listen(tail_ms, dialogue.key_entries)
                 case CallWebhook():
                     answered = await self._ask(action, step.round_id)
                     await self._perform(await self._handle(dialogue, answered))
@@ -348,39 +450,34 @@ class Conversation:
                     self._tell(EndCall(action.disposition))
                     self._over = "bot"
 
-    def _expected(self) -> Expectation | None:
-        """What the dialogue's present node waits for."""
-        listen = self._listen
-        return None if listen is None or listen.expect is None else Expectation(listen.expect)
+    def _stop_prompt(self) -> str | None:
+        """Empty playout; what had been heard of it, None: all of it."""
+        return None if self._speaker is None or self._ending else self._speaker.stop()
 
-    def _stop_prompt(self) -> None:
-        if self._speaker is not None and not self._ending:
-            self._speaker.stop()
+    # The filler, where a reply is slow.
 
-    # Partials, about twice a second while the caller speaks.
-
-    def _watch_speech(self) -> None:
-        if self._settings.asr.partials:
-            self._partial_timer = self._loop.call_later(_PARTIAL_EVERY_S, self._ask_partial)
-
-    def _ask_partial(self) -> None:
-        listener, dialogue, so_far = self._listener, self._dialogue, self._chain.so_far()
-        if listener is None or dialogue is None or so_far is None:
+    @contextmanager
+    def _filling(self, bot: Bot, dialogue: DialogueLoop, since: float) -> Iterator[None]:
+        """Say the bot's filler, once, if what is done within takes longer than `turns.filler_ms` from `since`."""
+        wait_ms = self._settings.turns.filler_ms
+        fillers = [prompt for prompt in bot.flow.filler if not prompt.slots]
+        if not wait_ms or not fillers:
+            yield
             return
-        round_id = dialogue.state.round_id + 1
-        listener.watch(
-            so_far,
-            self._expected(),
-            lambda text: self._tell(TurnHeard(round_id=round_id, text=text, final=False)),
-        )
-        self._watch_speech()
 
-    def _stop_watching_speech(self) -> None:
-        if self._partial_timer is not None:
-            self._partial_timer.cancel()
-            self._partial_timer = None
-        if self._listener is not None:
-            self._listener.stop_watching()
+        def fill() -> None:
+            prompt = fillers[self._fillers % len(fillers)]
+            say = Say(text=prompt.text, node=dialogue.state.node, recording=prompt.recording)
+            assert self._speaker is not None
+            if not self._caller.speaking and self._speaker.interject(say, dialogue.state.round_id):
+                self._fillers += 1
+                self._services.metrics.fillers.inc()
+
+        timer = self._loop.call_later(max(0.0, since + wait_ms / 1000 - time.monotonic()), fill)
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     # The no-input timer runs while the caller could speak and does not.
 

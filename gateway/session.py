@@ -73,6 +73,8 @@ _ENDED_BY = {CloseCode.NORMAL: "caller", 1005: "caller", CloseCode.GOING_AWAY: "
 
 # A start that must come has this long.
 _START_S = 5.0
+# What a bot has to take its leave of a call that lasted too long.
+_LEAVE_S = 30.0
 # Text may come at this pace: three times what the wordiest dialect needs, in messages of any size.
 _TEXT_BYTES_PER_S = 128 * 1024
 _MESSAGE_BYTES = 64  # what the smallest message costs us, in bytes of text
@@ -157,6 +159,7 @@ class CallSession:
         self._swept_at = self._paced_at = self._opened_at
         self._swept_frames = 0
         self._peer_faults = 0
+        self._time_is_up = False
 
     # The connection's callbacks.
 
@@ -212,8 +215,11 @@ class CallSession:
         if now - self._audio_at > self._limits.no_audio_s and not self._protocol.pauses:
             message = f"no audio for {self._limits.no_audio_s:g} s; send silence while the caller is silent"
             self._fail("no_audio", message, CloseCode.TIMEOUT)
-        elif now - self._opened_at > self._limits.call_s:
+        elif now - self._opened_at > self._limits.call_s + _LEAVE_S:
             self._fail("call_too_long", f"a call may last {self._limits.call_s:g} s", CloseCode.TIMEOUT)
+        elif now - self._opened_at > self._limits.call_s and self._conversation is not None and not self._time_is_up:
+            self._time_is_up = True
+            self._conversation.time_is_up()
 
     def _audio_stalled(self, chain: InboundChain, now: float) -> bool:
         """Whether an utterance's audio stopped, or drips at less than a fifth of its pace."""

@@ -220,18 +220,19 @@ class Speaker:
         """When the first sound of this round's reply was sent; None: it has not been, or a later one has."""
         return self._sounded[1] if self._sounded[0] == round_id else None
 
-    def played(self, since: float, until: float) -> Pcm16 | None:
-        """What the caller heard of us between two moments, silence in the gaps; None: nothing of that is known.
+    def played(self, until: float, samples: int) -> Pcm16 | None:
+        """What the caller heard of us up to a moment, silence in the gaps; None: nothing.
 
-        int16 mono at the call's rate. Only the last two seconds are kept.
+        int16 mono at the call's rate, shape (samples,). Only the last two seconds are kept.
         """
+        rate = self._format.sample_rate_hz
+        since = until - samples / rate
         if not self._played or self._played[-1][0] < since:
             return None
-        rate, fmt = self._format.sample_rate_hz, self._format
-        heard = np.zeros(max(0, round((until - since) * rate)), np.int16)
+        heard = np.zeros(samples, np.int16)
         for at, audio in self._played:
             first = round((at - since) * rate)
-            pcm = decode(fmt, bytes(audio))[max(0, -first) :]
+            pcm = decode(self._format, bytes(audio))[max(0, -first) :]
             place = heard[max(0, first) :][: len(pcm)]
             place[:] = pcm[: len(place)]
         return heard
@@ -282,6 +283,7 @@ class Speaker:
         if report is not None and report.heard_at is not None:
             self._playout.lag_s = min(max(0.0, time.monotonic() - report.heard_at), _MOST_LAG_S)
         if name == self._last_mark and not self._playout.playing:
+            self._playout.drop()  # the peer's word goes before our clock's: there is nothing left to hold
             self._all_heard()
 
     def close(self) -> None:

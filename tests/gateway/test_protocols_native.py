@@ -257,7 +257,7 @@ SAID: list[tuple[Command, dict[str, Any]]] = [
     (SpeechEdge(started=False, at_ms=900), {"type": "speech_ended", "at_ms": 900}),
     (
         TurnHeard(round_id=2, text='say "ü"'),
-        {"type": "transcript", "round_id": 2, "text": 'say "ü"', "final": True},
+        {"type": "transcript", "round_id": 2, "text": 'say "ü"', "final": True, "supersedes": None},
     ),
     (
         TurnUnderstood(round_id=2, meaning=Meaning("pay", 0.123456, (Slot("day", "friday", 3, 9),))),

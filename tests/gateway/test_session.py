@@ -12,6 +12,7 @@ from websockets.exceptions import ConnectionClosed
 
 from audio.formats import AudioFormat, Encoding
 from audio.framing import encode
+from gateway import session
 from gateway.inference import InferenceError
 from gateway.local_inference import LocalInference
 from nlu.meaning import Meaning
@@ -55,7 +56,8 @@ async def test_a_call_from_greeting_to_the_bots_goodbye(tmp_path: Path) -> None:
         assert abs(len(peer.audio) / 16 - GREETING_MS) < 20
         await speak(peer)
         assert (await peer.event("speech_started"))["at_ms"] < 400
-        assert (await peer.event("transcript")) == {"type": "transcript", "round_id": 1, "text": "yes", "final": True}
+        said = {"type": "transcript", "round_id": 1, "text": "yes", "final": True, "supersedes": None}
+        assert (await peer.event("transcript")) == said
         assert (await peer.event("intent"))["intent"] == "affirm"
         reply = await peer.event("prompt", count=2)
         assert reply["text"] == "Good bye" and reply["round_id"] == 1
@@ -289,7 +291,11 @@ async def test_the_cascade_hears_calls_of_either_rate(tmp_path: Path) -> None:
 
 async def test_a_noise_that_never_ends_cannot_silence_the_bot(tmp_path: Path) -> None:
     """The prompt goes on by itself; and the noise is cut at the longest utterance, again and again."""
-    limits = {"VOICEGATE_LIMITS_HELD_PROMPT_S": "0.2", "VOICEGATE_ENDPOINTING_MAX_UTTERANCE_MS": "3000"}
+    limits = {
+        "VOICEGATE_LIMITS_HELD_PROMPT_S": "0.2",
+        "VOICEGATE_ENDPOINTING_MAX_UTTERANCE_MS": "3000",
+        "VOICEGATE_DETECTOR_KIND": "webrtc",  # the one that takes a steady hum for speech
+    }
     async with rig(tmp_path, hear="", environ=limits) as running:
         peer = await running.peer(start={})
         await peer.event("prompt")
@@ -303,10 +309,24 @@ async def test_a_noise_that_never_ends_cannot_silence_the_bot(tmp_path: Path) ->
         await peer.event("speech_started", count=2)
 
 
-async def test_a_call_may_not_last_for_ever(tmp_path: Path) -> None:
+async def test_a_call_that_lasts_too_long_is_taken_leave_of(tmp_path: Path) -> None:
     async with rig(tmp_path, environ={"VOICEGATE_LIMITS_CALL_S": "0.3"}) as running:
         peer = await running.peer(start={})
+        assert (await peer.event("hangup"))["reason"] == "too_long"
+        prompts = [event["text"] for event in peer.events if event["type"] == "prompt"]
+        assert prompts == [GREETING, "I am sorry, I have to end this call now. Goodbye."]
+        assert await peer.closed() == 1000
+
+
+async def test_a_call_that_cannot_take_its_leave_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "_LEAVE_S", 0.3)
+    async with rig(tmp_path, environ={"VOICEGATE_LIMITS_CALL_S": "0.8"}) as running:
+        peer = await running.peer(start={})
+        await quiet(peer)
+        running.asr.gate.clear()  # the turn in progress never ends
+        await speak(peer)
         assert (await peer.event("error"))["code"] == "call_too_long"
+        assert await peer.closed() == 4408
 
 
 @pytest.mark.parametrize("state", ["opened", "started", "greeting", "speaking", "understanding", "replying"])
