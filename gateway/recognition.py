@@ -106,6 +106,7 @@ class RecognitionSession:
         self._calls.open.add(self)
         self._services.metrics.calls.labels(_NAME).inc()
         self._task = self._loop.create_task(self._run(), name="recognition")
+        self._task.add_done_callback(lambda _: self._release())  # even where it was cancelled before it ran
 
     def message_received(self, message: str | bytes) -> None:
         """One message of the client."""
@@ -241,12 +242,13 @@ class RecognitionSession:
         except Exception as exc:
             self._log.error("a fault of ours ended the connection: %s", logs.where(exc))
             self._fail("internal", CloseCode.INTERNAL, "internal")
-        finally:
-            if self._partial is not None:
-                self._partial.cancel()
-            self._count_frames()
-            self._calls.open.discard(self)
-            self._services.metrics.calls_ended.labels(self._ended_by or "error").inc()
+
+    def _release(self) -> None:
+        if self._partial is not None:
+            self._partial.cancel()
+        self._count_frames()
+        self._calls.open.discard(self)
+        self._services.metrics.calls_ended.labels(self._ended_by or "error").inc()
 
     async def _words(self, pcm: Pcm16, errand: Errand) -> str:
         job = AsrJob(pcm=pcm, sample_rate_hz=self._rate_hz, language=self._language)

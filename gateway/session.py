@@ -170,6 +170,8 @@ class CallSession:
         self._calls.open.add(self)
         self._services.metrics.calls.labels(self._protocol.name).inc()
         self._task = self._loop.create_task(self._run(), name="call")
+        # Not in a `finally` of its own: a call that ends with its first bytes cancels a task that has never run.
+        self._task.add_done_callback(lambda _: self._release())
         grace_ms = self._protocol.starts_within_ms
         if grace_ms == 0:
             self._start_by_default()
@@ -346,8 +348,6 @@ class CallSession:
         except* Exception as group:
             self._log.error("a fault of ours ended the call: %s", logs.where(group))
             self._fail("internal", "a fault of the gateway's ended the call", CloseCode.INTERNAL)
-        finally:
-            self._release()
 
     async def _talk(self, start: CallStart) -> None:
         conversation = self._conversation

@@ -6,10 +6,11 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from websockets.frames import Opcode
 
 from gateway.auth import Scope, mint
 from tests.gateway.harness import rig
-from tests.gateway.raw_peer import Answer, dial, upgrade
+from tests.gateway.raw_peer import Answer, dial, frame, upgrade
 
 pytestmark = pytest.mark.unit
 
@@ -111,6 +112,18 @@ async def test_a_plain_get_opens_no_call(tmp_path: Path) -> None:
     async with rig(tmp_path) as running:
         assert (await ask(running.port, b"GET /v1/call HTTP/1.1\r\nHost: x\r\n\r\n")).status == 426
         assert running.worker.calls == 0
+
+
+@pytest.mark.parametrize("path", ["/v1/call", "/freeswitch", "/vosk", "/"])
+async def test_a_call_that_ends_with_its_first_bytes_leaves_nothing(tmp_path: Path, path: str) -> None:
+    """Request, start and goodbye in one segment: the call's task is cancelled before it has run."""
+    async with rig(tmp_path) as running:
+        async with dial(running.port) as peer:
+            words = [b'{"type":"start"}', b'{"type":"stop"}', b'{"eof":1}']
+            peer.send(upgrade(path), *(frame(Opcode.TEXT, text) for text in words), frame(Opcode.CLOSE, b"\x03\xe8"))
+            await peer.end()
+        await running.no_calls()
+        assert running.metric("voicegate_calls_ended_total", ended_by="caller") == 1
 
 
 async def test_a_browsers_close_without_a_code_is_a_hang_up(tmp_path: Path) -> None:

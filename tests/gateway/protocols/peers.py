@@ -10,6 +10,7 @@ import asyncio
 import base64
 import json
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -309,7 +310,9 @@ class TwilioPeer(LinePeer):
 class FreeSwitchPeer(LinePeer):
     """mod_audio_stream with a dialplan script that plays what comes and passes keys on."""
 
-    metadata: str | None = '{"caller":"+15551234567","uuid":"4f6c0c2a-7d0b-4d5c-9d57-0a8a3b1c2d3e"}'
+    metadata: str | None = field(
+        default_factory=lambda: json.dumps({"caller": "+15551234567", "uuid": str(uuid.uuid4())})
+    )
     binary: bool = False
     early: bytes = b""
     protocol = "freeswitch"
@@ -362,7 +365,7 @@ class JambonzPeer(LinePeer):
                 {
                     "sampleRate": self.fmt.sample_rate_hz,
                     "mixType": self.mix,
-                    "callSid": "8f3c9e1a-6f1b-4f3a-9a53-0d5f4f6a7b8c",
+                    "callSid": str(uuid.uuid4()),
                     "direction": "inbound",
                     "from": "+15551234567",
                     "to": "+15557654321",
