@@ -136,11 +136,14 @@ class Call:
 
 
 @asynccontextmanager
-async def calling(folder: Path, *, flow: str = FLOW, **environ: str) -> AsyncIterator[Call]:
+async def calling(folder: Path, *, flow: str = FLOW, hear: str | None = None, **environ: str) -> AsyncIterator[Call]:
+    """A call just greeted. `hear`: what the recogniser hears whatever is said; `environ`: settings."""
     caller, store = Caller(), MemoryStore()
     environ = {"turns_hello_ms": "0", "limits_flood_s": "60", **environ}
     settings = {f"VOICEGATE_{name.upper()}": value for name, value in environ.items()}
-    async with rig(folder, hear=caller.hear, store=store, flow=flow, environ=settings) as running:
+    async with rig(
+        folder, hear=caller.hear if hear is None else hear, store=store, flow=flow, environ=settings
+    ) as running:
         peer = await running.peer(start={"call_id": "call"})
         await peer.event("prompt")
         yield Call(running, peer, caller, store)

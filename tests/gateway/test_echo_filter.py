@@ -1,0 +1,99 @@
+"""A line that gives back what it is sent: real prompts over a real socket, in real time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from audio.formats import Pcm16
+from tests.gateway import harness
+from tests.gateway.harness import Peer, silence, speech
+from tests.gateway.test_turn_taking import Call, calling
+from tts_stub.espeak import EspeakSynthesizer
+
+pytestmark = pytest.mark.unit
+
+FLOW = """
+start: greet
+no_match: {prompts: [Sorry], give_up: bye}
+nodes:
+  greet:
+    say: Hello, this is River Energy. Your bill of eighty four dollars and fifty cents is due on Friday.
+    on: {more: bye}
+  bye: {say: Good bye, hang_up: done}
+"""
+FRAME_S = 0.02
+
+
+class Line:
+    """What a caller's microphone hears: the bot from 150 ms ago, quieter, and now and then the caller."""
+
+    def __init__(self, peer: Peer, loss_db: float) -> None:
+        self._peer = peer
+        self._gain = 10 ** (-loss_db / 20)
+        self._speech: Pcm16 = silence(0)
+        self.spoke_at = 0.0
+
+    def speak(self, pcm: Pcm16) -> None:
+        self._speech, self.spoke_at = pcm, time.monotonic()
+
+    async def run(self) -> None:
+        """Frames at real time until the connection is gone."""
+        begun = time.monotonic()
+        frame = 0
+        rng = np.random.default_rng(1)
+        while self._peer.ws.state.name == "OPEN":
+            start = frame * 160 - 1200
+            bot = np.frombuffer(bytes(self._peer.audio[max(0, start) * 2 : (start + 160) * 2]), np.int16)
+            heard = rng.normal(size=160) * 4
+            if start >= 0:
+                heard[: len(bot)] += bot * self._gain
+            spoken, self._speech = self._speech[:160], self._speech[160:]
+            heard[: len(spoken)] += spoken
+            await self._peer.send(np.clip(np.rint(heard), -32768, 32767).astype(np.int16))
+            frame += 1
+            await asyncio.sleep(max(0.0, begun + frame * FRAME_S - time.monotonic()))
+
+
+async def on_the_line(call: Call, loss_db: float) -> tuple[Line, asyncio.Task[None]]:
+    line = Line(call.peer, loss_db)
+    return line, asyncio.create_task(line.run())
+
+
+@pytest.fixture(autouse=True)
+def spoken_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harness, "ToneSynthesizer", EspeakSynthesizer)
+
+
+@pytest.mark.parametrize("loss_db", [10, 20])
+async def test_the_bots_echo_neither_holds_it_nor_is_it_heard(tmp_path: Path, loss_db: float) -> None:
+    async with calling(tmp_path, flow=FLOW) as call:
+        line, running = await on_the_line(call, loss_db)
+        await call.peer.event("mark", timeout_s=15)
+        await asyncio.sleep(1.5)  # the delay, the detector's hang-over and the tail
+        running.cancel()
+        assert call.of("clear") == [] and call.transcripts() == [] and call.rig.asr.jobs == []
+        assert call.verdicts("echo") >= 1, "the detector had taken it for speech"
+        assert call.rig.metric("voicegate_barge_in_seconds_count") == 0
+
+
+@pytest.mark.parametrize("loss_db", [10, 20])
+async def test_a_caller_over_the_echo_interrupts_and_is_heard_alone(tmp_path: Path, loss_db: float) -> None:
+    async with calling(tmp_path, flow=FLOW, hear="more") as call:
+        line, running = await on_the_line(call, loss_db)
+        await asyncio.sleep(1.5)
+        assert call.of("clear") == []
+        line.speak(np.concatenate([speech(), silence(500)]))
+        await call.peer.event("clear")
+        taken_s = time.monotonic() - line.spoke_at
+        assert taken_s < 1.0, "300 ms are the budget; a busy machine gets more (bench/barge_in.py measures)"
+        assert (await call.peer.event("hangup", timeout_s=15))["reason"] == "done"
+        running.cancel()
+        assert call.verdicts("interruption") == 1
+        assert len(call.rig.asr.jobs[-1].pcm) < len(speech()) + 8000, (
+            "the recogniser is not given the bot's second and a half before it"
+        )
