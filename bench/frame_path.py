@@ -1,6 +1,7 @@
 """What does one inbound 20 ms frame cost a gateway worker? CPU from socket to endpointer, no ASR or NLU.
 
     python -m bench.frame_path [--calls 1,100,500] [--seconds 10] [--json FILE]
+    python -m bench.frame_path --dialects native,asterisk,freeswitch,jambonz,twilio --calls 100
 
 Five servers take turns in one run, each in a process of its own, fed by one client process that sends every call's
 frames at real time, spread over the 20 ms:
@@ -11,6 +12,9 @@ frames at real time, spread over the 20 ms:
     webrtc       the same with `[detector] kind = "webrtc"`, without the default's watch on the line's noise
     cascade      the same with `[detector] kind = "cascade"`: Silero's network checks what webrtcvad calls speech, as it
                  does by default on a noisy line
+
+`--dialects` measures the whole gateway, and lets the client speak as other products do: what does reading their wire
+cost beside ours?
 
 CPU is the server process's own (getrusage), so the client's cost is not in it. Absolute figures drift with the machine:
 compare within a run.
@@ -46,6 +50,7 @@ from audio.cascade import detector_maker
 from audio.detection import DetectorKind, DetectorSettings
 from audio.files import read_audio
 from audio.formats import Pcm16
+from audio.g711 import mulaw_encode
 from dialogue.bots import load_bot
 from dialogue.store import MemoryStore
 from gateway.auth import Authenticator
@@ -55,8 +60,8 @@ from gateway.metrics import Metrics
 from gateway.playout_clock import PlayoutClock
 from gateway.services import Services
 from gateway.settings import load
-from gateway.websocket import Connection, ConnectionSettings
 from gateway.webhooks import Webhooks
+from gateway.websocket import Connection, ConnectionSettings
 from gateway.worker import GatewayWorker, prompt_specs
 from nlu.meaning import Meaning
 from tts_stub.espeak import EspeakSynthesizer
@@ -64,6 +69,7 @@ from tts_stub.prompts import PromptCache
 
 FRAME_S = 0.02
 FRAME_BYTES = 320
+TEXT, BINARY = 0x1, 0x2  # opcodes
 SETTLE_S = 4.0  # the bot's greeting is over, the interpreter is warm
 DEMO = Path(__file__).parent.parent / "gateway" / "demo"
 
@@ -81,6 +87,7 @@ class Row:
     """One measured cell."""
 
     server: str
+    """Or the dialect, where those were asked for."""
     calls: int
     us_per_frame: float
     frames_per_s: float
@@ -198,13 +205,65 @@ def run_server(name: str, pipe: Pipe) -> None:
 # The client.
 
 
-def masked_frames(pcm: Pcm16) -> list[bytes]:
-    """20 ms messages as they go over the wire, masked with a fixed key (RFC 6455 §5.3)."""
-    key = b"\x37\xfa\x21\x3d"
-    mask = np.frombuffer(key * (FRAME_BYTES // 4), np.uint8)
-    header = bytes([0x82, 0x80 | 126]) + FRAME_BYTES.to_bytes(2, "big") + key
-    data = np.frombuffer(pcm[: len(pcm) // 160 * 160].astype("<i2").tobytes(), np.uint8)
-    return [header + (data[at : at + FRAME_BYTES] ^ mask).tobytes() for at in range(0, len(data), FRAME_BYTES)]
+MASK = b"\x37\xfa\x21\x3d"
+
+
+def masked(opcode: int, payload: bytes) -> bytes:
+    """One whole message as it goes over the wire, masked with a fixed key (RFC 6455 §5.3)."""
+    mask = np.frombuffer(MASK * (len(payload) // 4 + 1), np.uint8)[: len(payload)]
+    length = (
+        bytes([0x80 | len(payload)]) if len(payload) < 126 else bytes([0x80 | 126]) + len(payload).to_bytes(2, "big")
+    )
+    return bytes([0x80 | opcode]) + length + MASK + (np.frombuffer(payload, np.uint8) ^ mask).tobytes()
+
+
+def linear(pcm: Pcm16) -> list[bytes]:
+    """20 ms of PCM16 a message."""
+    data = pcm[: len(pcm) // 160 * 160].astype("<i2").tobytes()
+    return [masked(BINARY, data[at : at + FRAME_BYTES]) for at in range(0, len(data), FRAME_BYTES)]
+
+
+def mulaw(pcm: Pcm16) -> list[bytes]:
+    """20 ms of μ-law a message."""
+    data = mulaw_encode(pcm[: len(pcm) // 160 * 160])
+    return [masked(BINARY, data[at : at + 160]) for at in range(0, len(data), 160)]
+
+
+def twilio_media(pcm: Pcm16) -> list[bytes]:
+    """20 ms of μ-law in base64 a message, in JSON as Twilio writes it."""
+    data = mulaw_encode(pcm[: len(pcm) // 160 * 160])
+    texts = []
+    for number, at in enumerate(range(0, len(data), 160), 1):
+        payload = base64.b64encode(data[at : at + 160]).decode()
+        media = {"track": "inbound", "chunk": str(number), "timestamp": str(number * 20), "payload": payload}
+        body = {"event": "media", "sequenceNumber": str(number + 1), "media": media, "streamSid": "MZ" + "1" * 32}
+        texts.append(masked(TEXT, json.dumps(body).encode()))
+    return texts
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """How a client speaks: where it connects, what it says first, and its audio as messages."""
+
+    path: str
+    hello: tuple[str, ...]
+    messages: Callable[[Pcm16], list[bytes]]
+
+
+LINES = {
+    "native": Line("/v1/call", (), linear),
+    "asterisk": Line("/asterisk", ("MEDIA_START connection_id:m format:ulaw optimal_frame_size:160 ptime:20",), mulaw),
+    "freeswitch": Line("/freeswitch?playback=binary", ("{}",), linear),
+    "jambonz": Line("/jambonz", ('{"sampleRate":8000,"mixType":"mono"}',), linear),
+    "twilio": Line(
+        "/twilio",
+        (
+            '{"event":"connected","protocol":"Call","version":"1.0.0"}',
+            '{"event":"start","sequenceNumber":"1","start":{"streamSid":"MZ11111111111111111111111111111111"}}',
+        ),
+        twilio_media,
+    ),
+}
 
 
 def conversation() -> Pcm16:
@@ -215,11 +274,11 @@ def conversation() -> Pcm16:
     return np.concatenate([said, pause])
 
 
-def connect(port: int) -> socket.socket:
+def connect(port: int, line: Line) -> socket.socket:
     sock = socket.create_connection(("127.0.0.1", port))
     key = base64.b64encode(os.urandom(16)).decode()
     sock.sendall(
-        f"GET /v1/call HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"GET {line.path} HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
     )
     answer = b""
@@ -227,6 +286,8 @@ def connect(port: int) -> socket.socket:
         answer += sock.recv(4096)
     if b" 101 " not in answer.split(b"\r\n", 1)[0]:
         raise RuntimeError(f"refused: {answer[:200]!r}")
+    for text in line.hello:
+        sock.sendall(masked(TEXT, text.encode()))
     sock.setblocking(False)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
@@ -235,9 +296,9 @@ def connect(port: int) -> socket.socket:
 class Feeder:
     """Sends every call's frames in real time; calls are spread over the 20 ms and over the recording."""
 
-    def __init__(self, port: int, calls: int) -> None:
-        self.frames = masked_frames(conversation())
-        self.sockets = [connect(port) for _ in range(calls)]
+    def __init__(self, port: int, calls: int, line: Line) -> None:
+        self.frames = line.messages(conversation())
+        self.sockets = [connect(port, line) for _ in range(calls)]
         self.sent = 0
         self.late_s = 0.0
 
@@ -275,13 +336,13 @@ class Feeder:
                 pass
 
 
-def measure(name: str, calls: int, seconds: float) -> Row:
-    """One cell of the table."""
+def measure(name: str, calls: int, seconds: float, dialect: str | None = None) -> Row:
+    """One cell of the table; with a dialect, what the server called `name` takes for its frames."""
     here, there = multiprocessing.Pipe()
     context = multiprocessing.get_context("spawn")
     process = context.Process(target=run_server, args=(name, there), daemon=True)
     process.start()
-    feeder = Feeder(here.recv(), calls)
+    feeder = Feeder(here.recv(), calls, LINES[dialect or "native"])
 
     def read() -> Reading:
         here.send("read")
@@ -298,7 +359,7 @@ def measure(name: str, calls: int, seconds: float) -> Row:
     process.join(5)
     frames = after.frames - before.frames
     return Row(
-        server=name,
+        server=dialect or name,
         calls=calls,
         us_per_frame=(after.cpu_s - before.cpu_s) / max(1, frames) * 1e6,
         frames_per_s=frames / seconds,
@@ -325,13 +386,17 @@ def main() -> None:
     parser.add_argument("--calls", default="1,100,500", help="comma separated (default %(default)s)")
     parser.add_argument("--seconds", type=float, default=10.0, help="measured per cell (default %(default)s)")
     parser.add_argument("--servers", default=",".join(SERVERS), help="which (default %(default)s)")
+    parser.add_argument("--dialects", help=f"measure the gateway for these instead: {','.join(LINES)}")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     args = parser.parse_args()
     rows: list[Row] = []
     print(f"{'server':<12}{'calls':>6}{'us/frame':>10}{'frames/s':>10}{'core':>7}{'lost':>6}")
+    cells = [(name, None) for name in args.servers.split(",")]
+    if args.dialects:
+        cells = [("gateway", dialect) for dialect in args.dialects.split(",")]
     for calls in map(int, args.calls.split(",")):
-        for name in args.servers.split(","):
-            row = measure(name, calls, args.seconds)
+        for name, dialect in cells:
+            row = measure(name, calls, args.seconds, dialect)
             rows.append(row)
             print(
                 f"{row.server:<12}{row.calls:>6}{row.us_per_frame:>10.1f}{row.frames_per_s:>10.0f}"
