@@ -9,7 +9,8 @@ Each user holds one conversation after another: says a text, waits for the answe
 next, at `--speed` times the pace of real talk; 0 is without a pause. An answer fails whose score is below
 `--min-score`. One request in fifty is sent twice, and fails where the second answer is not the first. Texts are the
 bill reminder's examples unless `--texts FILE` names others (bench/text_callers.py has the form). Locust's own options
-say how many users, for how long, and where the figures go: `--csv`, `--html`, `--json`.
+say how many users, for how long, and where the figures go: `--csv`, `--html`, `--json`. A token is read from
+VOICEGATE_TOKEN. The whole machine is one identity to the gateway: mind `api.requests_per_s`.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import logging
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any, Final
@@ -145,10 +145,10 @@ class GuardedRoute(APIRoute):
         return guarded
 
 
-def requires(scope: Scope) -> Callable[[Request], Identity]:
+def requires(scope: Scope) -> Callable[[Request], Awaitable[Identity]]:
     """A dependency for routes that need a scope and no limits, as `dependencies=[Depends(requires(Scope.ADMIN))]`."""
 
-    def check(request: Request) -> Identity:
+    async def check(request: Request) -> Identity:  # async: a plain function would run in a thread beside the loop
         guard: Guard = request.app.state.guard
         return guard.authorize(request, scope)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,14 @@ class Api:
         return self.registry.get_sample_value(name, labels) or 0.0
 
 
+class _Server(uvicorn.Server):
+    """Leaves the signals to the test runner: a Ctrl-C or a time limit must end the tests, not this server."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
 @asynccontextmanager
 async def api(
     redis_url: str,
@@ -105,7 +113,7 @@ async def api(
         seam = SocketInference(path)
         app = control_app(settings, redis_url, seam, metrics=HttpMetrics(registry))
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1))
+        server = _Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
 
         async def stop() -> None:

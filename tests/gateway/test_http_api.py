@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -433,3 +434,12 @@ async def test_requests_are_counted_by_route_and_status(redis_url: str, bot: Pat
 
         assert (count_of("/v1/intent", "200"), count_of("/v1/chat", "422"), count_of("other", "404")) == (1, 1, 3)
         assert served.metric("voicegate_http_request_seconds_count", route="/v1/intent") == 1
+
+
+def test_every_error_code_is_documented_and_no_other_is() -> None:
+    root = Path(__file__).parent.parent.parent
+    sources = "".join(path.read_text(encoding="utf-8") for path in sorted((root / "gateway").glob("http_*.py")))
+    raised = set(re.findall(r"(?:HTTPStatus\.[A-Z_]+|code, message =|code=),?\s*\"([a-z_]+)\"", sources))
+    of_the_framework = {"bad_request", "not_found", "method_not_allowed"}
+    rows = re.findall(r"^\| \d{3} \| `(\w+)` \| ", (root / "docs" / "http-api.md").read_text(encoding="utf-8"), re.M)
+    assert set(rows) == raised | of_the_framework

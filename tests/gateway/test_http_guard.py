@@ -17,6 +17,7 @@ from gateway.auth import Scope, mint
 from gateway.http_guard import TokenBuckets
 from tests.gateway.harness import write_bot
 from tests.gateway.http_harness import Api, ScriptedInference, api
+from tests.gateway.provider import jwk, key_set, provider, signed_token
 
 pytestmark = pytest.mark.redis
 
@@ -30,7 +31,11 @@ def bot(tmp_path: Path) -> Path:
 
 
 def bearer(*scopes: Scope, subject: str = "crm", secret: str = SECRET) -> dict[str, str]:
-    return {"Authorization": f"Bearer {mint(secret, subject, scopes, 60)}"}
+    return bearer_of(mint(secret, subject, scopes, 60))
+
+
+def bearer_of(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
 
 
 # Buckets.
@@ -115,6 +120,29 @@ async def test_a_chat_token_opens_nothing_else(redis_url: str, bot: Path) -> Non
         answer = await served.client.get("/metrics", headers=bearer(Scope.CHAT))
         assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
         assert "scope monitor" in answer.json()["message"]
+
+
+async def test_a_provider_s_tokens_open_and_its_rotated_keys_soon(
+    redis_url: str, bot: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.key_set.UNKNOWN_EVERY_S", 0.0)
+    with provider() as identities:
+        identities.document = key_set(jwk("one"))
+        environ = {"VOICEGATE_AUTH_JWKS": identities.url, "VOICEGATE_AUTH_AUDIENCE": "voicegate"}
+        async with api(redis_url, bot, environ=environ) as served:
+
+            async def opens(token: str) -> None:
+                """Refused while the set is on its way, then served."""
+                async with asyncio.timeout(5):
+                    while (await served.client.get("/metrics", headers=bearer_of(token))).status_code != 200:
+                        await asyncio.sleep(0.005)
+
+            await opens(signed_token("one", scope="monitor"))
+            identities.document = key_set(jwk("two"))
+            await opens(signed_token("two", scope="monitor"))
+            for key, status in (("two", 200), ("one", 401)):
+                answer = await served.post("/v1/intent", INTENT, headers=bearer_of(signed_token(key)))
+                assert answer.status_code == status
 
 
 async def test_without_authentication_only_this_machine_is_served(redis_url: str, bot: Path) -> None:
