@@ -199,6 +199,8 @@ class JambonzProtocol:
 
 def _without_marks(audio: bytes | memoryview) -> bytes | memoryview:
     """The audio with 0 for every sample of -1, uncopied where it has none."""
+    if b"\xff\xff" not in bytes(audio):  # the usual case, at a tenth of the price; may also lie across two samples
+        return audio
     pcm = np.frombuffer(audio, "<i2")
     marks = pcm == -1
     return np.where(marks, np.int16(0), pcm).astype("<i2").tobytes() if marks.any() else audio
