@@ -63,6 +63,7 @@ from gateway.protocols.seam import (
     TurnUnderstood,
     WireProtocol,
 )
+from gateway.results import Origin, origin_of
 from gateway.services import Services
 from gateway.speaker import ReplyClock, Speaker
 from gateway.websocket import Connection
@@ -128,6 +129,7 @@ class Conversation:
         # Known once the dialogue is open.
         self._dialogue: DialogueLoop | None = None
         self._bot: Bot | None = None
+        self._origin: Origin | None = None
         self._call_id = ""
         self._speaker: Speaker | None = None
         self._listener: Listener | None = None
@@ -160,6 +162,9 @@ class Conversation:
         start = self._start
         step = await self._stored(lambda: dialogue.open(caller=start.caller, metadata=start.metadata))
         async with asyncio.TaskGroup() as tasks:
+            if services.records is not None:
+                self._origin = origin_of(bot, call_id, {"asr": self._settings.asr.model})
+                tasks.create_task(services.records.opened(self._origin), name="record")
             self._speaker = Speaker(
                 services,
                 self._protocol,
@@ -198,6 +203,8 @@ class Conversation:
         try:
             async with asyncio.timeout(_SAVE_S):
                 await asyncio.shield(self._dialogue.close(by))
+                if self._services.records is not None and self._origin is not None:
+                    await self._services.records.ended(self._origin, self._dialogue.state)
         except (TimeoutError, DialogueError) as exc:
             log.error("the end of the call was not saved: %s", type(exc).__name__)
 

@@ -39,6 +39,7 @@ class Metrics:
         self.webhooks = Counter(
             "voicegate_webhooks", "Requests of flows to the operator's systems.", ["outcome"], registry=registry
         )
+        self.records = Counter("voicegate_records", "Call records.", ["outcome"], registry=registry)
         self.webhook_time = Histogram(
             "voicegate_webhook_seconds",
             "From a flow's request to its answer, or to giving up.",

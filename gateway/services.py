@@ -11,6 +11,7 @@ from dialogue.store import StateStore
 from gateway.inference import Inference
 from gateway.metrics import Metrics
 from gateway.playout_clock import PlayoutClock
+from gateway.results import CallRecords
 from gateway.settings import Settings
 from gateway.webhooks import Webhooks
 from tts_stub.prompts import PromptCache
@@ -30,5 +31,7 @@ class Services:
     metrics: Metrics
     clock: PlayoutClock
     webhooks: Webhooks
+    records: CallRecords | None = None
+    """None: calls leave no record (tests, benches)."""
     make_detector: Callable[[int], VoiceDetector] = WebRtcDetector
     """From a call's sample rate in Hz; see `audio.cascade.detector_maker`."""

@@ -33,10 +33,12 @@ __all__ = [
     "NluSettings",
     "PlayoutSettings",
     "RedisSettings",
+    "ResultSettings",
     "Settings",
     "SettingsError",
     "SpeechSettings",
     "TurnSettings",
+    "TlsSettings",
     "TwilioSettings",
     "WebhookSettings",
     "load",
@@ -192,6 +194,15 @@ class AuthSettings(_Area):
     """Networks (10.0.0.0/8) whose peers may place calls without a token."""
 
 
+class TlsSettings(_Area):
+    """A certificate for the media port; without one it speaks plain ws://."""
+
+    certificate: Path | None = None
+    """PEM file with the whole chain; read again when it changes."""
+    key: Path | None = None
+    """PEM file of its key, without a password."""
+
+
 class TwilioSettings(_Area):
     """A Twilio account whose calls come here."""
 
@@ -221,6 +232,19 @@ class WebhookSettings(_Area):
     """Longest that all tries of one request may take: the caller waits."""
     concurrency: int = Field(16, ge=1, le=256)
     """Requests of one worker at once; others wait within their time."""
+
+
+class ResultSettings(_Area):
+    """Where call records go: what came of every call, once."""
+
+    stream: str = "vg:{results}:stream"
+    """Redis stream; in a cluster its name must keep the hash tag {results}."""
+    stream_length: int = Field(100_000, ge=1)
+    """Records kept there, about."""
+    webhook: str | None = None
+    """Address to which records are posted; its host must be among webhooks.hosts."""
+    post_for_s: float = Field(86_400.0, gt=0)
+    """How long a record is tried to be posted."""
 
 
 class ApiSettings(_Area):
@@ -259,8 +283,10 @@ class Settings(_Area):
     nlu: NluSettings = NluSettings()  # type: ignore[call-arg]
     speech: SpeechSettings = SpeechSettings()  # type: ignore[call-arg]
     auth: AuthSettings = AuthSettings()  # type: ignore[call-arg]
+    tls: TlsSettings = TlsSettings()
     twilio: TwilioSettings = TwilioSettings()  # type: ignore[call-arg]
     webhooks: WebhookSettings = WebhookSettings()  # type: ignore[call-arg]
+    results: ResultSettings = ResultSettings()  # type: ignore[call-arg]
     api: ApiSettings = ApiSettings()  # type: ignore[call-arg]
     detector: DetectorSettings = DetectorSettings()
     endpointing: EndpointSettings = EndpointSettings()
@@ -378,7 +404,13 @@ def _cross_checks(settings: Settings) -> list[str]:
             ipaddress.ip_network(network)
         except ValueError as exc:
             faults.append(f"auth.trusted_networks: {exc}; write it like 10.0.0.0/8")
+    if (settings.tls.certificate is None) != (settings.tls.key is None):
+        faults.append("tls.certificate, tls.key: one without the other; set both or neither")
     faults += _twilio_checks(settings.twilio)
+    if "{results}" not in settings.results.stream:
+        faults.append("results.stream: must hold {results}, as vg:{results}:stream does, to work in a cluster too")
+    if settings.results.webhook is not None and not settings.results.webhook.startswith(("https://", "http://")):
+        faults.append("results.webhook: must begin with https://, or http:// for this machine")
     if settings.webhooks.secret is not None and len(settings.webhooks.secret.get_secret_value()) < 32:
         faults.append("webhooks.secret: shorter than 32 characters; make one: openssl rand -hex 32")
     if settings.auth.jwks is not None:

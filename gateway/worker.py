@@ -44,6 +44,7 @@ from gateway.presence import Presence, gateway_name
 from gateway.processes import EXIT_CONFIG, PortTakenError
 from gateway.recognised import RecognisedReceiver
 from gateway.recognition import RecognitionSession
+from gateway.results import CallRecords
 from gateway.services import Services
 from gateway.session import Calls, CallSession
 from gateway.settings import Settings
@@ -225,6 +226,8 @@ async def services(settings: Settings, redis_url: str, inference: Inference) -> 
         metrics = Metrics()
         webhooks = Webhooks(settings.webhooks, metrics)
         stack.push_async_callback(webhooks.aclose)
+        records = CallRecords(redis_url, settings.results, metrics, webhooks, ttl_s=settings.redis.call_ttl_s)
+        await stack.enter_async_context(records)
         for bot in bots.values():
             for fault in webhooks.refused_hosts(bot):
                 log.warning("%s", fault)
@@ -237,6 +240,7 @@ async def services(settings: Settings, redis_url: str, inference: Inference) -> 
             metrics=metrics,
             clock=PlayoutClock(asyncio.get_running_loop()),
             webhooks=webhooks,
+            records=records,
             make_detector=detector_maker(settings.detector),
         )
 
