@@ -39,7 +39,10 @@ class Schedule:
         """
         if not pretrained:
             epochs = epochs or min(40, max(10, 60_000 // examples))
-            return cls(epochs=epochs, batch_size=16, encoder_rate=2e-3, head_rate=2e-3, patience=max(4, epochs // 3))
+            batch_size = 16 if examples <= _FEW else 32
+            return cls(
+                epochs=epochs, batch_size=batch_size, encoder_rate=2e-3, head_rate=2e-3, patience=max(4, epochs // 3)
+            )
         if examples <= _FEW:
             epochs = epochs or min(20, max(6, 9000 // examples))
             # The encoder learns slower than on a corpus, to keep what it knows of phrasings that the few examples
