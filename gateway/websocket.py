@@ -302,6 +302,8 @@ class Connection(asyncio.Protocol):
                 transport.write(data)
             elif transport.can_write_eof():
                 transport.write_eof()
+            else:
+                transport.close()  # TLS knows no half-closed connection; what was written still goes out
 
     def _refuse_garbage(self) -> None:
         """Bytes that are no HTTP request of ours (a body is none either): the library would end without a word."""

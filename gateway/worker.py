@@ -49,6 +49,7 @@ from gateway.services import Services
 from gateway.session import Calls, CallSession
 from gateway.settings import Settings
 from gateway.speaker import voice_of
+from gateway.tls import ServerCertificate, TlsError
 from gateway.webhooks import Webhooks
 from gateway.websocket import Connection, ConnectionSettings, Receiver
 from tts_stub.espeak import EspeakSynthesizer
@@ -61,6 +62,7 @@ __all__ = ["GatewayWorker", "main", "prompt_specs", "synthesizer"]
 log = logging.getLogger(__name__)
 
 _SWEEP_S = 1.0
+_CERTIFICATE_SWEEPS = 10  # between two looks at the certificate's files
 _LAG_PROBE_S = 0.1
 _RETRY_AFTER_S = 5
 _RATES_HZ = (8000, 16000)
@@ -99,6 +101,8 @@ class GatewayWorker:
         self._loop = asyncio.get_running_loop()
         self._calls = Calls()
         self._server: asyncio.Server | None = None
+        self._certificate = ServerCertificate(services.settings.tls) if services.settings.tls.certificate else None
+        self._sweeps = 0
         self._draining = False
         self._timers: list[asyncio.TimerHandle] = []
 
@@ -115,7 +119,11 @@ class GatewayWorker:
     async def listen(self, sock: socket.socket) -> None:
         """Start to accept on a bound socket."""
         self._server = await self._loop.create_server(
-            lambda: Connection(self._accept, self._connections), sock=sock, backlog=1024
+            lambda: Connection(self._accept, self._connections),
+            sock=sock,
+            backlog=1024,
+            ssl=self._certificate.context if self._certificate is not None else None,
+            ssl_handshake_timeout=self._limits.handshake_s if self._certificate is not None else None,
         )
         self._sweep()
         self._probe_lag(time.monotonic())
@@ -203,6 +211,9 @@ class GatewayWorker:
         now = time.monotonic()
         for session in list(self._calls.open):
             session.check_limits(now)
+        self._sweeps += 1
+        if self._certificate is not None and self._sweeps % _CERTIFICATE_SWEEPS == 0:
+            self._certificate.refresh()
         self._timers[:1] = [self._loop.call_later(_SWEEP_S, self._sweep)]
 
     def _probe_lag(self, due: float) -> None:
@@ -298,7 +309,7 @@ def main() -> None:
     try:
         assert settings.redis.url is not None  # the supervisor wrote where its own server is
         uvloop.run(_serve(settings, settings.redis.url, args.inference, args.index))
-    except (SynthesisError, DialogueError, SileroError, KeySetError, PortTakenError) as exc:
+    except (SynthesisError, DialogueError, SileroError, KeySetError, PortTakenError, TlsError) as exc:
         log.error("cannot start: %s", exc)
         sys.exit(EXIT_CONFIG)
 

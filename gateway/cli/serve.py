@@ -88,7 +88,12 @@ async def _serve(settings: object) -> int:
             stopped.cancel()
             if ready.done():
                 ready.result()
-                typer.echo(_addresses(settings.host, gateway.port, gateway.control_url), err=True)
+                typer.echo(
+                    _addresses(
+                        settings.host, gateway.port, gateway.control_url, secure=settings.tls.certificate is not None
+                    ),
+                    err=True,
+                )
                 await gateway.run_until(stop)
             else:
                 ready.cancel()
@@ -102,15 +107,16 @@ async def _serve(settings: object) -> int:
     return 0
 
 
-def _addresses(host: str, port: int, control_url: str) -> str:
+def _addresses(host: str, port: int, control_url: str, *, secure: bool) -> str:
     shown = f"[{host}]" if ":" in host else host
+    scheme = "wss" if secure else "ws"
     return (
         "ready\n"
-        f"  calls      ws://{shown}:{port}/v1/call\n"
+        f"  calls      {scheme}://{shown}:{port}/v1/call\n"
         f"  health     {control_url}/readyz\n"
         f"  metrics    {control_url}/metrics\n"
         f"  API        {control_url}/docs\n"
-        f"  try it     voicegate call hello.wav --url ws://{shown}:{port}/v1/call"
+        f"  try it     voicegate call hello.wav --url {scheme}://{shown}:{port}/v1/call"
     )
 
 
