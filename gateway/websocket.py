@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, cast
@@ -37,6 +38,8 @@ log = logging.getLogger(__name__)
 _ABNORMAL = 1006
 _WHOLE_BINARY = 0x82  # FIN, no extension bits, opcode binary (RFC 6455 section 5.2)
 _WHOLE_TEXT = 0x81
+# A peer whose host is gone is noticed 30 s + 3 * 10 s after its last word (tcp(7)).
+_KEEP_ALIVE = {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +143,8 @@ class Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=self._settings.write_limit_bytes)
         peer = transport.get_extra_info("peername")
         self.peer_ip = peer[0] if isinstance(peer, tuple) else ""
+        if (sock := transport.get_extra_info("socket")) is not None:
+            _keep_alive(sock)
         self._arm(self._settings.handshake_timeout_s, self._abort)
 
     def data_received(self, data: bytes) -> None:
@@ -330,6 +335,14 @@ class Connection(asyncio.Protocol):
     def _abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()
+
+
+def _keep_alive(sock: socket.socket) -> None:
+    """Have the kernel find out about peers that are gone: a paused call sends nothing, and we send no pings."""
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _KEEP_ALIVE.items():
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 # The library would log every open and close at INFO, with headers (and so tokens) at DEBUG.

@@ -489,3 +489,11 @@ async def test_no_pings_unless_they_are_asked_for() -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(0.1):
                 raise AssertionError(f"unexpected {await peer.frame()}")
+
+
+async def test_the_kernel_looks_for_peers_that_are_gone() -> None:
+    async with serving() as served, served.peer() as (_, ear):
+        assert ear.connection is not None and ear.connection._transport is not None
+        sock = ear.connection._transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 30

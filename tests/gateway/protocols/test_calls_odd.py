@@ -1,0 +1,111 @@
+"""Calls that go as one product alone makes them go: a full driver, marks lost in a flush, audio ahead of the start."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.gateway.harness import rig, silence, speech
+from tests.gateway.protocols.peers import MULAW, AsteriskPeer, TwilioPeer
+
+pytestmark = pytest.mark.unit
+
+
+def asterisk(**options: object) -> AsteriskPeer:
+    return AsteriskPeer("/asterisk", fmt=MULAW, **options)  # type: ignore[arg-type]
+
+
+async def test_xoff_stops_the_bot_within_a_frame_and_xon_loses_nothing(tmp_path: Path) -> None:
+    async with rig(tmp_path) as running:
+        reference, peer = asterisk(), asterisk()
+        for one in (reference, peer):
+            await one.dial(running.port)
+        await peer.until(lambda: len(peer.sizes) >= 15, "audio")
+        await peer.send("MEDIA_XOFF")
+        pong = await peer.ws.ping()  # answered behind what was on its way
+        await pong
+        held = len(peer.sizes)
+        await asyncio.sleep(0.2)
+        assert len(peer.sizes) <= held + 1
+        await peer.send("MEDIA_XON")
+        await reference.until(lambda: reference.marks, "mark")
+        await peer.until(lambda: peer.marks, "mark")
+        assert peer.audio == reference.audio and set(peer.sizes) == {160}
+        for one in (reference, peer):
+            await one.hang_up()
+            await one.reader
+
+
+async def test_marks_that_a_flush_swallowed_are_not_waited_for(tmp_path: Path) -> None:
+    async with rig(tmp_path, hear="more", no_input="200") as running:
+        peer = asterisk(mark_replies=False)
+        await peer.dial(running.port)
+        await peer.until(lambda: peer.audio, "first words")
+        await peer.speak(np.concatenate([speech(), silence(1000)]))
+        await peer.until(lambda: peer.clears and peer.marks, "answer")
+        at = len(peer.audio)
+        # No mark ever comes back; the bot still knows that it was heard, and asks whether anybody is there.
+        await peer.until(lambda: len(peer.audio) > at + 160, "are you there")
+        await peer.hang_up()
+        await peer.reader
+
+
+async def test_audio_ahead_of_media_start_is_heard(tmp_path: Path) -> None:
+    """asterisk issue 1712: one call in ten on a loaded host."""
+    async with rig(tmp_path, hear="more") as running:
+        peer = asterisk()
+        hello = peer.hello()
+        peer.hello = lambda: []  # type: ignore[method-assign]
+        await peer.dial(running.port)
+        await peer.speak(speech())
+        await peer.send(hello[0])
+        await peer.speak(silence(1000))
+        await peer.until(lambda: running.asr.jobs, "words")
+        assert len(running.asr.jobs[0].pcm) > 0.6 * 8000
+        await peer.hang_up()
+        await peer.reader
+
+
+async def test_a_driver_that_never_says_media_start_is_greeted(tmp_path: Path) -> None:
+    async with rig(tmp_path) as running:
+        peer = asterisk()
+        peer.hello = lambda: []  # type: ignore[method-assign]
+        await peer.dial(running.port)
+        await peer.until(lambda: peer.audio, "first words")
+        assert set(peer.sizes) == {160}
+        await peer.hang_up()
+        await peer.reader
+
+
+async def test_a_codec_that_is_not_spoken_ends_the_call_with_4415(tmp_path: Path) -> None:
+    async with rig(tmp_path) as running:
+        peer = asterisk(codec="opus")
+        await peer.dial(running.port)
+        assert await peer.closed() == 4415
+        assert not peer.audio and not peer.texts
+
+
+async def test_twilio_may_close_without_a_stop(tmp_path: Path) -> None:
+    async with rig(tmp_path) as running:
+        peer = TwilioPeer("/twilio", fmt=MULAW)
+        await peer.dial(running.port)
+        await peer.until(lambda: peer.audio, "first words")
+        await peer.ws.close(1000)
+        await peer.reader
+        await running.no_calls()
+        assert running.metric("voicegate_calls_ended_total", ended_by="caller") == 1
+
+
+async def test_a_stop_and_then_the_close_end_the_call_once(tmp_path: Path) -> None:
+    async with rig(tmp_path) as running:
+        peer = TwilioPeer("/twilio", fmt=MULAW)
+        await peer.dial(running.port)
+        await peer.until(lambda: peer.audio, "first words")
+        await peer.hang_up()
+        await peer.ws.close(1000)
+        await peer.reader
+        await running.no_calls()
+        assert running.metric("voicegate_calls_ended_total", ended_by="caller") == 1
