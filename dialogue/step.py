@@ -307,7 +307,8 @@ class _Run:
             self._fill(name, value)
         if transition.forget:
             kept = {n: v for n, v in self._state.slots.items() if n not in transition.forget}
-            self._state = replace(self._state, slots=kept)
+            still = tuple(p for p in self._state.promises if not set(dict(p.slots)) & set(transition.forget))
+            self._state = replace(self._state, slots=kept, promises=still)
         self._say(transition.say, node)
         if transition.to is not None:
             self._enter(transition.to)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dialogue.bots import Bot, BotError, bundled_bots, load_bot
-from gateway.cli import bot_chat, bot_new, bot_schema, bot_scripts
+from gateway.cli import bot_chat, bot_graph, bot_new, bot_schema, bot_scripts
 from gateway.cli.bot_model import BotArgument
 
 __all__ = ["register"]
@@ -17,6 +17,7 @@ bot_app = typer.Typer(help="Write, check and try bots.", no_args_is_help=True)
 bot_app.command()(bot_scripts.test)
 bot_app.command()(bot_chat.chat)
 bot_app.command()(bot_new.new)
+bot_app.command()(bot_graph.graph)
 bot_app.command()(bot_schema.schema)
 
 

@@ -271,6 +271,14 @@ def test_the_same_webhook_later_is_another_request_and_the_promise_is_replaced(f
     assert [dict(promise.slots)["pay_day"] for promise in state.promises] == ["2026-11-23"]
 
 
+def test_a_promise_whose_slot_is_forgotten_is_withdrawn(flow: Flow) -> None:
+    late = said("deny", "no make it [monday](date)")
+    state, _ = call(flow, YES, ACCOUNT, FRIDAY, YES, TICKET, late)
+    assert state.promises
+    state, _ = step(flow, state, NO)
+    assert (state.node, state.promises) == ("ask_day.ask", ())
+
+
 def test_a_call_back_agreed_on_is_noted(flow: Flow) -> None:
     state, _ = call(flow, said("visit", "come by"), FRIDAY, YES)
     assert state.callback == {"date": "2026-11-27"}

@@ -169,3 +169,11 @@ def test_a_new_bot_that_cannot_be_made(tmp_path: Path, name: str, message: str) 
     (tmp_path / "taken.txt").touch()
     done = runner.invoke(app, ["bot", "new", name, "--dir", str(tmp_path)])
     assert done.exit_code == 1 and message in done.stderr
+
+
+def test_a_drawing(tmp_path: Path) -> None:
+    path = tmp_path / "flow.svg"
+    done = runner.invoke(app, ["bot", "graph", "bill-reminder", "--out", str(path)])
+    assert done.exit_code == 0 and path.read_text(encoding="utf-8").startswith("<svg ")
+    done = runner.invoke(app, ["bot", "graph", "bill-reminder", "--out", str(tmp_path / "no" / "flow.svg")])
+    assert done.exit_code == 1 and "cannot be written" in done.stderr
