@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.job_queue import Errand, JobQueue, QueuedJob, Urgency
 
@@ -73,6 +77,28 @@ def test_as_much_padding_as_another_batch_would_cost_is_no_waste() -> None:
     jobs = [queued(str(n), n, since=at) for at, n in enumerate((12, 20, 6, 90))]
     assert names(filled(*jobs, max_padding=0, batch_cost=30).take(9.0)[0]) == ["12", "20", "6"]  # 22 of padding
     assert names(filled(*jobs, max_padding=0, batch_cost=20).take(9.0)[0]) == ["12", "20"]
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 70), st.sampled_from(Urgency)), min_size=1, max_size=40),
+    st.sampled_from([0.0, 0.1, 0.5, math.inf]),
+    st.integers(0, 40),
+)
+def test_every_job_runs_once_within_the_bounds_and_the_most_urgent_oldest_first(
+    jobs: list[tuple[int, Urgency]], max_padding: float, batch_cost: int
+) -> None:
+    waiting = [queued(str(at), cost, urgency, since=at) for at, (cost, urgency) in enumerate(jobs)]
+    queue = filled(*waiting, max_batch=8, max_cost=200, max_padding=max_padding, batch_cost=batch_cost)
+    ran: list[str] = []
+    while len(queue):
+        left = [job for job in waiting if job.job not in ran]
+        batch, late = queue.take(99.0)
+        assert batch[0] is min(left, key=lambda job: (job.errand.urgency, job.since)) and not late
+        padded, real = max(job.cost for job in batch) * len(batch), sum(job.cost for job in batch)
+        assert len(batch) <= 8
+        assert len(batch) == 1 or (padded <= 200 and padded <= real * (1 + max_padding) + batch_cost)
+        ran += names(batch)
+    assert sorted(ran, key=int) == names(waiting)
 
 
 def test_nobody_less_urgent_rides_along_while_somebody_more_urgent_is_left_out() -> None:
