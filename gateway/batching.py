@@ -61,6 +61,8 @@ class BatcherSettings:
     that pad to lengths of their own."""
     batch_cost: int = 0
     """What a batch costs besides its jobs, in the same units: so much padding is cheaper than another batch."""
+    max_ride_cost: float = math.inf
+    """What less urgent jobs may add to a batch of more urgent ones. On a CPU each makes the others' answer later."""
     engines: int = 1
     """Batches that run side by side."""
     shed_speculative_ms: float = 300.0
@@ -129,6 +131,7 @@ class Batcher(Generic[J, R]):
             max_cost=settings.max_cost,
             max_padding=settings.max_padding,
             batch_cost=settings.batch_cost,
+            max_ride_cost=settings.max_ride_cost,
             engines=settings.engines,
         )
         self._wake = asyncio.Event()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import signal
 import sys
 from pathlib import Path
@@ -64,6 +65,7 @@ def nlu_batches(settings: NluSettings, *, cuda: bool) -> BatcherSettings:
         max_wait_ms=settings.max_wait_ms if settings.max_wait_ms is not None else (2.0 if cuda else 0.0),
         max_padding=_MAX_PADDING,
         batch_cost=_BATCH_TOKENS_CUDA if cuda else _BATCH_TOKENS,
+        max_ride_cost=math.inf if cuda else _BATCH_TOKENS,
         engines=settings.engines,
     )
 

@@ -11,8 +11,8 @@ treated alike because each has at most one job of a kind waiting.
 A job's urgency may rise while it waits (`Errand.promote`): a speculation becomes an endpoint job when its tail closes.
 
 A padded engine computes its longest job for every job of the batch. So a batch takes jobs of about one length, as far
-as padding is cheaper than another batch; the others wait for the next one. And nobody less urgent rides along while
-somebody more urgent is left out for his length.
+as padding is cheaper than another batch; the others wait for the next one. Nobody less urgent rides along while
+somebody more urgent is left out for his length, nor where he would make the more urgent wait for long.
 """
 
 from __future__ import annotations
@@ -85,6 +85,7 @@ class JobQueue(Generic[T, K]):
         max_cost: int,
         max_padding: float = math.inf,
         batch_cost: int = 0,
+        max_ride_cost: float = math.inf,
         engines: int = 1,
     ) -> None:
         """
@@ -93,12 +94,14 @@ class JobQueue(Generic[T, K]):
             max_cost: longest job x jobs of a batch.
             max_padding: share of the jobs' own cost that padding may add; 0: only jobs of one cost.
             batch_cost: what a batch costs besides its jobs; so much padding is allowed on top.
+            max_ride_cost: what less urgent jobs may add to a batch of more urgent ones.
             engines: how many take batches from here.
         """
         self._max_batch = max_batch
         self._max_cost = max_cost
         self._max_padding = max_padding
         self._batch_cost = batch_cost
+        self._max_ride_cost = max_ride_cost
         self._engines = engines
         self._jobs: list[QueuedJob[T, K]] = []
         self._s_per_cost = 0.0
@@ -141,7 +144,7 @@ class JobQueue(Generic[T, K]):
     def _fill(self, waiting: list[QueuedJob[T, K]]) -> list[QueuedJob[T, K]]:
         """The first job and whoever may share its batch."""
         batch = waiting[:1]
-        longest = real = batch[0].cost if batch else 0
+        longest = real = urgent_cost = batch[0].cost if batch else 0
         passed_over: Urgency | None = None
         for job in waiting[1:]:
             urgency = job.errand.urgency
@@ -151,10 +154,13 @@ class JobQueue(Generic[T, K]):
             if padded > (real + job.cost) * (1 + self._max_padding) + self._batch_cost:
                 passed_over = urgency
                 continue
-            if padded > self._max_cost:
+            rides = urgency > batch[0].errand.urgency
+            if padded > self._max_cost or (rides and padded > urgent_cost + self._max_ride_cost):
                 break
             batch.append(job)
             longest, real = max(longest, job.cost), real + job.cost
+            if not rides:
+                urgent_cost = padded
         return batch
 
     def ran(self, batch: list[QueuedJob[T, K]], seconds: float) -> None:

@@ -17,7 +17,7 @@ def settings(**chosen: object) -> NluSettings:
 def test_on_a_cpu_a_batch_waits_for_nobody_and_is_short() -> None:
     batches = nlu_batches(settings(), cuda=False)
     assert (batches.max_batch, batches.max_wait_ms, batches.max_cost, batches.engines) == (32, 0.0, 512, 1)
-    assert (batches.max_padding, batches.batch_cost) == (0.1, 28)
+    assert (batches.max_padding, batches.batch_cost, batches.max_ride_cost) == (0.1, 28, 28)
 
 
 def test_on_a_gpu_it_waits_a_little_and_is_long() -> None:

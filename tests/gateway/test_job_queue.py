@@ -116,6 +116,15 @@ def test_nobody_less_urgent_rides_along_while_somebody_more_urgent_is_left_out()
     assert names(without_the_long.take(3.0)[0]) == ["e12", "e14", "s12"]
 
 
+def test_the_less_urgent_ride_along_as_far_as_the_more_urgent_hardly_notice() -> None:
+    jobs = [queued("e1", 10), queued("e2", 12), *(queued(f"s{n}", 10, Urgency.SPECULATIVE, n) for n in range(1, 6))]
+    queue = filled(*jobs, max_ride_cost=30)
+    assert names(queue.take(9.0)[0]) == ["e1", "e2", "s1", "s2"]  # 48 computed, where the two alone take 24
+    assert names(queue.take(9.0)[0]) == ["s3", "s4", "s5"], "among themselves there is no such bound"
+    assert names(filled(*jobs, max_ride_cost=0).take(9.0)[0]) == ["e1", "e2"]
+    assert len(filled(*jobs).take(9.0)[0]) == 7
+
+
 def test_a_batch_stops_where_its_longest_times_its_count_would_pass_the_cap() -> None:
     queue = filled(queued("a", 100, since=0), queued("b", 400, since=1), queued("c", 100, since=2), max_cost=900)
     assert names(queue.take(3.0)[0]) == ["a", "b"]
