@@ -4,7 +4,9 @@
     speaking --speech lasts--> the prompt is held          any --keys, complete--> a `Keyed`
 
 Events come in synchronously from the connection's callbacks, through the echo filter; entries leave through `put`.
-A prompt is held here, at once; whether it goes on is for the words to say, which the conversation waits for.
+A prompt is held here; whether it goes on is for the words to say, which the conversation waits for. It is held when the
+endpointer has counted its `sustained_ms` of speech, or 200 ms after the first of it where somebody speaks just then:
+words with gaps in them ("six", "stop it") are slow to count.
 
 Where a number is asked for, keys and words are one answer: keys pressed before or during an utterance go with it
 ("four four one", then 7 on the keypad). An entry complete by its `#` waits 1.5 s at most for the words around it, since
@@ -20,6 +22,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from audio.asr import Expectation
+from audio.endpointing import EndpointState
 from audio.inbound import (
     InboundChain,
     InboundEvent,
@@ -42,6 +45,8 @@ __all__ = ["Caller", "Counterpart", "Keyed", "Spoke"]
 
 _PARTIAL_EVERY_S = 0.5
 _KEYS_WAIT_S = 1.5
+_HOLD_AFTER_S = 0.2
+_HOLD_AT_LAST_S = 0.26
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +133,7 @@ class Caller:
         self._echo = EchoFilter(chain, sample_rate_hz, speech_over_echo=self._heard, echo_ended=self._echo_ended)
         self._partial_timer: asyncio.TimerHandle | None = None
         self._keys_timer: asyncio.TimerHandle | None = None
+        self._hold_timer: asyncio.TimerHandle | None = None
         self._tail_ms = services.settings.endpointing.tail_ms
         self._number_wanted = False
         # Of the utterance in progress, or the last one.
@@ -159,8 +165,9 @@ class Caller:
         self._stop_watching()
         self._keypad.close()
         self._echo.close()
-        if self._keys_timer is not None:
-            self._keys_timer.cancel()
+        for timer in (self._keys_timer, self._hold_timer):
+            if timer is not None:
+                timer.cancel()
 
     # From the connection's callbacks.
 
@@ -210,8 +217,27 @@ class Caller:
         self.over = self._hearing(self.began)
         self.keys_before = self._take_keys()
         self._counterpart.caller_is_active()
+        if self.over is not None:
+            self._hold_by(_HOLD_AFTER_S, at)
         self._watch()
         self._tell(SpeechEdge(started=True, at_ms=self._ms(at)))
+
+    def _hold_by(self, after_s: float, at: int) -> None:
+        """Hold the prompt so long after the speech that began at sample `at`, should somebody speak then."""
+
+        def hold() -> None:
+            now = time.monotonic()
+            if not self.speaking or self.insists or self.began != began:
+                return
+            if self._chain.state is EndpointState.SPEECH:
+                self.speech_event(SpeechSustained(at), now)
+            elif after_s < _HOLD_AT_LAST_S:
+                self._hold_by(_HOLD_AT_LAST_S, at)
+
+        began = self.began
+        if self._hold_timer is not None:
+            self._hold_timer.cancel()
+        self._hold_timer = self._loop.call_later(max(0.0, began + after_s - time.monotonic()), hold)
 
     def _ended(self, utterance: UtteranceEnded, now: float) -> None:
         self.speaking = False
