@@ -116,7 +116,8 @@ class Confusions:
                     before[:, place] + costs[code][self._table[:, place]],
                 )
             before = row
-        return before[np.arange(len(self._words)), self._lengths]
+        found: npt.NDArray[np.float64] = before[np.arange(len(self._words)), self._lengths]
+        return found
 
     def _costs(self) -> npt.NDArray[np.float64]:
         """Cost of taking one phoneme for another; row and column 0 are leaving out and putting in."""

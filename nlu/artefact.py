@@ -31,8 +31,8 @@ from nlu.normalization import NORMALIZER_VERSION
 
 __all__ = ["FORMAT", "ArtefactError", "Manifest", "read_artefact", "write_artefact"]
 
-FORMAT = 1
-"""Version of the folder's layout; readers refuse what they do not know."""
+FORMAT = 2
+"""Version of the folder's layout; readers refuse what they do not know. Format 1 is still read."""
 
 _CONFIG = "config.json"
 _WEIGHTS = "model.safetensors"
@@ -54,7 +54,10 @@ class Manifest:
     encoder_sha256: str
     intents: tuple[str, ...]
     slots: tuple[str, ...]
-    gru_size: int
+    head_size: int
+    recurrence: str
+    decoding: str
+    """Shape of the head (see `nlu.model.HeadConfig`)."""
     max_tokens: int
     temperature: float
     oos_threshold: float
@@ -121,9 +124,9 @@ def read_artefact(folder: Path) -> tuple[Manifest, dict[str, Tensor], str]:
         found_format = config["format"]
     except (OSError, ValueError, KeyError, TypeError):
         raise ArtefactError(f"{folder / _CONFIG}: not a model's description; train again") from None
-    if found_format != FORMAT:
+    if found_format not in (1, FORMAT):
         raise ArtefactError(
-            f"{folder}: format {found_format!r}, this program reads {FORMAT}; train again or use its program"
+            f"{folder}: format {found_format!r}, this program reads 1 and {FORMAT}; train again or use its program"
         )
     checksum = str(config.pop("checksum", ""))
     if checksum != _checksum(config):
@@ -132,6 +135,8 @@ def read_artefact(folder: Path) -> tuple[Manifest, dict[str, Tensor], str]:
     if config["oos_threshold"] is None:
         config["oos_threshold"] = -math.inf
     config.setdefault("chinese_rules", 1)
+    if found_format == 1:
+        config |= {"head_size": config.pop("gru_size"), "recurrence": "gru", "decoding": "constrained"}
     manifest = Manifest(**config | {"intents": tuple(config["intents"]), "slots": tuple(config["slots"])})
     if manifest.normalizer != NORMALIZER_VERSION:
         raise ArtefactError(
@@ -147,7 +152,8 @@ def read_artefact(folder: Path) -> tuple[Manifest, dict[str, Tensor], str]:
     try:
         if hashlib.sha256(weights.read_bytes()).hexdigest() != weights_sha256:
             raise ArtefactError(f"{weights}: altered since training; restore it or train again")
-        return manifest, _unpacked(load_file(weights)), checksum[:12]
+        state = _unpacked(load_file(weights))
+        return manifest, _of_format_2(state) if found_format == 1 else state, checksum[:12]
     except (OSError, SafetensorError) as error:
         raise ArtefactError(f"{weights}: cannot be read ({error}); restore it or train again") from None
 
@@ -175,3 +181,16 @@ def _unpacked(packed: dict[str, Tensor]) -> dict[str, Tensor]:
         for name, tensor in packed.items()
         if not name.endswith(_SCALE)
     }
+
+
+def _of_format_2(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a format 1 model, for today's head: what it did not read, it reads with weight zero.
+
+    One thing differs: it took a word's first piece for the word, where now the mean of its pieces stands. It has no
+    scope, so energy alone tells what is out of it, as it did.
+    """
+    renamed = {name.replace("head.gru.", "head.words."): tensor for name, tensor in state.items()}
+    for name, tensor in renamed.items():
+        if name == "head.intent.weight" or name.startswith("head.words.weight_ih"):
+            renamed[name] = torch.cat([tensor, torch.zeros_like(tensor)], dim=1)
+    return renamed

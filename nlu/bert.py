@@ -145,6 +145,13 @@ class Bert(nn.Module):
             states = layer(states, attention_mask)
         return states  # type: ignore[no-any-return]
 
+    def wordings(self, ids: Tensor, mask: Tensor | None) -> Tensor:
+        """What a line speaks of, whatever its order: the mean of its tokens' word vectors, float32 (batch, hidden)."""
+        words = self.embeddings.word(ids).float()
+        if mask is None:
+            return words.mean(dim=1)  # type: ignore[no-any-return]
+        return (words * mask[:, :, None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)  # type: ignore[no-any-return]
+
     def _attention_mask(self, mask: Tensor | None, states: Tensor) -> Tensor | None:
         """What a layer wants to know of the padding: for `_attend` a bias in the dtype of the states, shape
         (batch x heads, 1, tokens) or (1, 1, 1), else a bool of shape (batch, 1, 1, tokens), or None."""

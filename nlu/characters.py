@@ -140,6 +140,13 @@ class CharacterEncoder(nn.Module):
             states = layer(states, mask)
         return states  # type: ignore[no-any-return]
 
+    def wordings(self, ids: Tensor, mask: Tensor | None) -> Tensor:
+        """See `nlu.bert.Bert.wordings`; of characters and pairs, by the tables as trained."""
+        grams = self.layers[0](self.embeddings(ids), mask).float()
+        if mask is None:
+            return grams.mean(dim=1)  # type: ignore[no-any-return]
+        return (grams * mask[:, :, None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)  # type: ignore[no-any-return]
+
 
 @dataclass(frozen=True, slots=True)
 class Characters:

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from nlu.calibration import energies
+from nlu.crf import Transitions, bio_rules, viterbi
 from nlu.labels import SlotTags
 from nlu.meaning import OUT_OF_SCOPE, Meaning, Slot
+from nlu.scope import Scope
 from nlu.tokens import Line
 
 __all__ = ["Decoder"]
@@ -18,15 +20,27 @@ __all__ = ["Decoder"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decoder:
-    """The labels of a model and its two fitted numbers (see `nlu.calibration`)."""
+    """The labels of a model and what was fitted to it after training.
+
+    `transitions` are scores of tag pairs, the rules of BIO where None; without a `scope` (while a model is being
+    trained) energy alone says what is in scope.
+    """
 
     intents: tuple[str, ...]
     tags: SlotTags
+    transitions: Transitions | None = None
+    scope: Scope | None = None
     temperature: float = 1.0
     threshold: float = -math.inf
 
     def decode(
-        self, lines: Sequence[Line], intent_scores: Tensor, tag_scores: Tensor, *, reject: bool = True
+        self,
+        lines: Sequence[Line],
+        intent_scores: Tensor,
+        tag_scores: Tensor,
+        wordings: Tensor,
+        *,
+        reject: bool = True,
     ) -> list[Meaning]:
         """Meanings of a batch, in its order.
 
@@ -34,6 +48,7 @@ class Decoder:
             lines: the texts behind the scores.
             intent_scores: float32 (lines, intents).
             tag_scores: float32 (lines, words, tags).
+            wordings: float32 (lines, size).
             reject: whether text may be found out of scope.
 
         Returns:
@@ -41,18 +56,19 @@ class Decoder:
             of the best intent all the same.
         """
         scores, best = (intent_scores / self.temperature).softmax(dim=1).max(dim=1)
-        out_of_scope = energies(intent_scores) < self.threshold
-        tag_rows = tag_scores.cpu().numpy()
+        out_of_scope = self.scope_scores(intent_scores, wordings) < self.threshold
+        transitions = bio_rules(self.tags) if self.transitions is None else self.transitions
+        tags = viterbi(tag_scores.cpu().numpy(), [len(line.words) for line in lines], transitions)
         return [
-            Meaning(
-                OUT_OF_SCOPE if reject and rejected else self.intents[intent],
-                score,
-                self._slots(line, self.tags.decode(rows[: len(line.words)])),
-            )
-            for line, rows, score, intent, rejected in zip(
-                lines, tag_rows, scores.tolist(), best.tolist(), out_of_scope.tolist(), strict=True
+            Meaning(OUT_OF_SCOPE if reject and rejected else self.intents[intent], score, self._slots(line, path))
+            for line, path, score, intent, rejected in zip(
+                lines, tags, scores.tolist(), best.tolist(), out_of_scope.tolist(), strict=True
             )
         ]
+
+    def scope_scores(self, intent_scores: Tensor, wordings: Tensor) -> Tensor:
+        """How much each line is in scope, (lines,); compare with `threshold`."""
+        return self.scope.scores(intent_scores, wordings) if self.scope else energies(intent_scores)
 
     def _slots(self, line: Line, tags: list[int]) -> tuple[Slot, ...]:
         slots: list[Slot] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -13,8 +14,9 @@ from nlu.decoding import Decoder
 from nlu.encoders import find_encoder
 from nlu.labels import SlotTags
 from nlu.meaning import OUT_OF_SCOPE, Meaning
-from nlu.model import HeadConfig, JointModel
+from nlu.model import HeadConfig, JointModel, Recurrence, SlotDecoding
 from nlu.packing import pack_linears
+from nlu.scope import Scope
 from nlu.tokens import Line, LineReader, collate
 
 __all__ = ["NluEngine", "compute_dtype", "pick_device"]
@@ -88,7 +90,17 @@ class NluEngine:
                 f"but {files.name} here has {found[:12]}; install the one trained on, or train again"
             )
         tags = SlotTags(manifest.slots)
-        head = HeadConfig(intents=len(manifest.intents), tags=len(tags), gru_size=manifest.gru_size)
+        try:
+            scope = Scope.take_from(state)
+            head = HeadConfig(
+                intents=len(manifest.intents),
+                tags=tags,
+                size=manifest.head_size,
+                recurrence=Recurrence(manifest.recurrence),
+                decoding=SlotDecoding(manifest.decoding),
+            )
+        except (KeyError, ValueError) as error:
+            raise ArtefactError(f"{path}: not what this program trains ({error}); train again") from None
         # Built with random weights only to be replaced: 0.1 s, where torch's meta device first loads a second
         # of operator tables.
         model = JointModel(files.blank_encoder(), head)
@@ -104,6 +116,8 @@ class NluEngine:
         decoder = Decoder(
             intents=manifest.intents,
             tags=tags,
+            transitions=model.head.transitions(),
+            scope=scope.to(target) if scope else None,
             temperature=manifest.temperature,
             threshold=manifest.oos_threshold,
         )
@@ -137,6 +151,18 @@ class NluEngine:
                 meanings = self._decoder.decode(worded, *scores, reject=reject)
         remaining = iter(meanings)
         return [next(remaining) if line.heads else Meaning(OUT_OF_SCOPE, 0.0) for line in lines]
+
+    def scope_scores(self, texts: list[str]) -> list[float]:
+        """How much each text is in scope, as the model's threshold measures it; -inf for one without words."""
+        lines = [self._reader.read(text) for text in texts]
+        worded = [line for line in lines if line.heads]
+        found: list[float] = []
+        if worded:
+            with torch.inference_mode(), self._stream():
+                scores = self._model(collate(worded).to(self._device))
+                found = self._decoder.scope_scores(scores.intents, scores.wordings).tolist()
+        remaining = iter(found)
+        return [next(remaining) if line.heads else -math.inf for line in lines]
 
     def _stream(self) -> AbstractContextManager[object]:
         """The calling thread's CUDA stream; nothing on a CPU."""

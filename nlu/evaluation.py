@@ -9,7 +9,7 @@ from typing import Protocol
 from nlu.data import Example
 from nlu.meaning import OUT_OF_SCOPE, Meaning
 
-__all__ = ["Evaluation", "Predictor", "evaluate", "score"]
+__all__ = ["Evaluation", "Predictor", "evaluate", "predict_all", "score"]
 
 _BATCH = 32
 
@@ -52,6 +52,13 @@ def evaluate(
         examples: labelled lines.
         progress: called after each batch with the number of lines done.
     """
+    return score(examples, predict_all(predictor, examples, progress))
+
+
+def predict_all(
+    predictor: Predictor, examples: Sequence[Example], progress: Callable[[int], None] | None = None
+) -> list[Meaning]:
+    """What the model makes of each line, in their order; rejection and `progress` as in `evaluate`."""
     reject = any(not example.in_scope for example in examples)
     # Alike lengths side by side: a batch costs its longest line.
     order = sorted(range(len(examples)), key=lambda index: len(examples[index].text))
@@ -62,7 +69,7 @@ def evaluate(
         meanings.update(zip(batch, predictor.predict(texts, reject=reject), strict=True))
         if progress:
             progress(len(meanings))
-    return score(examples, [meanings[index] for index in range(len(examples))])
+    return [meanings[index] for index in range(len(examples))]
 
 
 def score(examples: Sequence[Example], meanings: Sequence[Meaning]) -> Evaluation:

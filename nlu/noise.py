@@ -13,14 +13,14 @@ from __future__ import annotations
 import random
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Protocol
 
 from nlu.data import Example
 from nlu.meaning import Slot
 
-__all__ = ["EnglishNoise", "Noise", "edited", "sound"]
+__all__ = ["Edit", "EnglishNoise", "Noise", "edited", "sound"]
 
 Edit = tuple[int, int, str]
 """A span of the text and what stands there instead; an empty span inserts."""
@@ -34,6 +34,7 @@ class Noise(Protocol):
         ...
 
 
+_LEXICAL = re.compile(r"[a-z]{2,}|[ai]")
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 _HEARD_IN_NOISE = ("a", "the", "to", "in", "and", "of", "uh", "um", "is", "it", "i", "on", "that", "for", "you")
 _CANDIDATES = 8
@@ -104,6 +105,12 @@ class EnglishNoise:
             for shorter in _deletions(code):
                 self._near[shorter].append(code)
         self._alike: dict[str, tuple[list[str], list[float]]] = {}
+
+    @classmethod
+    def of(cls, vocabulary: Mapping[str, int], texts: Iterable[str]) -> EnglishNoise:
+        """Noise with the words of an encoder's vocabulary, whose low numbers are common words, and of `texts`."""
+        common = sorted((word for word in vocabulary if _LEXICAL.fullmatch(word)), key=vocabulary.__getitem__)
+        return cls([*common, *(word for text in texts for word in _WORD.findall(text.lower()))])
 
     def noisy(self, example: Example, rate: float, chance: random.Random) -> Example:
         """See `Noise`. The same state of `chance` gives the same copy."""

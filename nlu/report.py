@@ -1,7 +1,7 @@
 """What an evaluation says beyond its four shares: by intent, by slot, what is taken for what, and how sure to be.
 
-Values only; `nlu.report_page` draws them. Lines are named by their number in the file, never by their text: a report
-travels further than the data.
+Values only; `nlu.report_page` draws them, `voicegate nlu eval --report` writes both. Lines are named by their number
+in the file, never by their text: a report travels further than the data.
 """
 
 from __future__ import annotations
@@ -9,18 +9,28 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Protocol
 
-from nlu.data import Example
-from nlu.evaluation import Evaluation, score
+from nlu.data import Dataset, Example
+from nlu.evaluation import Evaluation, Predictor, predict_all, score
 from nlu.meaning import OUT_OF_SCOPE, Meaning
 
-__all__ = ["CalibrationBin", "Confusion", "CurvePoint", "LabelFigures", "Report", "build_report", "rejection_curve"]
+__all__ = [
+    "CalibrationBin",
+    "Confusion",
+    "CurvePoint",
+    "LabelFigures",
+    "Report",
+    "build_report",
+    "rejection_curve",
+    "report_on",
+]
 
 _BINS = 10
 _LINES_SHOWN = 10
+_SCORED_AT_ONCE = 32
 _CURVE_LOSSES = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5)
 
 
@@ -108,6 +118,47 @@ class Report:
         return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
+class Reportable(Predictor, Protocol):
+    """What can be reported on: an `NluEngine`."""
+
+    @property
+    def name(self) -> str:
+        """Of the model."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Of the model."""
+        ...
+
+    def scope_scores(self, texts: list[str]) -> list[float]:
+        """How much each text is in scope."""
+        ...
+
+
+def report_on(model: Reportable, dataset: Dataset, progress: Callable[[int], None] | None = None) -> Report:
+    """Evaluate a model (rejection as in `evaluate`) and report.
+
+    Args:
+        model: what is evaluated.
+        dataset: labelled lines.
+        progress: called after each batch with the number of lines done.
+    """
+    examples = dataset.examples
+    scope_scores = []
+    if {example.in_scope for example in examples} == {True, False}:
+        for first in range(0, len(examples), _SCORED_AT_ONCE):
+            scope_scores += model.scope_scores([e.text for e in examples[first : first + _SCORED_AT_ONCE]])
+    return build_report(
+        examples,
+        predict_all(model, examples, progress),
+        scope_scores,
+        model=model.name,
+        version=model.version,
+        data=dataset.file,
+    )
+
+
 def build_report(
     examples: Sequence[Example],
     meanings: Sequence[Meaning],
@@ -115,14 +166,15 @@ def build_report(
     *,
     model: str,
     version: str,
-    data: Path | str,
+    data: str,
 ) -> Report:
     """The report of predictions.
 
     Args:
         examples: labelled lines.
         meanings: what the model made of each.
-        scope_scores: how much each is in scope (`NluEngine.scope_scores`), for the curve.
+        scope_scores: how much each is in scope (`NluEngine.scope_scores`), for the curve; empty where the lines are
+            of one kind only.
         model: its name.
         version: its version.
         data: the file of the lines.
@@ -133,7 +185,7 @@ def build_report(
     return Report(
         model=model,
         version=version,
-        data=str(data),
+        data=data,
         evaluation=score(examples, meanings),
         intents=_figures(
             [[example.intent] for example in examples],
@@ -147,8 +199,8 @@ def build_report(
         calibration=bins,
         calibration_error=sum(b.n * abs(b.score - b.accuracy) for b in bins) / judged if judged else None,
         rejection=rejection_curve(
-            [s for e, s in zip(examples, scope_scores, strict=True) if e.in_scope],
-            [s for e, s in zip(examples, scope_scores, strict=True) if not e.in_scope],
+            [s for e, s in zip(examples, scope_scores, strict=False) if e.in_scope],
+            [s for e, s in zip(examples, scope_scores, strict=False) if not e.in_scope],
         ),
     )
 

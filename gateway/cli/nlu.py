@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +21,7 @@ from nlu.meaning import Meaning, NluError
 if TYPE_CHECKING:  # torch takes seconds to import; `voicegate --help` must not
     from nlu.data import DataWarning
     from nlu.evaluation import Evaluation
+    from nlu.report import Report
 
 __all__ = ["register"]
 
@@ -47,9 +49,31 @@ TrainedEncoderOption = Annotated[
         show_default="as recorded in the model",
     ),
 ]
+ReportOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--report",
+        help="Folder for report.html and report.json: figures by intent and slot, confusions, calibration.",
+        show_default=False,
+    ),
+]
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", min=1, help="CPU threads to compute with.", show_default="all cores")
 ]
+
+
+class Head(StrEnum):
+    """What reads the words of a line."""
+
+    GRU = "gru"
+    LSTM = "lstm"
+
+
+class Tagging(StrEnum):
+    """What is known of sequences of slot tags."""
+
+    CRF = "crf"
+    CONSTRAINED = "constrained"
 
 
 def register(app: typer.Typer) -> None:
@@ -87,9 +111,15 @@ def train(
             "--threads",
             min=1,
             help="CPU threads to compute with.",
-            show_default="1 up to 2,000 examples, else idle cores",
+            show_default="1 up to 3,000 examples, else idle cores",
         ),
     ] = None,
+    head: Annotated[Head, typer.Option(help="Recurrence that reads the words.")] = Head.GRU,
+    decoder: Annotated[
+        Tagging, typer.Option(help="Slot tags by learnt transitions, or by the rules of BIO alone.")
+    ] = Tagging.CRF,
+    report: ReportOption = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that was interrupted in --out.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the model in --out.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -99,12 +129,14 @@ def train(
 
         {"text": "pay on friday", "intent": "promise", "slots": [{"name": "date", "start": 7, "end": 13}]}
 
-    Lines of intent "oos" teach what is out of scope. Example:
+    Lines of intent "oos" teach what is out of scope. After every epoch the run is saved in --out; the same command
+    with --resume goes on from there. Example:
 
-        voicegate nlu train --train train.jsonl --dev dev.jsonl --out my-model
+        voicegate nlu train --train train.jsonl --dev dev.jsonl --out my-model --report my-report
     """
     with _errors_told():
-        _refuse_occupied(out, overwrite)
+        _refuse_occupied(out, overwrite, resume)
+        from nlu.model import Recurrence, SlotDecoding
         from nlu.training import Progress as Step
         from nlu.training import TrainConfig
         from nlu.training import train as run
@@ -118,6 +150,9 @@ def train(
             seed=seed,
             epochs=epochs,
             threads=threads,
+            recurrence=Recurrence(head.value),
+            decoding=SlotDecoding(decoder.value),
+            resume=resume,
         )
         with _progress_bar() as bar:
             task = bar.add_task("reading examples", total=None)
@@ -130,9 +165,12 @@ def train(
                 bar.update(task, description=text, completed=done, total=step.epochs * step.steps)
 
             summary = run(config, show)
+        if report:
+            _write_report(report, summary.report)
     _warn(summary.warnings)
     if as_json:
         document = dataclasses.asdict(summary)
+        del document["report"]
         document |= {"out": str(summary.out), "warnings": [str(warning) for warning in summary.warnings]}
         if not math.isfinite(summary.oos_threshold):  # nothing is rejected; JSON has no infinity
             document["oos_threshold"] = None
@@ -152,6 +190,7 @@ def evaluate_model(
     data: Annotated[Path, typer.Option("--data", help="Labelled lines, as for training.", show_default=False)],
     encoder: TrainedEncoderOption = None,
     threads: ThreadsOption = None,
+    report: ReportOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure a model on labelled lines.
@@ -165,14 +204,17 @@ def evaluate_model(
         _use_threads(threads)
         from nlu.data import read_dataset
         from nlu.engine import NluEngine
-        from nlu.evaluation import evaluate
+        from nlu.report import report_on
 
         dataset = read_dataset(data)
         engine = NluEngine.load(model, encoder=encoder)
         with _progress_bar() as bar:
             task = bar.add_task("lines", total=len(dataset.examples))
-            result = evaluate(engine, dataset.examples, lambda done: bar.update(task, completed=done))
+            measured = report_on(engine, dataset, lambda done: bar.update(task, completed=done))
+        if report:
+            _write_report(report, measured)
     _warn(dataset.warnings)
+    result = measured.evaluation
     if as_json:
         _print_json({key: value for key, value in dataclasses.asdict(result).items() if _reported(key, value)})
     else:
@@ -245,15 +287,38 @@ def _errors_told() -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
-def _refuse_occupied(out: Path, overwrite: bool) -> None:
+def _refuse_occupied(out: Path, overwrite: bool, resume: bool) -> None:
     """Before hours of work, not after."""
+    from nlu.checkpoint import CheckpointFile
+
     fault = None
+    interrupted = CheckpointFile(out).exists()
     if out.exists() and not out.is_dir():
         fault = "is a file; name a folder"
+    elif resume and not interrupted:
+        fault = "holds no interrupted training to --resume; train without it"
+    elif interrupted and not (resume or overwrite):
+        fault = "holds an interrupted training; go on with it by --resume, or start over by --overwrite"
+    elif interrupted:
+        pass
     elif out.is_dir() and any(out.iterdir()) and not (overwrite and (out / "config.json").is_file()):
         fault = "is not empty; name another folder, or --overwrite a model in it"
     if fault:
         raise NluError(f"--out {out} {fault}")
+
+
+def _write_report(folder: Path, report: Report) -> None:
+    from nlu.report_page import page
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "report.html").write_text(page(report), encoding="utf-8")
+        (folder / "report.json").write_text(report.as_json(), encoding="utf-8")
+    except OSError as error:
+        raise NluError(
+            f"--report {folder}: cannot be written ({error.strerror or error}); name another folder"
+        ) from None
+    _stderr.print(f"report: {_escaped(str(folder / 'report.html'))}", soft_wrap=True)
 
 
 def _use_threads(threads: int | None) -> None:

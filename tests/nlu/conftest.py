@@ -130,4 +130,4 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(encoder: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainingSummary:
     """A model trained on the examples; tests must not change its folder."""
     out = tmp_path_factory.mktemp("nlu") / "model"
-    return train(TrainConfig(train=data, dev=data, out=out, encoder=str(encoder), gru_size=64, epochs=70))
+    return train(TrainConfig(train=data, dev=data, out=out, encoder=str(encoder), head_size=64, epochs=45))

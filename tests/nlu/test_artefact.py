@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -23,7 +25,9 @@ MANIFEST = Manifest(
     encoder_sha256="00",
     intents=("a", "b"),
     slots=("日期",),
-    gru_size=8,
+    head_size=8,
+    recurrence="gru",
+    decoding="crf",
     max_tokens=64,
     temperature=1.25,
     oos_threshold=-0.1,
@@ -53,7 +57,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 def test_encoder_layers_are_stored_as_int8_and_embeddings_not_at_all(trained: TrainingSummary) -> None:
     stored = load_file(trained.out / "model.safetensors")
     assert stored["bert.layers.0.qkv.weight"].dtype is torch.int8
-    assert stored["head.gru.weight_ih_l0"].dtype is torch.float16
+    assert stored["head.words.weight_ih_l0"].dtype is torch.float16
     assert not [name for name in stored if "embeddings" in name]
 
 
@@ -84,7 +88,7 @@ def flip_a_byte(folder: Path) -> None:
         (edit_config(intents=["x", "y", "z"]), "config.json: altered since training"),
         (edit_config(oos_threshold=None), "config.json: altered"),
         (edit_config(checksum=None), "config.json: altered"),
-        (edit_config(format=99), "format 99, this program reads 1"),
+        (edit_config(format=99), "format 99, this program reads 1 and 2"),
         (flip_a_byte, "model.safetensors: altered since training"),
         (lambda folder: (folder / "model.safetensors").unlink(), "model.safetensors: cannot be read"),
         (lambda folder: (folder / "config.json").unlink(), "config.json is missing"),
@@ -140,3 +144,30 @@ def test_weights_of_another_training_do_not_pass(copy: Path) -> None:
     save_file({"w": torch.ones(2)}, copy / "model.safetensors")
     with pytest.raises(ArtefactError, match="altered"):
         read_artefact(copy)
+
+
+def test_a_model_of_format_1_answers_as_it_did(trained: TrainingSummary, tmp_path: Path) -> None:
+    """The same weights under both layouts, with what is new in the second one at zero."""
+    manifest, state, _ = read_artefact(trained.out)
+    hidden = state["head.words.weight_ih_l0"].shape[1] // 2
+    wide = ("head.intent.weight", "head.words.weight_ih_l0", "head.words.weight_ih_l0_reverse")
+    for name in wide:
+        state[name][:, hidden:] = 0
+    narrow = {
+        name.replace("head.words.", "head.gru."): tensor[:, :hidden].contiguous() if name in wide else tensor
+        for name, tensor in state.items()
+        if not name.startswith(("scope.", "head.crf."))
+    }
+    without = {name: tensor for name, tensor in state.items() if not name.startswith(("scope.", "head.crf."))}
+    now, former = tmp_path / "now", tmp_path / "former"
+    write_artefact(now, dataclasses.replace(manifest, decoding="constrained"), without)
+    write_artefact(former, manifest, narrow)
+    config = json.loads((former / "config.json").read_text())
+    config |= {"format": 1, "gru_size": config.pop("head_size")}
+    del config["recurrence"], config["decoding"], config["checksum"]
+    canonical = json.dumps(config, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    config["checksum"] = hashlib.sha256(canonical.encode()).hexdigest()
+    (former / "config.json").write_text(json.dumps(config))
+    texts = ["i will pay on friday", "is carla there", "bye"]
+    answers = [NluEngine.load(folder, "cpu").predict(texts) for folder in (now, former)]
+    assert answers[0] == answers[1]

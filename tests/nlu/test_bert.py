@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from nlu.bert import Bert, BertConfig, from_checkpoint
 from nlu.encoders import find_encoder
+from nlu.labels import SlotTags
 from nlu.model import HeadConfig, JointModel
 from nlu.tokens import LineReader, collate
 
@@ -78,17 +79,17 @@ def test_a_lines_scores_do_not_depend_on_its_batch(encoder: Path) -> None:
     """Padding is masked in the encoder and outside the packed sequence in the head."""
     files = find_encoder(str(encoder))
     reader = LineReader(files.read_tokenizer(), 64)
-    model = JointModel(files.read_encoder(), HeadConfig(intents=3, tags=5, gru_size=8)).eval()
+    model = JointModel(files.read_encoder(), HeadConfig(intents=3, tags=SlotTags(("a", "b")), size=8)).eval()
     lines = [reader.read(text) for text in ("bye", "i will pay on friday", "get me anna")]
     with torch.inference_mode():
-        intents, tags = model(collate(lines))
+        intents, tags, _ = model(collate(lines))
         for row, line in enumerate(lines):
-            alone_intents, alone_tags = model(collate([line]))
+            alone_intents, alone_tags, _ = model(collate([line]))
             torch.testing.assert_close(intents[row], alone_intents[0], atol=1e-5, rtol=1e-5)
             torch.testing.assert_close(tags[row, : len(line.words)], alone_tags[0], atol=1e-5, rtol=1e-5)
 
 
 def test_embeddings_are_not_trained(encoder: Path) -> None:
-    model = JointModel(find_encoder(str(encoder)).read_encoder(), HeadConfig(intents=3, tags=5))
+    model = JointModel(find_encoder(str(encoder)).read_encoder(), HeadConfig(intents=3, tags=SlotTags(("a", "b"))))
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
     assert frozen == {name for name, _ in model.named_parameters() if name.startswith("bert.embeddings.")}

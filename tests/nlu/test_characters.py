@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from nlu.characters import Characters
 from nlu.engine import NluEngine
+from nlu.labels import SlotTags
 from nlu.meaning import Slot
 from nlu.model import HeadConfig, JointModel
 from nlu.tokens import LineReader, collate
@@ -58,12 +59,12 @@ def test_a_lines_scores_do_not_depend_on_its_batch(reader: LineReader) -> None:
     for table in encoder.layers[0].children():
         if isinstance(table, torch.nn.Embedding):
             torch.nn.init.normal_(table.weight)
-    model = JointModel(encoder, HeadConfig(intents=3, tags=5)).eval()
+    model = JointModel(encoder, HeadConfig(intents=3, tags=SlotTags(("a", "b")))).eval()
     lines = [reader.read(text) for text in ("再见", "我下周五发工资再还你们钱", "转人工吧")]
     with torch.inference_mode():
-        intents, tags = model(collate(lines))
+        intents, tags, _ = model(collate(lines))
         for row, line in enumerate(lines):
-            alone_intents, alone_tags = model(collate([line]))
+            alone_intents, alone_tags, _ = model(collate([line]))
             torch.testing.assert_close(intents[row], alone_intents[0], atol=1e-5, rtol=1e-5)
             torch.testing.assert_close(tags[row, : len(line.words)], alone_tags[0], atol=1e-5, rtol=1e-5)
 
@@ -78,8 +79,8 @@ def test_a_character_knows_its_neighbours() -> None:
 
 def test_only_what_was_seen_moves(reader: LineReader) -> None:
     """So a character that training never met is the zero vector, and not noise."""
-    model = JointModel(Characters().read_encoder(), HeadConfig(intents=2, tags=3))
-    intents, tags = model(collate([reader.read("还款")]))
+    model = JointModel(Characters().read_encoder(), HeadConfig(intents=2, tags=SlotTags(("a",))))
+    intents, tags, _ = model(collate([reader.read("还款")]))
     (intents.sum() + tags.square().sum()).backward()
     moved = model.bert.layers[0].character.weight.grad.abs().sum(dim=1).nonzero().flatten()
     assert set(moved.tolist()) <= set(reader.read("还款").ids)

@@ -64,7 +64,7 @@ def test_it_is_trained_and_served_by_the_same_commands(chinese_bert: Path, tmp_p
     lines += [example(text, "goodbye") for text in FAREWELLS * 3]
     data = write_lines(tmp_path / "examples.jsonl", lines)
     config = TrainConfig(
-        train=data, dev=data, out=tmp_path / "m", language="zh", encoder=str(chinese_bert), gru_size=64, epochs=60
+        train=data, dev=data, out=tmp_path / "m", language="zh", encoder=str(chinese_bert), head_size=64, epochs=60
     )
     summary = train(config)
     assert summary.encoder == str(chinese_bert)

@@ -8,7 +8,7 @@ from nlu.schedule import Schedule, computing_with, threads_for
 pytestmark = pytest.mark.unit
 
 
-@pytest.mark.parametrize(("examples", "epochs"), [(50, 20), (600, 15), (1500, 6), (15_000, 8)])
+@pytest.mark.parametrize(("examples", "epochs"), [(50, 20), (600, 15), (1500, 6), (15_000, 6)])
 def test_the_schedule_fits_the_time_that_the_size_allows(examples: int, epochs: int) -> None:
     assert Schedule.for_size(examples).epochs == epochs
     assert Schedule.for_size(examples, 3).epochs == 3
@@ -17,10 +17,10 @@ def test_the_schedule_fits_the_time_that_the_size_allows(examples: int, epochs: 
 def test_a_bots_own_examples_train_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: range(8))
     monkeypatch.setattr("os.getloadavg", lambda: (2.6, 9.0, 9.0))
-    assert threads_for(2000) == 1
-    assert threads_for(2001) == 5
+    assert threads_for(3000) == 1
+    assert threads_for(3001) == 5
     monkeypatch.setattr("os.getloadavg", lambda: (99.0, 0.0, 0.0))
-    assert threads_for(2001) == 1
+    assert threads_for(3001) == 1
 
 
 def test_threads_are_given_back_after_a_failure() -> None:

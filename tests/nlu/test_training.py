@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from nlu.artefact import ArtefactError
+from nlu.artefact import read_artefact
+from nlu.checkpoint import CheckpointError
 from nlu.data import DataError
 from nlu.engine import NluEngine
 from nlu.meaning import OUT_OF_SCOPE, Slot
+from nlu.model import Recurrence, SlotDecoding
 from nlu.training import Progress, TrainConfig, TrainingSummary, train
 from tests.nlu.conftest import example, examples, write_lines
 
@@ -50,7 +52,7 @@ def test_out_of_scope_is_learnt_but_is_no_class(trained: TrainingSummary) -> Non
 
 
 def test_the_same_seed_gives_the_same_bytes(encoder: Path, data: Path, tmp_path: Path) -> None:
-    config = TrainConfig(train=data, out=tmp_path / "a" / "m", encoder=str(encoder), gru_size=8, epochs=2)
+    config = TrainConfig(train=data, out=tmp_path / "a" / "m", encoder=str(encoder), head_size=8, epochs=2)
     train(config)
     train(dataclasses.replace(config, out=tmp_path / "b" / "m"))
     train(dataclasses.replace(config, out=tmp_path / "c" / "m", seed=2))
@@ -61,10 +63,10 @@ def test_the_same_seed_gives_the_same_bytes(encoder: Path, data: Path, tmp_path:
 
 def test_progress_is_told_step_by_step(encoder: Path, data: Path, tmp_path: Path) -> None:
     seen: list[Progress] = []
-    config = TrainConfig(train=data, dev=data, out=tmp_path / "m", encoder=str(encoder), gru_size=8, epochs=2)
+    config = TrainConfig(train=data, dev=data, out=tmp_path / "m", encoder=str(encoder), head_size=8, epochs=2)
     train(config, seen.append)
-    assert [(p.epoch, p.step) for p in seen] == [(epoch, step) for epoch in (1, 2) for step in (1, 2, 3, 4)]
-    assert {p.steps for p in seen} == {4}
+    assert [(p.epoch, p.step) for p in seen] == [(epoch, step) for epoch in (1, 2) for step in range(1, 7)]
+    assert {p.steps for p in seen} == {6}  # 64 lines and 26 noisy copies in batches of 16
     assert seen[0].dev is None
     assert seen[-1].dev is not None
     assert seen[-1].loss < seen[0].loss
@@ -75,7 +77,7 @@ def test_dirty_data_trains_with_warnings(encoder: Path, tmp_path: Path) -> None:
     lines[-1]["slots"] += [{"name": "date", "start": 9, "end": 15}]  # type: ignore[operator]
     path = write_lines(tmp_path / "train.jsonl", lines)
     dev = write_lines(tmp_path / "dev.jsonl", [example("bye", "unheard"), example("bye bob", "goodbye", who="bob")])
-    summary = train(TrainConfig(train=path, dev=dev, out=tmp_path / "m", encoder=str(encoder), gru_size=8, epochs=1))
+    summary = train(TrainConfig(train=path, dev=dev, out=tmp_path / "m", encoder=str(encoder), head_size=8, epochs=1))
     assert [f"{Path(w.file).name}:{w.line}" for w in summary.warnings] == [
         "train.jsonl:66",
         "train.jsonl:65",
@@ -96,7 +98,7 @@ def test_dirty_data_trains_with_warnings(encoder: Path, tmp_path: Path) -> None:
 )
 def test_hardly_any_data_trains(encoder: Path, tmp_path: Path, lines: list[dict[str, object]]) -> None:
     path = write_lines(tmp_path / "train.jsonl", lines)
-    summary = train(TrainConfig(train=path, out=tmp_path / "m", encoder=str(encoder), gru_size=8, epochs=1))
+    summary = train(TrainConfig(train=path, out=tmp_path / "m", encoder=str(encoder), head_size=8, epochs=1))
     assert summary.slots == 0
     assert NluEngine.load(summary.out, "cpu").predict(["one line"], reject=False)[0].slots == ()
 
@@ -107,8 +109,68 @@ def test_data_without_an_intent_is_refused(encoder: Path, tmp_path: Path) -> Non
         train(TrainConfig(train=path, out=tmp_path / "m", encoder=str(encoder)))
 
 
+class Interrupted(Exception):
+    pass
+
+
+@pytest.mark.parametrize("decoding", list(SlotDecoding))
+def test_an_interrupted_run_goes_on_to_the_same_bytes(
+    encoder: Path, data: Path, tmp_path: Path, decoding: SlotDecoding
+) -> None:
+    config = TrainConfig(
+        train=data, out=tmp_path / "a" / "m", encoder=str(encoder), head_size=8, epochs=3, decoding=decoding
+    )
+    train(config)
+
+    def interrupt(progress: Progress) -> None:
+        if (progress.epoch, progress.step) == (3, 2):
+            raise Interrupted
+
+    resumed = dataclasses.replace(config, out=tmp_path / "b" / "m", resume=True)
+    with pytest.raises(Interrupted):
+        train(resumed, interrupt)
+    assert not (resumed.out / "config.json").exists()
+    epochs: list[int] = []
+    train(resumed, lambda progress: epochs.append(progress.epoch))
+    assert set(epochs) == {3}
+    assert digest(config.out) == digest(resumed.out)
+
+
+def test_only_the_same_run_is_resumed(encoder: Path, data: Path, tmp_path: Path) -> None:
+    config = TrainConfig(train=data, out=tmp_path / "m", encoder=str(encoder), head_size=8, epochs=2, resume=True)
+
+    def interrupt(progress: Progress) -> None:
+        if progress.epoch == 2:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        train(config, interrupt)
+    with pytest.raises(CheckpointError, match="other settings or other data"):
+        train(dataclasses.replace(config, seed=7))
+    summary = train(dataclasses.replace(config, seed=7, resume=False))
+    assert summary.epochs == 2
+    assert sorted(file.name for file in config.out.iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_the_head_is_selectable(encoder: Path, data: Path, tmp_path: Path) -> None:
+    config = TrainConfig(
+        train=data,
+        out=tmp_path / "m",
+        encoder=str(encoder),
+        head_size=8,
+        epochs=1,
+        recurrence=Recurrence.LSTM,
+        decoding=SlotDecoding.CONSTRAINED,
+    )
+    train(config)
+    manifest, state, _ = read_artefact(config.out)
+    assert (manifest.recurrence, manifest.decoding) == ("lstm", "constrained")
+    assert state["head.words.weight_hh_l0"].shape == (4 * 8, 8)
+    assert "head.crf.learnt" not in state
+
+
 def test_an_out_folder_that_cannot_be_made_is_named(encoder: Path, data: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    config = TrainConfig(train=data, out=tmp_path / "file" / "m", encoder=str(encoder), gru_size=8, epochs=1)
-    with pytest.raises(ArtefactError, match="cannot be written"):
+    config = TrainConfig(train=data, out=tmp_path / "file" / "m", encoder=str(encoder), head_size=8, epochs=1)
+    with pytest.raises(CheckpointError, match="cannot be written"):
         train(config)
