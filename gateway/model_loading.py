@@ -37,8 +37,8 @@ class BotModels:
     def __init__(self, bots: Iterable[Bot], settings: NluSettings) -> None:
         self._bots = {bot.name: bot for bot in bots if bot.nlu_path is not None}
         self._settings = settings
-        allowed = [*settings.model_dirs, *(bot.directory for bot in self._bots.values())]
-        self._allowed = [folder.resolve() for folder in allowed]
+        own = [folder for bot in self._bots.values() for folder in (bot.directory, bot.nlu_path) if folder is not None]
+        self._allowed = [folder.resolve() for folder in (*settings.model_dirs, *own)]
 
     def first(self) -> dict[str, NluEngine]:
         """Each bot's own model, warm; bots that name the same artefact share one engine.

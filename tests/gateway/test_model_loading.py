@@ -185,6 +185,17 @@ async def test_folders_that_the_operator_does_not_allow_are_not_read(tmp_path: P
         assert "v2" in await rig.do(ModelAction.LOAD, trained / "v2")
 
 
+def test_a_bots_own_model_may_be_anywhere_and_be_rolled_back_to(tmp_path: Path, trained: Path) -> None:
+    borrowed = copy(trained / "v1", tmp_path / "borrowed", name="borrowed")
+    directory = write_bot(tmp_path / NAME)
+    bot = dataclasses.replace(load_bot(directory), nlu_path=borrowed)
+    source = BotModels([bot], NluSettings.model_validate({}))
+    present = source.first()[NAME]
+    assert source.load(NAME, present.path, present).version == present.version
+    with pytest.raises(ModelError, match="below the bots' own folders"):
+        source.load(NAME, str(tmp_path), present)
+
+
 @pytest.mark.parametrize("action", [ModelAction.LOAD, ModelAction.CANARY])
 async def test_what_is_broken_or_altered_never_replaces_a_good_one(
     tmp_path: Path, trained: Path, action: ModelAction
