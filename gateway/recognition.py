@@ -2,13 +2,12 @@
 
     opened --config | first audio--> hearing --eof--> last words --> over
 
-Each audio message gets one reply, in order: the words of the utterances that ended in it, once they are known, or the
-words heard so far. A reply that waits for the recogniser holds back those behind it, which is what slows a client in
-lock-step down; one that does not wait for replies may have 256 of them outstanding.
+Messages wait in a bounded inbox, and one task hears and answers them in order: with the words of the utterances that
+ended in a message, once they are known, or the words heard so far. What is heard before its time waits: ten times real
+time is the fastest, in pieces of 200 ms, so that one client's file does not take a worker from its calls. A client in
+lock-step is slowed down by that; one that waits for no reply may leave 256 messages or 4 MiB waiting.
 
-Odd cases: audio faster than ten times real time is answered at that pace, so that one client's file does not take a
-worker from its calls; several utterances that end in one message are one reply; rates other than 8 and 16 kHz are
-resampled.
+Odd cases: several utterances that end in one message are one reply; rates other than 8 and 16 kHz are resampled.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import asyncio
 import logging
 import secrets
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -26,7 +25,7 @@ from audio.asr import AsrJob
 from audio.endpointing import EndpointState
 from audio.formats import AudioFormat, Pcm16
 from audio.framing import Framer
-from audio.inbound import InboundChain, UtteranceEnded
+from audio.inbound import InboundChain, InboundEvent, UtteranceEnded
 from audio.resampling import StreamResampler
 from gateway import logs
 from gateway.inference import InferenceError
@@ -53,19 +52,12 @@ log = logging.getLogger(__name__)
 
 _NAME: Final = "vosk"
 _MAX_WAITING: Final = 256
+_MAX_WAITING_BYTES: Final = 4 * 1024 * 1024
+_PIECE_MS: Final = 200
+_SAVED_S: Final = 0.5  # a client that was slow may catch up this much of the clock at once
 _MAX_SPEED: Final = 10
 _PARTIAL_EVERY_S: Final = 0.5
 _WIDE_HZ: Final = 16000
-
-
-@dataclass(frozen=True, slots=True)
-class _Reply:
-    """One reply that is due: the utterances it waits for, or none and what it says then."""
-
-    utterances: tuple[Pcm16, ...]
-    final: bool
-    not_before: float
-    last: bool = False
 
 
 class RecognitionSession:
@@ -85,7 +77,8 @@ class RecognitionSession:
         self._connection: Connection | None = None
         self._task: asyncio.Task[None] | None = None
         self._partial: asyncio.Task[None] | None = None
-        self._replies: asyncio.Queue[_Reply] = asyncio.Queue(_MAX_WAITING)
+        self._inbox: asyncio.Queue[AudioHeard | Reset | StreamEnded] = asyncio.Queue(_MAX_WAITING)
+        self._waiting_bytes = 0
         self._chain: InboundChain | None = None
         self._rate_hz = 0
         self._language: str | None = services.settings.asr.language
@@ -93,8 +86,7 @@ class RecognitionSession:
         self._framer = Framer(2)
         self._words_so_far = ""
         self._partial_at = 0.0
-        self._heard_s = 0.0
-        self._opened_at = self._since = self._audio_at = time.monotonic()
+        self._opened_at = self._audio_at = self._due = time.monotonic()
         self._frames_counted = 0
         self._ended_by = ""
 
@@ -114,15 +106,11 @@ class RecognitionSession:
             return
         for event in self._protocol.receive(message):
             match event:
-                case AudioHeard():
-                    self._audio(event.data)
+                case AudioHeard() | Reset() | StreamEnded():
+                    self._put(event)
                 case Configured():
                     self._configure(event.sample_rate_hz)
                     self._language = event.language or self._language
-                case Reset():
-                    self._finish(last=False)
-                case StreamEnded():
-                    self._finish(last=True)
                 case RateRefused():
                     self._fail("bad_start", CloseCode.BAD_START, "sample_rate must be 4000 to 192000")
                 case MessageIgnored():
@@ -148,7 +136,7 @@ class RecognitionSession:
         if self._ended_by:
             return
         self._count_frames()
-        if now - self._audio_at > self._limits.no_audio_s and self._replies.empty():
+        if now - self._audio_at > self._limits.no_audio_s and self._inbox.empty():
             self._fail("no_audio", CloseCode.TIMEOUT, "no audio for too long")
         elif now - self._opened_at > self._limits.call_s:
             self._fail("call_too_long", CloseCode.TIMEOUT, "connected for too long")
@@ -172,36 +160,16 @@ class RecognitionSession:
         detector = self._services.make_detector(self._rate_hz)
         self._chain = InboundChain(fmt, self._services.settings.endpointing, detector)
 
-    def _audio(self, data: bytes) -> None:
-        if self._chain is None:
-            self._configure(8000)
-        chain = self._chain
-        assert chain is not None
-        now = self._audio_at = time.monotonic()
-        if self._resampler is not None:
-            whole = b"".join(self._framer.push(data)) if len(data) % 2 or self._framer.carry else data
-            data = self._resampler.push(np.frombuffer(whole, "<i2")).astype("<i2").tobytes()
-        self._heard_s += len(data) / 2 / self._rate_hz
-        ended = tuple(event.pcm for event in chain.push(data) if isinstance(event, UtteranceEnded))
-        if ended:
-            self._words_so_far = ""
-        elif chain.state is not EndpointState.SILENCE:
-            self._peek(now)
-        self._owe(ended, final=bool(ended))
-
-    def _finish(self, *, last: bool) -> None:
-        """Whatever was said so far is the answer."""
-        chain = self._chain
-        events = chain.flush() if chain is not None else ()
-        self._words_so_far = ""
-        self._owe(tuple(event.pcm for event in events if isinstance(event, UtteranceEnded)), final=True, last=last)
-
-    def _owe(self, utterances: tuple[Pcm16, ...], *, final: bool, last: bool = False) -> None:
-        not_before = self._since + self._heard_s / _MAX_SPEED
+    def _put(self, event: AudioHeard | Reset | StreamEnded) -> None:
+        if isinstance(event, AudioHeard):
+            self._audio_at = time.monotonic()
+            self._waiting_bytes += len(event.data)
         try:
-            self._replies.put_nowait(_Reply(utterances, final, not_before, last))
+            if self._waiting_bytes > _MAX_WAITING_BYTES:
+                raise asyncio.QueueFull
+            self._inbox.put_nowait(event)
         except asyncio.QueueFull:
-            self._fail("flooding", CloseCode.FLOODING, f"wait for replies; {_MAX_WAITING} are outstanding")
+            self._fail("flooding", CloseCode.FLOODING, f"wait for replies; {self._inbox.qsize()} are outstanding")
 
     def _peek(self, now: float) -> None:
         """Have the utterance in progress transcribed, now and then and while the engine has time."""
@@ -227,14 +195,19 @@ class RecognitionSession:
         call_id_var.set(self.call_id)
         try:
             while not self._ended_by:
-                reply = await self._replies.get()
-                if (wait_s := reply.not_before - time.monotonic()) > 0:
-                    await asyncio.sleep(wait_s)
-                words = [await self._words(pcm, Errand()) for pcm in reply.utterances]
-                text = final_text(" ".join(filter(None, words))) if reply.final else partial_text(self._words_so_far)
-                if self._connection is not None:
-                    self._connection.send_text(text)
-                if reply.last:
+                event = await self._inbox.get()
+                match event:
+                    case AudioHeard():
+                        self._waiting_bytes -= len(event.data)
+                        ended = await self._hear(event.data)
+                        self._reply(
+                            final_text(await self._all_words(ended)) if ended else partial_text(self._words_so_far)
+                        )
+                    case Reset() | StreamEnded():
+                        self._words_so_far = ""
+                        ended = self._utterances(self._chain.flush()) if self._chain is not None else []
+                        self._reply(final_text(await self._all_words(ended)))
+                if isinstance(event, StreamEnded):
                     self._end("caller", CloseCode.NORMAL, "")
         except InferenceError as exc:
             self._log.error("recognition failed: %s", exc)
@@ -249,6 +222,41 @@ class RecognitionSession:
         self._count_frames()
         self._calls.open.discard(self)
         self._services.metrics.calls_ended.labels(self._ended_by or "error").inc()
+
+    async def _hear(self, data: bytes) -> list[Pcm16]:
+        """Listen to one message, at no more than its pace; the utterances that ended in it."""
+        if self._chain is None:
+            self._configure(8000)
+        chain = self._chain
+        assert chain is not None
+        if self._resampler is not None:
+            whole = b"".join(self._framer.push(data)) if len(data) % 2 or self._framer.carry else data
+            data = self._resampler.push(np.frombuffer(whole, "<i2")).astype("<i2").tobytes()
+        ended: list[Pcm16] = []
+        size = self._rate_hz * _PIECE_MS // 1000 * 2
+        for at in range(0, len(data), size):
+            now = time.monotonic()
+            self._due = max(self._due, now - _SAVED_S)
+            await asyncio.sleep(max(0.0, self._due - now))  # at least lets the calls have their turn
+            piece = data[at : at + size]
+            ended += self._utterances(chain.push(piece))
+            self._due += len(piece) / 2 / self._rate_hz / _MAX_SPEED
+        if ended:
+            self._words_so_far = ""
+        elif chain.state is not EndpointState.SILENCE:
+            self._peek(time.monotonic())
+        return ended
+
+    def _utterances(self, events: Sequence[InboundEvent]) -> list[Pcm16]:
+        return [event.pcm for event in events if isinstance(event, UtteranceEnded)]
+
+    def _reply(self, text: str) -> None:
+        if self._connection is not None:
+            self._connection.send_text(text)
+
+    async def _all_words(self, utterances: Sequence[Pcm16]) -> str:
+        words = [await self._words(pcm, Errand()) for pcm in utterances]
+        return " ".join(filter(None, words))
 
     async def _words(self, pcm: Pcm16, errand: Errand) -> str:
         job = AsrJob(pcm=pcm, sample_rate_hz=self._rate_hz, language=self._language)

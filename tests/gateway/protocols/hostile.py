@@ -46,6 +46,8 @@ class Outcome:
     inputs: Counter[str] = field(default_factory=Counter)
     closes: Counter[int | None] = field(default_factory=Counter)
     neighbour_frames_per_s: float = 0.0
+    longest_stall_s: float = 0.0
+    """Longest time that the loop, which worker and siege share, was not free for others."""
     faults: list[str] = field(default_factory=list)
     """Log records of the worker that speak of a fault of ours."""
 
@@ -185,7 +187,7 @@ async def _siege(running: Rig, seconds: float, seed: int, outcome: Outcome) -> N
         frames = heard_s = 0.0
         while time.monotonic() < until:
             peer = await dialled("asterisk-plain-ulaw", running.port)
-            await peer.until(lambda peer=peer: peer.audio, "neighbour's first words")
+            await peer.until(lambda peer=peer: peer.audio, "neighbour's first words", 20)
             at, size = time.monotonic(), len(peer.audio)
             while time.monotonic() < min(until, at + 60):
                 await peer.send(b"\xff" * 160)
@@ -197,8 +199,14 @@ async def _siege(running: Rig, seconds: float, seed: int, outcome: Outcome) -> N
             await peer.reader
         outcome.neighbour_frames_per_s = frames / heard_s
 
+    async def watch() -> None:
+        while (now := time.monotonic()) < until:
+            await asyncio.sleep(0.01)
+            outcome.longest_stall_s = max(outcome.longest_stall_s, time.monotonic() - now - 0.01)
+
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(neighbour())
+        tasks.create_task(watch())
         for _ in range(PEERS):
             tasks.create_task(besiege())
 
@@ -213,7 +221,8 @@ def main() -> None:
         outcome = asyncio.run(attack(args.seconds, args.seed, Path(folder)))
     print(f"inputs {outcome.inputs.total()}: {dict(outcome.inputs)}")  # noqa: T201
     print(f"connections {outcome.closes.total()}, by close code: {dict(outcome.closes)}")  # noqa: T201
-    print(f"neighbour {outcome.neighbour_frames_per_s:.2f} frames/s; faults {outcome.faults}")  # noqa: T201
+    print(f"neighbour {outcome.neighbour_frames_per_s:.2f} frames/s; longest stall {outcome.longest_stall_s:.3f} s")  # noqa: T201
+    print(f"faults {outcome.faults}")  # noqa: T201
 
 
 if __name__ == "__main__":
