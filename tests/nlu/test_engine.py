@@ -80,3 +80,12 @@ def test_threads_that_predict_side_by_side_get_what_each_alone_gets(engine: NluE
     with ThreadPoolExecutor(4) as threads:
         answers = threads.map(lambda text: engine.predict([text]), texts * 8)
         assert [meaning for (meaning,) in answers] == [alone[text] for text in texts * 8]
+
+
+@pytest.mark.parametrize("compute_type", ["float32", "bfloat16", "float16"])
+def test_every_compute_type_says_the_same(engine: NluEngine, trained: TrainingSummary, compute_type: str) -> None:
+    other = NluEngine.load(trained.out, "cpu", compute_type=compute_type)
+    texts = ["bye", "i will pay on friday", "get me anna", "is dan there"]
+    for mine, theirs in zip(engine.predict(texts), other.predict(texts), strict=True):
+        assert (mine.intent, mine.slots) == (theirs.intent, theirs.slots)
+        assert mine.score == pytest.approx(theirs.score, abs=0.03)
