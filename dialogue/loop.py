@@ -42,6 +42,7 @@ from dialogue.turns import (
     Event,
     Listen,
     Say,
+    WebhookAnswered,
 )
 
 __all__ = ["DialogueLoop", "KeyEntries", "Step"]
@@ -165,6 +166,8 @@ class DialogueLoop:
             if self._unsure is not None and self._unsure is not event:
                 # The last write may have landed: number this event after it, not instead of it.
                 await self._reload()
+            if isinstance(event, WebhookAnswered):  # by its own number: a request is answered once, whoever asked it
+                return await self._apply(event, None, f"a{event.act}")
             if not isinstance(event, CallerSaid | DigitsPressed):
                 key = self._event_key() if self._unsure is None else f"e{self._epoch}.{self._events}"
                 return await self._apply(event, None, key)

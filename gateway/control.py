@@ -36,12 +36,13 @@ from gateway.http_guard import Guard, requires
 from gateway.inference import InferenceError
 from gateway.inference_socket import SocketInference
 from gateway.key_set import KeySetError
-from gateway.metrics import HttpMetrics
+from gateway.metrics import HttpMetrics, Metrics
 from gateway.models_api import models_router
 from gateway.presence import gateway_name, present_workers
 from gateway.processes import EXIT_CONFIG
 from gateway.settings import Settings
 from gateway.text_dialogues import TextDialogues
+from gateway.webhooks import Webhooks
 
 __all__ = ["Readiness", "control_app", "main"]
 
@@ -78,18 +79,21 @@ def control_app(
     )
     authenticator = Authenticator(settings.auth)
     ttl_s = settings.redis.call_ttl_s
+    webhooks = Webhooks(settings.webhooks, Metrics(CollectorRegistry()))
     dialogues = TextDialogues(
         {bot.name: bot for bot in map(load_bot, settings.all_bots)},
         inference,
         RedisStore(client, ttl_s=ttl_s),
         AnswerStore(client, ttl_s=ttl_s),
         timeout_s=settings.limits.reply_s,
+        webhooks=webhooks,
     )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with inference, authenticator:
             yield
+        await webhooks.aclose()
         await client.aclose()
 
     app = FastAPIOffline(  # the API page's scripts from that package, not a CDN: gateways often have no way out

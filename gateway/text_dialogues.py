@@ -18,6 +18,7 @@ the answer to a greeting that was not heard: only its own reply comes back.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from pydantic import TypeAdapter
@@ -27,11 +28,12 @@ from dialogue.loop import DialogueLoop, Step
 from dialogue.state import DialogueState
 from dialogue.step import step
 from dialogue.store import RoundError, StateStore
-from dialogue.turns import Action, CallerSaid, CallStarted, DialogueError, Say, Transfer
+from dialogue.turns import Action, CallerSaid, CallStarted, CallWebhook, DialogueError, Say, Transfer
 from gateway.answer_store import AnswerStore
 from gateway.bot_choice import choose_bot
 from gateway.http_bodies import ChatAnswer, ChatRequest, ChatState, IntentAnswer, IntentRequest, found_slots
 from gateway.inference import Inference, TurnId
+from gateway.webhooks import Webhooks
 from nlu.meaning import OUT_OF_SCOPE, Meaning
 
 __all__ = ["BotChangedError", "TextDialogues"]
@@ -60,13 +62,15 @@ class TextDialogues:
         answers: AnswerStore,
         *,
         timeout_s: float,
+        webhooks: Webhooks,
     ) -> None:
-        """`bots` by name, the default first; `timeout_s` bounds the wait for a model."""
+        """`bots` by name, the default first; `timeout_s` bounds the wait for a model; `webhooks` asks for flows."""
         self._bots = bots
         self._inference = inference
         self._store = store
         self._answers = answers
         self._timeout_s = timeout_s
+        self._webhooks = webhooks
 
     async def intent(self, request: IntentRequest) -> str:
         """The `IntentAnswer` of a call's round."""
@@ -95,7 +99,7 @@ class TextDialogues:
         else:
             meaning = await self._meaning(owner, request, kept_meaning, bot, over=round_id <= loop.state.round_id)
             try:
-                done = await self._advance(loop, bot, CallerSaid(text=query, meaning=meaning), round_id)
+                done = await self._advance(loop, owner, bot, CallerSaid(text=query, meaning=meaning), round_id)
             except RoundError:  # a later message was quicker
                 raise _over(request) from None
             answer = _answer(request, bot, meaning, done.actions, done.state)
@@ -117,13 +121,20 @@ class TextDialogues:
             return _NOTHING_SAID
         return (await self._inference.understand(bot.name, text, timeout_s=self._timeout_s, turn=turn)).meaning
 
-    async def _advance(self, loop: DialogueLoop, bot: Bot, said: CallerSaid, round_id: int) -> Step:
+    async def _advance(self, loop: DialogueLoop, owner: str, bot: Bot, said: CallerSaid, round_id: int) -> Step:
+        """The turn, and what follows from your system's answers: one reply."""
         if loop.state.node not in bot.flow.nodes:
             raise BotChangedError(
                 f"the conversation stands at {loop.state.node!r:.60}, which bot {bot.name} has no more; "
                 "begin another with a new uid"
             )
-        return await loop.handle(said, round_id=round_id)
+        done = await loop.handle(said, round_id=round_id)
+        actions = done.actions
+        while (asked := next((a for a in done.actions if isinstance(a, CallWebhook)), None)) is not None:
+            answered = await self._webhooks.ask(asked, bot=bot, call_id=owner, round_id=round_id)
+            done = await loop.handle(answered)
+            actions += done.actions
+        return replace(done, actions=actions)
 
 
 def _over(request: ChatRequest) -> RoundError:

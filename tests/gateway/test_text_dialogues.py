@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import pytest
 import redis.asyncio as redis
+from prometheus_client import CollectorRegistry
 
 from dialogue.bots import load_bot
 from dialogue.loop import DialogueLoop
@@ -19,7 +20,10 @@ from dialogue.store import Claim, MemoryStore, StateStore, StepWrite, StoreError
 from gateway.answer_store import AnswerStore
 from gateway.bot_choice import UnknownBotError, choose_bot
 from gateway.http_bodies import ChatAnswer, ChatRequest
+from gateway.metrics import Metrics
+from gateway.settings import load
 from gateway.text_dialogues import TextDialogues
+from gateway.webhooks import Webhooks
 from tests.gateway.harness import write_bot
 from tests.gateway.http_harness import ScriptedInference
 
@@ -88,9 +92,12 @@ async def dialogues(redis_url: str, folder: Path, mishaps: Mishaps) -> AsyncIter
     answers.mishaps = mishaps
     bot = load_bot(write_bot(folder / "tester"))
     inference = ScriptedInference()
+    webhooks = Webhooks(load(environ={}).webhooks, Metrics(CollectorRegistry()))
+    states = FlakyStates(MemoryStore(), mishaps)
     try:
-        yield TextDialogues({"tester": bot}, inference, FlakyStates(MemoryStore(), mishaps), answers, timeout_s=1)
+        yield TextDialogues({"tester": bot}, inference, states, answers, timeout_s=1, webhooks=webhooks)
     finally:
+        await webhooks.aclose()
         await client.aclose()
 
 
@@ -139,7 +146,9 @@ async def test_a_call_and_a_conversation_of_the_same_name_are_two(redis_url: str
     store = MemoryStore()
     client = redis.Redis.from_url(redis_url, decode_responses=True)
     bot = load_bot(write_bot(tmp_path / "tester"))
-    served = TextDialogues({"tester": bot}, ScriptedInference(), store, AnswerStore(client, ttl_s=60), timeout_s=1)
+    webhooks = Webhooks(load(environ={}).webhooks, Metrics(CollectorRegistry()))
+    answers = AnswerStore(client, ttl_s=60)
+    served = TextDialogues({"tester": bot}, ScriptedInference(), store, answers, timeout_s=1, webhooks=webhooks)
     call = DialogueLoop(bot, store, "both", today=lambda: date(2026, 11, 20))
     try:
         await call.open()
@@ -147,6 +156,7 @@ async def test_a_call_and_a_conversation_of_the_same_name_are_two(redis_url: str
         assert not call.state.ended
         assert await store.read("both") != await store.read("chat/tester/both")
     finally:
+        await webhooks.aclose()
         await client.aclose()
 
 

@@ -11,14 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis.asyncio as redis
 from prometheus_client import CollectorRegistry
 
 from dialogue.bots import Bot, load_bot
+from dialogue.store import MemoryStore
 from dialogue.turns import CallWebhook, WebhookAnswered
+from gateway.answer_store import AnswerStore
+from gateway.http_bodies import ChatAnswer, ChatRequest
 from gateway.metrics import Metrics
 from gateway.settings import Settings, SettingsError, load
+from gateway.text_dialogues import TextDialogues
 from gateway.webhooks import Webhooks
 from tests.gateway.harness import rig, silence, speech, write_bot
+from tests.gateway.http_harness import ScriptedInference
 from tests.gateway.operator import Answer, Operator, Posted, operator, slow
 
 pytestmark = pytest.mark.unit
@@ -194,3 +200,29 @@ async def test_a_call_asks_and_goes_on_by_the_answer(
         assert said[-2:] == ["One moment", words]
     (posted,) = crm.posted
     assert posted.headers["Idempotency-Key"] == "asks/1" and posted.body["round_id"] == 1
+
+
+@pytest.mark.redis
+async def test_a_conversation_in_text_asks_too_and_its_retry_answers_the_same(
+    tmp_path: Path, redis_url: str, crm: Operator
+) -> None:
+    crm.answer = lambda posted: (200, b'{"id": "12"}')
+    settings, bot = settings_for(crm), bot_for(tmp_path, crm.url)
+    webhooks = Webhooks(settings.webhooks, Metrics(CollectorRegistry()))
+    client, store = redis.Redis.from_url(redis_url, decode_responses=True), MemoryStore()
+
+    def served(ttl_s: int) -> TextDialogues:
+        answers = AnswerStore(client, ttl_s=ttl_s)
+        return TextDialogues({bot.name: bot}, ScriptedInference(), store, answers, timeout_s=1, webhooks=webhooks)
+
+    request = ChatRequest(uid="texts", seq=1, query="yes")
+    try:
+        first = ChatAnswer.model_validate_json(await served(60).chat(request))
+        assert first.reply == "One moment It is one two"
+        await client.delete("vg:{chat/tester/texts}:answer:1")  # lost before it was kept; the steps were written
+        again = ChatAnswer.model_validate_json(await served(60).chat(request))
+        assert (again.reply, again.state) == (first.reply, first.state)
+    finally:
+        await webhooks.aclose()
+        await client.aclose()
+    assert {posted.headers["Idempotency-Key"] for posted in crm.posted} == {"chat/tester/texts/1"}
