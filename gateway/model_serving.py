@@ -10,6 +10,7 @@ the live version is asked in its place.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import logging
 import os
@@ -303,7 +304,8 @@ class ModelServing:
 
 def _step_back() -> None:
     """Let the calling thread have what the others leave: callers wait for them, and for a load nobody does."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOADER_NICE)  # of this thread alone, on Linux
+    with contextlib.suppress(OSError):  # where it is not to be had, a load costs callers more and fails nobody
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOADER_NICE)  # of this thread alone, on Linux
 
 
 def _give_memory_back() -> None:
