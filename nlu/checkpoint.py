@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +75,7 @@ class CheckpointFile:
         try:
             raw = torch.load(self._path, map_location="cpu", weights_only=True)
             found = Checkpoint(epoch=int(raw["epoch"]), fingerprint=str(raw["fingerprint"]), state=raw["state"])
-        except (OSError, KeyError, TypeError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError):
+        except Exception:  # bytes that are no checkpoint lead the unpickler to any error
             raise CheckpointError(f"{self._path}: broken; delete it, or train with --overwrite to start over") from None
         if found.fingerprint != expected:
             raise CheckpointError(

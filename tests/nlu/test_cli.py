@@ -85,6 +85,34 @@ def test_eval_prints_the_promised_keys(trained: TrainingSummary, data: Path, tmp
     assert list(json.loads(result.stdout)) == ["n", "intent_accuracy", "slot_f1", "sentence_accuracy"]
 
 
+def test_reports_are_written_where_asked(trained: TrainingSummary, encoder: Path, data: Path, tmp_path: Path) -> None:
+    result = voicegate("eval", "--model", trained.out, "--data", data, "--report", tmp_path / "new" / "r", "--json")
+    document = json.loads((tmp_path / "new" / "r" / "report.json").read_text())
+    assert document["evaluation"] == json.loads(result.stdout)
+    assert {figures["name"] for figures in document["slots"]} == {"date", "person"}
+    assert "<svg" in (tmp_path / "new" / "r" / "report.html").read_text()
+    arguments = ("--train", data, "--out", tmp_path / "m", "--encoder", encoder, "--epochs", 1)
+    assert voicegate("train", *arguments, "--report", tmp_path / "t", "--json").exit_code == 0
+    assert (tmp_path / "t" / "report.html").is_file()
+    (tmp_path / "file").write_text("")
+    result = voicegate("eval", "--model", trained.out, "--data", data, "--report", tmp_path / "file")
+    assert result.exit_code == 1
+    assert "name another folder" in result.stderr
+
+
+def test_an_interrupted_training_is_gone_on_with_only_if_asked(encoder: Path, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "m"
+    arguments = ("--train", data, "--dev", data, "--out", out, "--encoder", encoder, "--epochs", 2)
+    assert "no interrupted training" in voicegate("train", *arguments, "--resume").stderr
+    out.mkdir()
+    (out / "training.pt").write_bytes(b"broken")
+    result = voicegate("train", *arguments)
+    assert (result.exit_code, "--resume" in result.stderr, "--overwrite" in result.stderr) == (1, True, True)
+    assert "broken; delete it" in voicegate("train", *arguments, "--resume").stderr
+    assert voicegate("train", *arguments, "--overwrite", "--head", "lstm", "--decoder", "constrained").exit_code == 0
+    assert not (out / "training.pt").exists()
+
+
 def test_eval_of_a_missing_model_names_the_mend(data: Path, tmp_path: Path) -> None:
     result = voicegate("eval", "--model", tmp_path / "gone", "--data", data)
     assert result.exit_code == 1
