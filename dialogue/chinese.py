@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from decimal import Decimal
 
+from dialogue.chinese_times import find_time, say_time
 from nlu.normalization import normalize
 
 __all__ = [
@@ -21,11 +22,13 @@ __all__ = [
     "find_amount",
     "find_date",
     "find_digit_runs",
+    "find_time",
     "find_yes_no",
     "mentions",
     "say_amount",
     "say_date",
     "say_digits",
+    "say_time",
 ]
 
 _NUMERALS = "零一二三四五六七八九"

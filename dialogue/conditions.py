@@ -6,7 +6,7 @@ when: {tier: gold}                                 # the value; a list: any of t
 when: {amount: {over: 100}, day: {at_most: "{due_date}"}}     # all must hold; {slot} is another slot's value
 ```
 
-Every test but `empty` needs a value. Amounts are compared as numbers, dates as days: a date may be written as callers
+Every test but `empty` needs a value. Amounts, dates and times have an order. A date may be written as callers
 say it ("in a week"), and means what it means on the day of the call.
 """
 
@@ -22,7 +22,7 @@ from dialogue.slots import SlotSpec, SlotType, SlotValue, parse_slot
 
 __all__ = ["ORDERED", "Condition", "Relation", "read_operand"]
 
-ORDERED = frozenset({SlotType.AMOUNT, SlotType.DATE})
+ORDERED = frozenset({SlotType.AMOUNT, SlotType.DATE, SlotType.TIME})
 """Types whose values are more or less than others."""
 
 
@@ -87,7 +87,16 @@ def read_operand(spec: SlotSpec, text: str, today: date) -> str | None:
     if spec.type is SlotType.CHOICE:
         return text if text in dict(spec.choices) else None
     unlimited = replace(
-        spec, equals=None, earliest_days=None, latest_days=None, minimum=None, maximum=None, min_length=1, max_length=40
+        spec,
+        equals=None,
+        earliest_days=None,
+        latest_days=None,
+        earliest=None,
+        latest=None,
+        minimum=None,
+        maximum=None,
+        min_length=1,
+        max_length=40,
     )
     value = parse_slot(unlimited, text, today=today, known={}, asked=True)
     return value.value if isinstance(value, SlotValue) else None
@@ -95,4 +104,6 @@ def read_operand(spec: SlotSpec, text: str, today: date) -> str | None:
 
 def _rank(spec: SlotSpec, value: str) -> Decimal:
     """What orders the values of a type of `ORDERED`."""
-    return Decimal(value) if spec.type is SlotType.AMOUNT else Decimal(date.fromisoformat(value).toordinal())
+    if spec.type is SlotType.DATE:
+        return Decimal(date.fromisoformat(value).toordinal())
+    return Decimal(value.replace(":", ""))  # an amount, or a time: 17:30 is 1730

@@ -15,16 +15,20 @@ from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 
+from dialogue.english_times import find_time, say_time
+
 __all__ = [
     "CURRENCIES",
     "find_amount",
     "find_date",
     "find_digit_runs",
+    "find_time",
     "find_yes_no",
     "mentions",
     "say_amount",
     "say_date",
     "say_digits",
+    "say_time",
 ]
 
 _UNITS = {w: i for i, w in enumerate("zero one two three four five six seven eight nine".split())}

@@ -186,6 +186,8 @@ def _slot() -> dict[str, Schema]:
         },
         "earliest_days": _say("date: not before so many days from the call's.", int, **days),
         "latest_days": _say("date: not after so many days from the call's.", int, **days),
+        "earliest": _say("time: not before, such as 08:00 in quotes.", str),
+        "latest": _say("time: not after, such as 18:00 in quotes.", str),
         "minimum": _say("amount: not below.", float, minimum=0),
         "maximum": _say("amount: not above.", float, minimum=0),
         "currency": _words(

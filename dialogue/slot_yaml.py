@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, time
 
 from dialogue.checksums import Checksum
 from dialogue.flow_parts import FlowParts
@@ -48,6 +48,8 @@ def _slot(parts: FlowParts, name: str, section: Section, variable: bool, languag
         choices=_choices(section),
         earliest_days=section.integer("earliest_days", low=-3660, high=3660),
         latest_days=section.integer("latest_days", low=-3660, high=3660),
+        earliest=_time(parts, section, "earliest"),
+        latest=_time(parts, section, "latest"),
         minimum=section.decimal("minimum", low=0, high=1e9),
         maximum=section.decimal("maximum", low=0, high=1e9),
         currency=_currency(parts, section, language),
@@ -68,6 +70,16 @@ def _checksum(parts: FlowParts, section: Section) -> Checksum | None:
         parts.faults.add(named.line, f"unknown checksum {named.text!r}", suggest(named.text, Checksum))
         return None
     return Checksum(named.text) if named else None
+
+
+def _time(parts: FlowParts, section: Section, key: str) -> time | None:
+    written = section.text(key)
+    try:
+        return time.fromisoformat(written.text) if written else None
+    except ValueError:
+        assert written is not None
+        parts.faults.add(written.line, f"{key!r} of {section.what} is {written.text!r}", 'write a time: "08:00"')
+        return None
 
 
 def _currency(parts: FlowParts, section: Section, language: str) -> str | None:

@@ -8,6 +8,7 @@ store keeps and the operator's systems receive:
 | digits | "4417"                | "four four one seven"   |
 | amount | "84.50"               | "84 dollars and 50 cents" |
 | date   | "2026-11-27" (ISO)    | "Friday, November 27th" |
+| time   | "17:30"               | "5:30 pm"               |
 | yes_no | "yes", "no"           | the same                |
 | choice | the choice's name     | the same                |
 | text   | the words as heard    | the same                |
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, time
 from decimal import Decimal
 from enum import StrEnum
 from typing import Protocol
@@ -41,11 +42,13 @@ class ValueLanguage(Protocol):
     def find_digit_runs(self, text: str) -> list[str]: ...
     def find_amount(self, text: str, *, bare: bool) -> Decimal | None: ...
     def find_date(self, text: str, today: date, *, past: bool = False) -> date | None: ...
+    def find_time(self, text: str, *, bare: bool) -> time | None: ...
     def find_yes_no(self, text: str) -> bool | None: ...
     def mentions(self, text: str, words: str) -> bool: ...
     def say_digits(self, digits: str) -> str: ...
     def say_amount(self, amount: Decimal, currency: str = ...) -> str: ...
     def say_date(self, day: date, today: date) -> str: ...
+    def say_time(self, value: time) -> str: ...
 
 
 LANGUAGES: Mapping[str, ValueLanguage] = {"en": english, "zh": chinese}
@@ -58,6 +61,7 @@ class SlotType(StrEnum):
     DIGITS = "digits"
     AMOUNT = "amount"
     DATE = "date"
+    TIME = "time"
     YES_NO = "yes_no"
     CHOICE = "choice"
     TEXT = "text"
@@ -103,6 +107,8 @@ class SlotSpec:
     choices: tuple[tuple[str, tuple[str, ...]], ...] = ()
     earliest_days: int | None = None
     latest_days: int | None = None
+    earliest: time | None = None
+    latest: time | None = None
     minimum: Decimal | None = None
     maximum: Decimal | None = None
     currency: str | None = None
@@ -135,6 +141,8 @@ def parse_slot(
             return _parse_amount(spec, text, asked)
         case SlotType.DATE:
             return _parse_date(spec, text, today)
+        case SlotType.TIME:
+            return _parse_time(spec, text, asked)
         case SlotType.YES_NO:
             answer = LANGUAGES[spec.language].find_yes_no(text)
             return None if answer is None else SlotValue(text, "yes" if answer else "no")
@@ -199,6 +207,17 @@ def _parse_date(spec: SlotSpec, text: str, today: date) -> SlotValue | InvalidVa
     return SlotValue(text, day.isoformat())
 
 
+def _parse_time(spec: SlotSpec, text: str, asked: bool) -> SlotValue | InvalidValue | None:
+    value = LANGUAGES[spec.language].find_time(text, bare=asked)
+    if value is None:
+        return None
+    if spec.earliest is not None and value < spec.earliest:
+        return InvalidValue(f"before {spec.earliest:%H:%M}")
+    if spec.latest is not None and value > spec.latest:
+        return InvalidValue(f"after {spec.latest:%H:%M}")
+    return SlotValue(text, f"{value:%H:%M}")
+
+
 def _parse_choice(spec: SlotSpec, text: str) -> SlotValue | None:
     language = LANGUAGES[spec.language]
     for name, words in spec.choices:
@@ -217,5 +236,7 @@ def say_slot(spec: SlotSpec, value: str, *, today: date) -> str:
             return language.say_amount(Decimal(value), spec.currency or next(iter(language.CURRENCIES)))
         case SlotType.DATE:
             return language.say_date(date.fromisoformat(value), today)
+        case SlotType.TIME:
+            return language.say_time(time.fromisoformat(value))
         case SlotType.YES_NO | SlotType.CHOICE | SlotType.TEXT:
             return value

@@ -12,11 +12,13 @@ import yaml
 from dialogue.bots import bundled_bots, load_bot
 from dialogue.flow_schema import flow_schema
 from dialogue.flow_yaml import load_flow
+from dialogue.slots import SlotType
 
 pytestmark = pytest.mark.unit
 
 SCHEMA = flow_schema()
 DEFINED = SCHEMA["$defs"]
+ROOT = Path(__file__).parent.parent.parent
 STRANGE = "zzzzqqqq"
 
 # Where each definition's keys are read: a flow with a key that no section has.
@@ -92,3 +94,10 @@ def test_flows_satisfy_the_schema(path: Path) -> None:
 def test_a_flow_with_a_wrong_key_does_not() -> None:
     wrong = {"start": "a", "nodes": {"a": {"sya": "Hello."}}}
     assert faults_of(SCHEMA, wrong, "flow") == ["flow.nodes.a.sya is unknown"]
+
+
+def test_every_key_is_documented() -> None:
+    documented = set(re.findall(r"`(\w+)`", (ROOT / "docs" / "bots.md").read_text(encoding="utf-8")))
+    names = {key for name in PLACES for key in keys_of(name)} | set(DEFINED["webhook"]["properties"])
+    assert names - documented == set()
+    assert {slot_type.value for slot_type in SlotType} <= documented

@@ -1,0 +1,121 @@
+"""Times of day as callers say them, in English and Chinese, and as they are read back."""
+
+from __future__ import annotations
+
+import json
+from datetime import date, time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dialogue import chinese_times, english_times
+from dialogue.slots import LANGUAGES, InvalidValue, SlotSpec, SlotType, SlotValue, parse_slot, say_slot
+from tests.dialogue.bot_calls import BILL_REMINDER
+
+pytestmark = pytest.mark.unit
+
+times = st.builds(time, st.integers(0, 23), st.integers(0, 59))
+
+ENGLISH = {
+    "at five thirty": time(17, 30),
+    "five thirty pm": time(17, 30),
+    "at 5:30 p.m.": time(17, 30),
+    "17:30": time(17, 30),
+    "05:30": time(5, 30),
+    "half past five": time(17, 30),
+    "a quarter to six": time(17, 45),
+    "quarter past nine in the morning": time(9, 15),
+    "twenty past ten": time(10, 20),
+    "ten to nine in the morning": time(8, 50),
+    "nine oh five": time(9, 5),
+    "eleven o'clock": time(11),
+    "two a m": time(2),
+    "at twelve in the morning": time(0),
+    "12 pm": time(12),
+    "at noon": time(12),
+    "midnight": time(0),
+    "eight in the evening": time(20),
+    "seven twenty five tonight": time(19, 25),
+    "after 6.": time(18),
+    "not at five, at six": time(18),
+    "on friday at three please": time(15),
+}
+CHINESE = {
+    "下午五点半": time(17, 30),
+    "早上九点": time(9),
+    "十七点三十分": time(17, 30),
+    "晚上八点一刻": time(20, 15),
+    "五点": time(17),
+    "17:30": time(17, 30),
+    "差一刻六点": time(17, 45),
+    "凌晨两点": time(2),
+    "九点零五分": time(9, 5),
+    "中午": time(12),
+    "中午十二点": time(12),
+    "明天下午四点钟打给我": time(16),
+}
+
+
+@pytest.mark.parametrize("text", ENGLISH)
+def test_english(text: str) -> None:
+    assert english_times.find_time(text, bare=False) == ENGLISH[text]
+
+
+@pytest.mark.parametrize("text", CHINESE)
+def test_chinese(text: str) -> None:
+    assert chinese_times.find_time(text, bare=False) == CHINESE[text]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "on friday", "five", "in five days", "forty dollars", "four four one seven", "12/1"]
+)
+def test_what_is_no_time_in_english(text: str) -> None:
+    assert english_times.find_time(text, bare=False) is None
+
+
+@pytest.mark.parametrize("text", ["", "下周五", "四四幺七", "三点多", "八十四块", "十一月二十号", "一点也不"])
+def test_what_is_no_time_in_chinese(text: str) -> None:
+    assert chinese_times.find_time(text, bare=False) is None
+
+
+def test_an_hour_alone_is_a_time_where_it_was_asked_for() -> None:
+    assert english_times.find_time("five please", bare=True) == time(17)
+    assert english_times.find_time("eleven", bare=True) == time(11)
+    assert chinese_times.find_time("5", bare=True) == time(17)
+
+
+@given(times)
+def test_what_is_read_back_is_heard_as_the_same(value: time) -> None:
+    assert english_times.find_time(f"at {english_times.say_time(value)}", bare=False) == value
+    assert chinese_times.find_time(chinese_times.say_time(value), bare=False) == value
+
+
+def test_how_times_are_said() -> None:
+    said = [time(17, 30), time(9), time(12), time(0), time(0, 5)]
+    assert [english_times.say_time(value) for value in said] == ["5:30 pm", "9 am", "noon", "midnight", "12:05 am"]
+    assert [chinese_times.say_time(value) for value in (time(17, 30), time(14, 5))] == ["下午五点半", "下午两点零五分"]
+
+
+def test_most_times_of_the_examples_are_read() -> None:
+    lines = (BILL_REMINDER.directory / "examples.jsonl").read_text(encoding="utf-8").splitlines()
+    marked = [
+        example["text"][slot["start"] : slot["end"]]
+        for example in map(json.loads, lines)
+        for slot in example["slots"]
+        if slot["name"] == "time"
+    ]
+    exact = {text for text in marked if text not in ("in the morning", "in the afternoon", "in the evening")}
+    read = {text for text in exact if english_times.find_time(text, bare=True) is not None}
+    assert len(exact) > 20 and exact == read
+
+
+def test_a_time_is_a_slot() -> None:
+    spec = SlotSpec(name="when", type=SlotType.TIME, entity="time", earliest=time(8), latest=time(18))
+    today = date(2026, 11, 21)
+    assert parse_slot(spec, "half past five", today=today, known={}) == SlotValue("half past five", "17:30")
+    assert isinstance(parse_slot(spec, "at nine in the evening", today=today, known={}), InvalidValue)
+    assert parse_slot(spec, "five", today=today, known={}) is None
+    assert parse_slot(spec, "five", today=today, known={}, asked=True) == SlotValue("five", "17:00")
+    assert say_slot(spec, "17:30", today=today) == "5:30 pm"
+    assert all(callable(language.find_time) for language in LANGUAGES.values())
