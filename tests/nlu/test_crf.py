@@ -53,6 +53,11 @@ def test_a_line_without_words_has_no_tags() -> None:
     assert viterbi(np.zeros((2, 1, len(TAGS)), dtype=np.float32), [0, 1], bio_rules(TAGS))[0] == []
 
 
+def test_a_model_without_slots_has_one_tag() -> None:
+    none = SlotTags(())
+    assert viterbi(np.zeros((1, 3, 1), dtype=np.float32), [3], bio_rules(none)) == [[0, 0, 0]]
+
+
 def test_probabilities_of_all_sequences_sum_to_one() -> None:
     torch.manual_seed(3)
     crf = Crf(TAGS)
