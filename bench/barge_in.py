@@ -67,6 +67,7 @@ ECHO_DELAY = RATE_HZ * 150 // 1000
 MARKS = 0x3F
 NOISE = 38  # of the line, RMS: that of the recordings, -58 dBFS
 BUDGET_MS = 300
+CORRELATED = 1 << 15  # 4 s
 
 BOT = "name: barge-in\nlanguage: en\nvoice: {name: en-us, rate: 160}\nflow: flow.yaml\nnlu: none\n"
 FLOW = """
@@ -137,12 +138,12 @@ class Scripted:
 
     def __init__(self, known: Sequence[Clip], *, by_correlation: bool) -> None:
         self._clips = known
-        self._by_correlation = by_correlation
+        self._spectra = [self._spectrum(clip.pcm) for clip in known] if by_correlation else []
 
     async def transcribe(self, job: AsrJob, *, timeout_s: float, errand: Errand | None = None) -> Heard:
         """Words of the clip in the audio."""
         await asyncio.sleep(0.01)
-        index = self._correlated(job.pcm) if self._by_correlation else self._marked(job.pcm)
+        index = await asyncio.to_thread(self._correlated, job.pcm) if self._spectra else self._marked(job.pcm)
         return Heard(Transcript(text="" if index is None else self._clips[index].words), 0.0, 10.0)
 
     def _marked(self, pcm: Pcm16) -> int | None:
@@ -150,15 +151,14 @@ class Scripted:
         best = int(counts[1:].argmax())  # the line's noise has them all alike
         return best if counts[1 + best] > 4 * counts.mean() else None
 
-    def _correlated(self, pcm: Pcm16) -> int | None:
-        size = 1 << 17
-        heard = np.fft.rfft(pcm.astype(np.float64), size)
-        scores = []
-        for clip in self._clips:
-            own = clip.pcm.astype(np.float64)
-            products = np.fft.irfft(heard * np.conj(np.fft.rfft(own, size)), size)
-            scores.append(float(np.abs(products).max()) / np.sqrt(float(own @ own)))
-        return int(np.argmax(scores))
+    def _correlated(self, pcm: Pcm16) -> int:
+        heard = np.conj(self._spectrum(pcm[:CORRELATED]))
+        return int(np.argmax([np.abs(np.fft.irfft(heard * spectrum)).max() for spectrum in self._spectra]))
+
+    @staticmethod
+    def _spectrum(pcm: Pcm16) -> np.ndarray[tuple[int], np.dtype[np.complex128]]:
+        samples = pcm[:CORRELATED].astype(np.float64)
+        return np.fft.rfft(samples / np.sqrt(samples @ samples), 2 * CORRELATED)
 
     async def understand(
         self, model: str, text: str, *, timeout_s: float, errand: Errand | None = None, turn: TurnId | None = None
@@ -259,12 +259,12 @@ class Caller:
         """A frame every 20 ms: line noise, the bot's echo, and what is being said."""
         begun = time.monotonic()
         for frame in range(1 << 30):
-            now = time.monotonic()
             spoken, self._speech = self._speech[:FRAME], self._speech[FRAME:]
             heard = self._rng.normal(0, NOISE, FRAME)
             heard[: len(spoken)] = spoken  # a recording has noise of its own, as loud as this
             if self._echo_gain:
-                heard += self._echo_gain * self._played(now - ECHO_DELAY / RATE_HZ)
+                # By the line's own clock: the delay of an echo does not jump from frame to frame.
+                heard += self._echo_gain * self._played(begun + frame * FRAME_S - ECHO_DELAY / RATE_HZ)
             await self._ws.send(np.clip(np.rint(heard), -32768, 32767).astype("<i2").tobytes())
             if self._onset is not None:
                 self._onset -= FRAME
@@ -325,6 +325,8 @@ async def one_call(port: int, clip: Clip | None, echo_gain: float, seed: int, ta
             else:
                 tally.others += 1
                 tally.ignored += goes_on
+            if answered != clip.wants_turn or (not clip.wants_turn and not goes_on):
+                print(f"call {seed}: {clip.words!r} {'answered' if answered else 'not answered'}")
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

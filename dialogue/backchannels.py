@@ -39,7 +39,7 @@ _PHRASES: Mapping[Manner, tuple[str, ...]] = {
     Manner.OTHER: ("uh uh", "nuh uh", "unh unh", "mm mm", "huh uh", "hm mm"),
     Manner.GREETING: (
         "hello", "hallo", "hullo", "hi", "hey", "good morning", "good afternoon", "good evening", "morning",
-        "hello there", "hi there", "who is this", "who's this", "who is it", "who is calling", "who's calling",
+        "hello there", "hi there",
         "喂", "你好", "您好", "哈喽", "哈啰", "早上好", "上午好", "下午好", "晚上好", "哪位", "你哪位", "您哪位",
         "哪一位", "您是哪位", "你是哪位", "请讲", "请说",
     ),

@@ -24,8 +24,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -50,9 +49,11 @@ from dialogue.turns import (
     WebhookAnswered,
 )
 from gateway.caller import Caller, Keyed, Spoke
+from gateway.continuation import Continuation, OpenTurn
+from gateway.filler import Filler
 from gateway.inference import TurnId
 from gateway.interruption import Overlap, Verdict, judge
-from gateway.listening import CallerTurn, Listener, join_words
+from gateway.listening import CallerTurn, Listener
 from gateway.protocols.seam import (
     CallStart,
     Command,
@@ -88,15 +89,6 @@ class _TimeUp:
 
 
 _Entry: TypeAlias = Spoke | Keyed | _Silent | _TimeUp
-
-
-@dataclass(frozen=True, slots=True)
-class _Answered:
-    """The last spoken turn, while its caller may go on with it."""
-
-    round_id: int
-    text: str
-    expect: str | None
 
 
 class Conversation:
@@ -135,12 +127,12 @@ class Conversation:
         self._listener: Listener | None = None
         # Turn taking.
         self._listen: Listen | None = None
-        self._answered: _Answered | None = None
+        self._continuation: Continuation | None = None
         self._turn_running = False
         self._ending = False
         self._over = ""
         self._silence_timer: asyncio.TimerHandle | None = None
-        self._fillers = 0
+        self._filler: Filler | None = None
 
     async def run(self, bot: Bot, call_id: str, *, since: float) -> str:
         """Talk until the bot ends the call.
@@ -186,13 +178,16 @@ class Conversation:
                 turn=lambda: TurnId(call_id, dialogue.state.round_id + 1),
             )
             self._caller.meet(self._speaker, self._listener)
+            join_ms = self._settings.turns.join_ms
+            self._continuation = Continuation(dialogue, self._speaker, self._listener, join_ms=join_ms)
+            self._filler = Filler(bot.flow, self._speaker, services.metrics, after_ms=self._settings.turns.filler_ms)
             resumed = str(step.resumed).lower()
             services.metrics.calls_started.labels(self._protocol.name, bot.name, resumed).inc()
             log.info("call started: bot %s, %s, resumed %s", bot.name, self._protocol.name, resumed)
             self._tell(SessionReady(call_id=call_id, resumed=step.resumed))
             await self._perform(step, clock=ReplyClock("first_utterance_ms", since))
             while not self._over:
-                await self._next_turn(dialogue, bot)
+                await self._next_turn(dialogue)
             self._listener.stop()
         return self._over
 
@@ -248,8 +243,7 @@ class Conversation:
 
     def expected(self, began: float, over: Overlap | None) -> Expectation | None:
         """What the dialogue waits for; of a caller who goes on, what it waited for before."""
-        before = self._continued(began, over)
-        expect = before.expect if before is not None else self._listen.expect if self._listen is not None else None
+        expect = self._asked(None if self._continuation is None else self._continuation.open_to(began, over))
         return None if expect is None else Expectation(expect)
 
     def caller_is_active(self) -> None:
@@ -276,27 +270,34 @@ class Conversation:
 
     # Turns.
 
-    async def _next_turn(self, dialogue: DialogueLoop, bot: Bot) -> None:
+    async def _next_turn(self, dialogue: DialogueLoop) -> None:
         self._turn_running = False
         self._arm_silence_timer()
         entry = await self._inbox.get()
         self._turn_running = True
         self._cancel_silence_timer()
         match entry:
-            case Spoke():
-                with self._filling(bot, dialogue, entry.at):
-                    await self._caller_spoke(dialogue, entry)
-            case Keyed():
-                with self._filling(bot, dialogue, entry.at):
-                    await self._caller_keyed(dialogue, entry)
+            case Spoke() | Keyed():
+                assert self._filler is not None
+                state = dialogue.state
+                with self._filler.covering(
+                    entry.at, node=state.node, round_id=state.round_id, unless=lambda: self._caller.speaking
+                ):
+                    await self._caller_took_turn(dialogue, entry)
             case _Silent():
                 self._services.metrics.turns.labels("no_input").inc()
                 await self._perform(await self._handle(dialogue, CallerSilent()))
             case _TimeUp():
                 await self._perform(await self._handle(dialogue, TimeRanOut()))
 
+    async def _caller_took_turn(self, dialogue: DialogueLoop, entry: Spoke | Keyed) -> None:
+        if isinstance(entry, Spoke):
+            await self._caller_spoke(dialogue, entry)
+        else:
+            await self._caller_keyed(dialogue, entry)
+
     async def _caller_spoke(self, dialogue: DialogueLoop, entry: Spoke) -> None:
-        assert self._listener is not None and self._speaker is not None
+        assert self._listener is not None and self._speaker is not None and self._continuation is not None
         turn = await self._listener.understand(entry.utterance, self.expected(entry.began, entry.over))
         keys = entry.keys_before + entry.keys_after
         if turn.meaning is None and keys:
@@ -310,21 +311,22 @@ class Conversation:
             metrics.turns.labels("no_words" if verdict is Verdict.NO_WORDS else "ignored").inc()
             self._speaker.resume()
             return
-        before = self._continued(entry.began, entry.over)
-        turn = await self._whole(turn, before, entry.keys_before, entry.keys_after)
+        before = self._continuation.open_to(entry.began, entry.over)
+        turn = await self._continuation.whole(turn, before, keys_before=entry.keys_before, keys_after=entry.keys_after)
         metrics.turns.labels("words" if before is None else "joined").inc()
         timing = {"tail_ms": float(entry.tail_ms), **turn.timing}
         await self._answer(dialogue, turn, before, heard=self._stop_prompt(), at=entry.at, timing=timing)
 
     async def _caller_keyed(self, dialogue: DialogueLoop, entry: Keyed) -> None:
-        assert self._listener is not None
+        assert self._continuation is not None
         self._services.metrics.turns.labels("dtmf").inc()
-        before = self._continued(entry.began, entry.over)
+        before = self._continuation.open_to(entry.began, entry.over)
         if before is not None and before.expect == "digits":  # the number was begun in words
-            turn = await self._whole(CallerTurn(text="", meaning=None), before, "", entry.digits)
+            nothing = CallerTurn(text="", meaning=None)
+            turn = await self._continuation.whole(nothing, before, keys_after=entry.digits)
             await self._answer(dialogue, turn, before, heard=entry.heard, at=entry.at, timing=turn.timing)
             return
-        self._answered = None
+        self._continuation.close()
         step = await self._handle(dialogue, DigitsPressed(digits=entry.digits, heard=entry.heard))
         await self._perform(step, clock=ReplyClock("endpoint_to_reply_ms", entry.at))
 
@@ -332,26 +334,28 @@ class Conversation:
         self,
         dialogue: DialogueLoop,
         turn: CallerTurn,
-        before: _Answered | None,
+        before: OpenTurn | None,
         *,
         heard: str | None,
         at: float,
         timing: dict[str, float],
     ) -> None:
         """One spoken turn, from its words to the reply; `before` is the one whose place it takes."""
-        assert turn.meaning is not None
+        assert turn.meaning is not None and self._continuation is not None and self._speaker is not None
         supersedes = before.round_id if before is not None else None
         round_id = self.next_round_id
         self._tell(TurnHeard(round_id=round_id, text=turn.text, supersedes=supersedes))
         self._tell(TurnUnderstood(round_id=round_id, meaning=turn.meaning))
         begun = time.monotonic()
-        expect = before.expect if before is not None else self._listen.expect if self._listen is not None else None
+        expect = self._asked(before)
         event = CallerSaid(text=turn.text, meaning=turn.meaning, heard=heard, supersedes=supersedes)
         step = await self._handle(dialogue, event)
         dialogue_s = time.monotonic() - begun
         self._services.metrics.stage.labels("dialogue").observe(dialogue_s)
-        says = any(isinstance(action, Say) for action in step.actions)
-        self._answered = _Answered(step.round_id, turn.text, expect) if says else None
+        self._continuation.answered(step, turn.text, expect)
+        caller = self._caller
+        if caller.speaking and caller.insists and not _is_final(step):
+            self._speaker.wait(time.monotonic())  # the caller goes on: what that says may make this reply void
         timing = {**timing, "dialogue_ms": dialogue_s * 1000}
         await self._perform(step, clock=ReplyClock("endpoint_to_reply_ms", at), timing=timing)
 
@@ -368,37 +372,22 @@ class Conversation:
         answers = expects == "yes_no" or dialogue.answers(turn.meaning.intent)
         return judge(turn.text, over, answers=answers, hello_ms=self._settings.turns.hello_ms)
 
-    def _continued(self, began: float, over: Overlap | None) -> _Answered | None:
-        """The turn that a caller who began to speak then goes on with; None: it is one of its own."""
-        last, dialogue, speaker = self._answered, self._dialogue, self._speaker
-        join_s = self._settings.turns.join_ms / 1000
-        if last is None or dialogue is None or speaker is None or not join_s or dialogue.withdrawable != last.round_id:
-            return None
-        sounded = speaker.sounded_at(last.round_id)
-        if sounded is None or began <= sounded or (over is not None and began <= sounded + join_s):
-            return last
-        return None
-
-    async def _whole(self, turn: CallerTurn, before: _Answered | None, keys_before: str, keys_after: str) -> CallerTurn:
-        """The turn with what goes before and after it, understood as one."""
-        assert self._listener is not None
-        earlier = before.text if before is not None else ""
-        text = join_words(earlier, " ".join(keys_before), turn.text, " ".join(keys_after))
-        if text == turn.text:
-            return turn
-        whole = await self._listener.read(text)
-        return replace(whole, timing={**turn.timing, **whole.timing})
+    def _asked(self, before: OpenTurn | None) -> str | None:
+        """What the dialogue waits for, or waited for as the turn began that goes on."""
+        if before is not None:
+            return before.expect
+        return None if self._listen is None else self._listen.expect
 
     async def _prepare_reply(self, dialogue: DialogueLoop, turn: CallerTurn) -> None:
         """What a turn's pause allows: let a held prompt go on, or render the reply; nothing is written or done."""
-        assert self._speaker is not None
+        assert self._speaker is not None and self._continuation is not None
         caller = self._caller
         began, over, keys = caller.began, caller.over, caller.keys_before
         if self._verdict(dialogue, turn, over) is not Verdict.INTERRUPTION and not keys:
             self._speaker.resume()
             return
-        before = self._continued(began, over)
-        turn = await self._whole(turn, before, keys, "")
+        before = self._continuation.open_to(began, over)
+        turn = await self._continuation.whole(turn, before, keys_before=keys)
         assert turn.meaning is not None
         supersedes = before.round_id if before is not None else None
         said = CallerSaid(text=turn.text, meaning=turn.meaning, supersedes=supersedes)
@@ -431,9 +420,7 @@ class Conversation:
         """Carry a step's actions out, in order. Last words are heard out: they cannot be interrupted."""
         speaker, dialogue = self._speaker, self._dialogue
         assert speaker is not None and dialogue is not None
-        final = any(isinstance(action, Transfer | HangUp) for action in step.actions)
-        if step.round_id and not final and self._caller.speaking and self._caller.insists:
-            speaker.wait(time.monotonic())  # the caller goes on: what that says may make this reply void
+        final = _is_final(step)
         for action in step.actions:
             match action:
                 case Say():
@@ -461,31 +448,6 @@ class Conversation:
         """Empty playout; what had been heard of it, None: all of it."""
         return None if self._speaker is None or self._ending else self._speaker.stop()
 
-    # The filler, where a reply is slow.
-
-    @contextmanager
-    def _filling(self, bot: Bot, dialogue: DialogueLoop, since: float) -> Iterator[None]:
-        """Say the bot's filler, once, if what is done within takes longer than `turns.filler_ms` from `since`."""
-        wait_ms = self._settings.turns.filler_ms
-        fillers = [prompt for prompt in bot.flow.filler if not prompt.slots]
-        if not wait_ms or not fillers:
-            yield
-            return
-
-        def fill() -> None:
-            prompt = fillers[self._fillers % len(fillers)]
-            say = Say(text=prompt.text, node=dialogue.state.node, recording=prompt.recording)
-            assert self._speaker is not None
-            if not self._caller.speaking and self._speaker.interject(say, dialogue.state.round_id):
-                self._fillers += 1
-                self._services.metrics.fillers.inc()
-
-        timer = self._loop.call_later(max(0.0, since + wait_ms / 1000 - time.monotonic()), fill)
-        try:
-            yield
-        finally:
-            timer.cancel()
-
     # The no-input timer runs while the caller could speak and does not.
 
     def _arm_silence_timer(self) -> None:
@@ -501,3 +463,8 @@ class Conversation:
         if self._silence_timer is not None:
             self._silence_timer.cancel()
             self._silence_timer = None
+
+
+def _is_final(step: Step) -> bool:
+    """Whether the call ends with this step's words."""
+    return any(isinstance(action, Transfer | HangUp) for action in step.actions)
