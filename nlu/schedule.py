@@ -38,7 +38,7 @@ class Schedule:
 
         One core learns about 130 lines a second, noisy copies included (a 6-layer, 384-wide encoder). A bot of its
         own has hundreds of lines: as many epochs as fit two minutes. From some thousands on, an epoch is long and
-        few are needed: 15,000 lines take 6 epochs of about 3 minutes.
+        few are needed: 15,000 lines take 8 epochs of about 3 minutes.
         An encoder that is not `pretrained` learns all it knows here: at one rate with the head, and for longer.
         """
         if not pretrained:
@@ -54,7 +54,7 @@ class Schedule:
             # Patient, for slots start late: with few steps an epoch their F1 is 0 for some epochs.
             patience = max(4, epochs // 2)
             return cls(epochs=epochs, batch_size=16, encoder_rate=8e-5, head_rate=2e-3, patience=patience)
-        return cls(epochs=epochs or 6, batch_size=32, encoder_rate=3e-4, head_rate=1e-3, patience=2)
+        return cls(epochs=epochs or 8, batch_size=32, encoder_rate=3e-4, head_rate=1e-3, patience=3)
 
 
 def threads_for(examples: int) -> int:

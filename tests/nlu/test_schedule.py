@@ -8,7 +8,7 @@ from nlu.schedule import Schedule, computing_with, threads_for
 pytestmark = pytest.mark.unit
 
 
-@pytest.mark.parametrize(("examples", "epochs"), [(50, 20), (600, 15), (1500, 6), (15_000, 6)])
+@pytest.mark.parametrize(("examples", "epochs"), [(50, 20), (600, 15), (1500, 6), (15_000, 8)])
 def test_the_schedule_fits_the_time_that_the_size_allows(examples: int, epochs: int) -> None:
     assert Schedule.for_size(examples).epochs == epochs
     assert Schedule.for_size(examples, 3).epochs == 3
