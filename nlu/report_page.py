@@ -73,7 +73,7 @@ def _plots(report: Report) -> str:
     if report.calibration:
         caption = (
             f"Score against share right; the mean distance from the diagonal is {report.calibration_error:.3f}. "
-            "Above the diagonal the model is surer than it says, below it boasts."
+            "Above the diagonal it is right more often than it says, below less often."
         )
         plots.append(_figure(_calibration_plot(report.calibration), caption))
     if report.rejection:
