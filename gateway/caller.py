@@ -242,6 +242,9 @@ class Caller:
     def _ended(self, utterance: UtteranceEnded, now: float) -> None:
         self.speaking = False
         self._stop_watching()
+        if self._keys_timer is not None:
+            self._keys_timer.cancel()
+            self._keys_timer = None
         self._tell(SpeechEdge(started=False, at_ms=self._ms(utterance.end)))
         spoke = Spoke(
             utterance=utterance,

@@ -341,6 +341,8 @@ class Speaker:
 
     def _all_heard(self) -> None:
         self._cancel_heard_timer()
+        # Frames are views of whole prompts: what is kept of them must not keep those.
+        self._played = deque((at, memoryview(bytes(audio))) for at, audio in self._played)
         self._reports.clear()
         self.heard.set()
         self._on_heard()
