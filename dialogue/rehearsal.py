@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from dialogue.bots import Bot
@@ -12,7 +12,7 @@ from dialogue.step import MetadataError
 from dialogue.text_call import Reply, TextCall, Understand
 from nlu.meaning import OUT_OF_SCOPE, Meaning
 
-__all__ = ["Exchange", "Mismatch", "Rehearsal", "rehearse"]
+__all__ = ["Exchange", "Mismatch", "Rehearsal", "act_of", "judged", "judged_end", "rehearse"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class Exchange:
     node: str
     meaning: Meaning | None
     slots: dict[str, str]
-    mismatches: tuple[Mismatch, ...]
+    mismatches: tuple[Mismatch, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,29 +70,40 @@ def rehearse(bot: Bot, call: Call, understand: Understand | None, *, today: date
     except MetadataError as error:
         fault = Mismatch(line=call.line, key="metadata", expected="values that the bot takes", got=str(error))
         return Rehearsal(call=call, exchanges=(), at_end=(fault,), disposition=None)
-    exchanges = [_exchange("", reply, tuple(_unheard(call.greeting, reply, call.line, "greeting")))]
-    transfer, at_end = reply.transfer, []
+    greeting = Expected(hears=call.greeting)
+    exchanges = [judged(_exchange("", reply), greeting, call.line)]
+    transfer, at_end = reply.transfer, list[Mismatch]()
     for turn in call.turns:
         if talk.state.ended:
             said = f"the bot ended the call before, with {talk.state.disposition!r}"
-            at_end.append(Mismatch(line=turn.line, key="turns", expected=_act(turn), got=said))
+            at_end.append(Mismatch(line=turn.line, key="turns", expected=act_of(turn), got=said))
             break
         reply = _perform(talk, turn, given=understand is None)
         transfer = reply.transfer or transfer
-        exchanges.append(_exchange(_act(turn), reply, tuple(_compare(turn.expected, reply, turn.line))))
+        exchanges.append(judged(_exchange(act_of(turn), reply), turn.expected, turn.line))
     state = talk.state
-    if call.ends is not None and state.disposition != call.ends:
-        at_end.append(_end(call, "ends", call.ends, state.disposition or f"the call goes on at node {state.node}"))
-    if call.transfer is not None and transfer != call.transfer:
-        at_end.append(_end(call, "transfer", call.transfer, transfer or "no transfer"))
+    at_end += judged_end(call, state.disposition or f"the call goes on at node {state.node}", transfer)
     return Rehearsal(call=call, exchanges=tuple(exchanges), at_end=tuple(at_end), disposition=state.disposition)
+
+
+def judged(exchange: Exchange, expected: Expected, line: int) -> Exchange:
+    """The exchange with what does not hold of what the script expects at `line`."""
+    return replace(exchange, mismatches=tuple(_compare(expected, exchange, line)))
+
+
+def judged_end(call: Call, disposition: str, transfer: str | None) -> Iterator[Mismatch]:
+    """What does not hold of the call's end."""
+    if call.ends is not None and disposition != call.ends:
+        yield Mismatch(line=call.line, key="ends", expected=call.ends, got=disposition)
+    if call.transfer is not None and transfer != call.transfer:
+        yield Mismatch(line=call.line, key="transfer", expected=call.transfer, got=transfer or "no transfer")
 
 
 def _nothing(words: str) -> Meaning:
     return Meaning(OUT_OF_SCOPE, 0.0)
 
 
-def _act(turn: Turn) -> str:
+def act_of(turn: Turn) -> str:
     """The caller's part as a person reads it."""
     if turn.words is not None:
         return turn.words
@@ -116,43 +127,32 @@ def _perform(talk: TextCall, turn: Turn, *, given: bool) -> Reply:
     return talk.reconnect() if turn.reconnects else talk.wait()
 
 
-def _exchange(caller: str, reply: Reply, mismatches: tuple[Mismatch, ...]) -> Exchange:
+def _exchange(caller: str, reply: Reply) -> Exchange:
     return Exchange(
         caller=caller,
         said=reply.said,
         node=reply.state.node,
         meaning=reply.meaning,
         slots={name: slot.value for name, slot in reply.state.slots.items()},
-        mismatches=mismatches,
     )
 
 
-def _compare(expected: Expected, reply: Reply, line: int) -> Iterator[Mismatch]:
-    meaning, state = reply.meaning, reply.state
+def _compare(expected: Expected, got: Exchange, line: int) -> Iterator[Mismatch]:
+    meaning = got.meaning
     if expected.intent is not None and (meaning is None or meaning.intent != expected.intent):
-        got = f"{meaning.intent} {meaning.score:.2f}" if meaning else "no words"
-        yield Mismatch(line=line, key="intent", expected=expected.intent, got=got)
-    if expected.node is not None and state.node != expected.node:
-        yield Mismatch(line=line, key="node", expected=expected.node, got=state.node)
-    yield from _unheard(expected.hears, reply, line, "hears")
+        found = f"{meaning.intent} {meaning.score:.2f}" if meaning else "no words"
+        yield Mismatch(line=line, key="intent", expected=expected.intent, got=found)
+    if expected.node is not None and got.node != expected.node:
+        yield Mismatch(line=line, key="node", expected=expected.node, got=got.node)
+    for part in expected.hears:
+        if _plain(part) not in _plain(got.said):
+            yield Mismatch(line=line, key="hears", expected=part, got=got.said or "nothing")
     for part in expected.hears_not:
-        if _plain(part) in _plain(reply.said):
-            yield Mismatch(line=line, key="hears_not", expected=part, got=reply.said)
+        if _plain(part) in _plain(got.said):
+            yield Mismatch(line=line, key="hears_not", expected=part, got=got.said)
     for name, value in expected.slots.items():
-        slot = state.slots.get(name)
-        if (slot.value if slot else None) != value:
-            yield Mismatch(
-                line=line,
-                key=f"slots.{name}",
-                expected=_shown(value),
-                got=_shown(slot.value if slot else None),
-            )
-
-
-def _unheard(parts: tuple[str, ...], reply: Reply, line: int, key: str) -> Iterator[Mismatch]:
-    for part in parts:
-        if _plain(part) not in _plain(reply.said):
-            yield Mismatch(line=line, key=key, expected=part, got=reply.said or "nothing")
+        if got.slots.get(name) != value:
+            yield Mismatch(line=line, key=f"slots.{name}", expected=_shown(value), got=_shown(got.slots.get(name)))
 
 
 def _plain(text: str) -> str:
@@ -161,7 +161,3 @@ def _plain(text: str) -> str:
 
 def _shown(value: str | None) -> str:
     return "empty" if value is None else value
-
-
-def _end(call: Call, key: str, expected: str, got: str) -> Mismatch:
-    return Mismatch(line=call.line, key=key, expected=expected, got=got)

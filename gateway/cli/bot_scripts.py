@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator, Sequence
@@ -14,11 +15,18 @@ from rich.markup import escape
 
 from dialogue.bots import Bot
 from dialogue.rehearsal import Exchange, Rehearsal, rehearse
-from dialogue.script import SCRIPTS_FOLDER, Script, load_script
+from dialogue.script import SCRIPTS_FOLDER, Call, Script, load_script
 from gateway.cli.bot_model import BotArgument, bot_or_exit, exit_with, understanding_of
+from gateway.client import CallError
+from gateway.spoken_script import caller_recordings, can_be_spoken, speak_call
 from nlu.meaning import Meaning
+from tts_stub.espeak import EspeakSynthesizer
+from tts_stub.synthesis import SynthesisError, Voice
 
 __all__ = ["test"]
+
+_CALLS_AT_ONCE = 3
+_CALLER_WPM = 150
 
 _out = Console(highlight=False, soft_wrap=True)
 
@@ -34,16 +42,26 @@ def test(
         bool,
         typer.Option("--no-model", help="Take each turn's intent and marks from the script: tests the flow alone."),
     ] = False,
+    audio: Annotated[
+        bool, typer.Option("--audio", help="Speak the caller's lines to a running gateway that serves the bot.")
+    ] = False,
+    url: Annotated[str, typer.Option("--url", help="The gateway, for --audio.")] = "ws://127.0.0.1:8765/v1/call",
+    token: Annotated[
+        str | None, typer.Option("--token", envvar="VOICEGATE_TOKEN", help="A caller's token, for --audio.")
+    ] = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Print every call, not only those that fail.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Run scripted conversations against a bot, by text.
+    """Run scripted conversations against a bot, by text or by audio.
 
     A script says what the caller does, turn by turn, and what the bot must do: what is heard, the node, the
     slots, the intent, the end. The bot's own model understands the caller unless --no-model. Each call
     that goes another way is printed as a conversation with the differences; the exit code is then 1.
+
+    With --audio the lines are synthesised and spoken in real time to the gateway at --url, a few calls at
+    once; calls with keys, silence or lost lines are left to the run by text, and so are slots.
 
     \b
     voicegate bot test bill-reminder
@@ -51,16 +69,15 @@ def test(
     """
     bot = bot_or_exit(name_or_dir)
     read = [_read(path) for path in scripts or _scripts_of(bot)]
-    understand = None if no_model else understanding_of(bot)
     begun = time.monotonic()
-    done = [
-        (script, rehearse(bot, call, understand, today=script.today))
-        for script in read
-        for call in script.calls
-        if only.casefold() in call.name.casefold()
-    ]
-    if not done:
+    calls = [(script, call) for script in read for call in script.calls if only.casefold() in call.name.casefold()]
+    if not calls:
         exit_with(f"no call's name holds {only!r}; leave --only out to run all")
+    if audio:
+        done = _speak(bot, [(script, call) for script, call in calls if can_be_spoken(call)], url, token)
+    else:
+        understand = None if no_model else understanding_of(bot)
+        done = [(script, rehearse(bot, call, understand, today=script.today)) for script, call in calls]
     failed = sum(not run.passed for _, run in done)
     if as_json:
         typer.echo(json.dumps(_document(bot, done, failed), ensure_ascii=False))
@@ -71,6 +88,28 @@ def test(
         _out.print(f"{len(done) - failed} of {len(done)} calls went as scripted ({took:.1f} s)")
     if failed:
         raise typer.Exit(1)
+
+
+def _speak(
+    bot: Bot, calls: Sequence[tuple[Script, Call]], url: str, token: str | None
+) -> list[tuple[Script, Rehearsal]]:
+    """Place the calls, a few at once: each takes as long as a person would."""
+    synthesizer, voice = EspeakSynthesizer(), Voice(bot.voice.name, _CALLER_WPM)
+
+    async def one(call: Call, line: asyncio.Semaphore) -> Rehearsal:
+        async with line:
+            recordings = caller_recordings(call, synthesizer, voice, sample_rate_hz=8000)
+            return await speak_call(bot, call, recordings, url, token=token)
+
+    async def every() -> list[Rehearsal]:
+        line = asyncio.Semaphore(_CALLS_AT_ONCE)
+        return await asyncio.gather(*(one(call, line) for _, call in calls))
+
+    try:
+        spoken = asyncio.run(every())
+    except (CallError, SynthesisError) as error:
+        exit_with(str(error))
+    return [(script, run) for (script, _), run in zip(calls, spoken, strict=True)]
 
 
 def _scripts_of(bot: Bot) -> list[Path]:
