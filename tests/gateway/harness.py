@@ -25,6 +25,7 @@ from gateway.auth import Authenticator
 from gateway.local_inference import LocalInference
 from gateway.metrics import Metrics
 from gateway.playout_clock import PlayoutClock
+from gateway.results import CallRecords
 from gateway.services import Services
 from gateway.settings import Settings, load
 from gateway.webhooks import Webhooks
@@ -189,6 +190,7 @@ async def rig(
     no_input: str = "never",
     flow: str = FLOW,
     environ: dict[str, str] | None = None,
+    records: CallRecords | None = None,
 ) -> AsyncIterator[Rig]:
     """A worker on a free port. `hear`: what the recogniser says; settings by `environ`."""
     bot = load_bot(str(write_bot(folder / "tester", no_input=no_input, flow=flow)))
@@ -209,6 +211,7 @@ async def rig(
             metrics=metrics,
             clock=PlayoutClock(asyncio.get_running_loop()),
             webhooks=Webhooks(settings.webhooks, metrics),
+            records=records,
             make_detector=detector_maker(settings.detector),
         )
         sock = socket.create_server(("127.0.0.1", 0))

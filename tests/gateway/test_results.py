@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from gateway.results import CallRecords, Origin, origin_of, record_of
 from gateway.settings import SettingsError, load
 from gateway.webhooks import Webhooks
 from tests.dialogue.bot_calls import BILL_REMINDER, TODAY, said
+from tests.gateway.harness import rig, silence, speech
 from tests.gateway.operator import Operator, Posted, operator
 
 pytestmark = pytest.mark.redis
@@ -199,6 +201,24 @@ async def test_a_server_that_is_away_harms_no_call(caplog: pytest.LogCaptureFixt
     ]
     await records.aclose()
     await webhooks.aclose()
+
+
+@pytest.mark.parametrize("by", ["bot", "caller"])
+async def test_a_call_through_a_real_socket_leaves_its_record(redis_url: str, tmp_path: Path, by: str) -> None:
+    async with desk(redis_url) as at, rig(tmp_path, records=at.records) as gateway:
+        peer = await gateway.peer(start={"call_id": f"socket-{by}"})
+        await peer.event("ready")
+        if by == "bot":
+            await peer.send(speech())
+            await peer.send(silence(1500))
+        else:
+            await peer.say(type="stop")
+        await peer.closed(timeout_s=10)
+        await gateway.no_calls()
+        (record,) = await at.found()
+        assert (record["call_id"], record["ended_by"], record["bot"]) == (f"socket-{by}", by, "tester")
+        assert record["disposition"] == ("done" if by == "bot" else None)
+        assert record["turns"] == (by == "bot") and 0 < record["duration_s"] < 30
 
 
 # Posting.
