@@ -14,7 +14,7 @@ __all__ = ["find_time", "say_time"]
 
 _FIRST_HOUR = 8
 _PART = r"(?P<am>凌晨|清晨|早晨|早上|清早|上午|今早|明早)?(?P<pm>中午|下午|午后|傍晚|晚上|夜里|夜晚|今晚|明晚)?"
-_CLOCK = re.compile(rf"{_PART}\s*(?P<hour>[01]?\d|2[0-3])[::](?P<minute>[0-5]\d)(?!\d)")
+_CLOCK = re.compile(rf"{_PART}\s*(?P<hour>[01]?\d|2[0-3])[:：](?P<minute>[0-5]\d)(?!\d)")
 _QUARTER_TO = re.compile(rf"{_PART}差(?P<minute>一刻|\d{{1,2}}分?)(?:钟)?(?:到)?(?P<hour>[01]?\d|2[0-3])点(?!\d|多|几)")
 _TIME = re.compile(rf"{_PART}\s*(?P<hour>[01]?\d|2[0-3])点(?P<minute>[0-5]?\d)?(?!\d|多|几)")
 _BARE = re.compile(rf"^\D*?{_PART}(?P<hour>[01]?\d|2[0-3])\D*$")

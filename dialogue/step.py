@@ -46,7 +46,6 @@ from dialogue.turns import (
     CallResumed,
     CallStarted,
     CallWebhook,
-    DialogueError,
     DigitsPressed,
     Event,
     HangUp,
@@ -56,6 +55,7 @@ from dialogue.turns import (
     Transfer,
     WebhookAnswered,
 )
+from dialogue.variables import MetadataError, read_variables
 from nlu.meaning import OUT_OF_SCOPE, Meaning
 
 __all__ = ["TIME_RAN_OUT", "MetadataError", "step"]
@@ -64,11 +64,6 @@ TIME_RAN_OUT = "too_long"
 """Disposition of a call that had to be ended for its length, unless it had reached an outcome."""
 
 _NO_MEANING = Meaning("", 0.0)
-
-
-class MetadataError(DialogueError):
-    """A variable's value is missing from a call's metadata, or none it can take. Better no call than a wrong
-    sum read out."""
 
 
 def step(
@@ -89,7 +84,7 @@ def step(
     if isinstance(event, CallEnded):
         return replace(state, ended_by=event.by, ended_at=event.at), ()
     if isinstance(event, CallStarted):
-        state = replace(state, today=event.today, started_at=event.at, slots=_variables(flow, event))
+        state = replace(state, today=event.today, started_at=event.at, slots=read_variables(flow, event))
         return _Run(flow, state).start()
     if isinstance(event, CallResumed):
         return _Run(flow, replace(state, ended_by=None, ended_at=0.0)).resume()
@@ -105,28 +100,6 @@ def step(
     if isinstance(event, CallerSaid):
         return _Run(flow, state, event.text, event.meaning).hear_words(event)
     return _Run(flow, state, event.digits).hear_keys(event)
-
-
-def _variables(flow: Flow, event: CallStarted) -> dict[str, SlotValue]:
-    """Values of the flow's variables: from the call's metadata, else their defaults."""
-    given = dict(event.metadata)
-    today = date.fromisoformat(event.today)
-    values: dict[str, SlotValue] = {}
-    for spec in flow.slots.values():
-        if not spec.variable:
-            continue
-        text = given.get(spec.name, spec.default)
-        if text is None:
-            raise MetadataError(f"metadata {spec.name!r} is missing; give it, or give the bot a default for it")
-        value = parse_slot(spec, text, today=today, known=values, asked=True)
-        if not isinstance(value, SlotValue):
-            why = f" ({value.reason})" if value else ""
-            raise MetadataError(
-                f"metadata {spec.name!r} is no {spec.type} that the bot can use{why}; "
-                f"correct it, or leave it out to use the bot's default"
-            )
-        values[spec.name] = value
-    return values
 
 
 class _Run:

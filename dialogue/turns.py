@@ -36,7 +36,7 @@ class DialogueError(Exception):
 
     DialogueError
     ├── BotError        a bot folder with faults, each with file and line (dialogue.bots)
-    ├── MetadataError   a call's metadata hold a value that the flow's variable refuses (dialogue.step)
+    ├── MetadataError   a call's metadata hold a value that the flow's variable refuses (dialogue.variables)
     ├── RoundError      a round older than the answers kept (dialogue.store)
     ├── StoreError      the state store cannot be reached or answered nonsense (dialogue.store)
     └── FencedError     another owner took the call over; this one must stop (dialogue.store)
