@@ -2,12 +2,15 @@
 
     silent --SpeechStarted, echo alone--> echo --words over it--> speech --UtteranceEnded--> silent
                         |                   `--UtteranceEnded--> silent: nothing is told of it
-                        `--anything else--> speech
+                        `--anything else--> speech --Pause, then echo: the prompt went on--> echo
 
 Whether it is echo is asked when a detector says speech and when that lasts (`SpeechSustained`); then, while it is,
 every 80 ms, since speech over echo brings no event of its own. In silence, and while no prompt has been played lately,
 nothing is computed. What the caller says over echo begins where the echo stops explaining the sound: the utterance is
 told from there, so that the recogniser does not hear the bot.
+
+A prompt that goes on within the tail of a backchannel brings its echo into the same utterance: the utterance is told as
+ended where it paused, and the rest of it is echo.
 
 Odd case: echo that is taken for speech at its first 100 ms and known for what it is at 200 ms has been told as a
 `SpeechStarted`; no `UtteranceEnded` follows, but `echo_ended` does.
@@ -19,15 +22,26 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from audio.detection import FRAME_MS
 from audio.echo import MOST_DELAY_MS, EchoReport, find_echo
-from audio.endpointing import EndpointState
+from audio.endpointing import EndpointState, EndReason
 from audio.formats import Pcm16
-from audio.inbound import InboundChain, InboundEvent, Pause, SpeechStarted, SpeechSustained, UtteranceEnded
+from audio.inbound import (
+    InboundChain,
+    InboundEvent,
+    Pause,
+    SpeechResumed,
+    SpeechStarted,
+    SpeechSustained,
+    UtteranceEnded,
+)
 from gateway.speaker import Speaker
 
 __all__ = ["EchoFilter"]
+
+_Heard = TypeVar("_Heard", Pause, UtteranceEnded)
 
 _LOOK_EVERY_S = 0.08
 _LOOK_BACK_MS = 500
@@ -60,6 +74,7 @@ class EchoFilter:
         # Of the utterance in progress: whether its beginning has been told, and where it ceased to be echo alone.
         self._told = False
         self._speech_from = 0
+        self._pause: Pause | None = None
 
     def listen_to(self, speaker: Speaker) -> None:
         """Whose echo it would be."""
@@ -77,6 +92,7 @@ class EchoFilter:
         match event:
             case SpeechStarted():
                 self._speech_from = 0
+                self._pause = None
                 self._told = not self._begins_as_echo(now)
                 return (event,) if self._told else ()
             case SpeechSustained():
@@ -84,11 +100,16 @@ class EchoFilter:
                     self._look(now)
                     return ()
                 return () if self._begins_as_echo(now) else (event,)
+            case SpeechResumed() if not self._is_echo and self._pause is not None and self._begins_as_echo(now):
+                return (self._ended_at_pause(self._pause),)
             case UtteranceEnded() if self._is_echo:
                 self.close()
                 self._echo_ended()
                 return ()
-            case UtteranceEnded() | Pause() if not self._is_echo:
+            case Pause() if not self._is_echo:
+                self._pause = self._from_speech_on(event)
+                return (self._pause,)
+            case UtteranceEnded() if not self._is_echo:
                 return (self._from_speech_on(event),)
         return () if self._is_echo else (event,)
 
@@ -137,7 +158,17 @@ class EchoFilter:
         played = speaker.played(now, len(heard) + self._samples(MOST_DELAY_MS))
         return None if played is None else find_echo(heard, played, self._rate)
 
-    def _from_speech_on(self, event: UtteranceEnded | Pause) -> InboundEvent:
+    def _ended_at_pause(self, pause: Pause) -> UtteranceEnded:
+        self._pause, self._told = None, False
+        return UtteranceEnded(
+            start=pause.start,
+            end=pause.end,
+            decided_at=self._chain.samples_seen,
+            reason=EndReason.TAIL,
+            pcm=pause.pcm,
+        )
+
+    def _from_speech_on(self, event: _Heard) -> _Heard:
         """The event without the echo that the utterance began with."""
         if self._speech_from <= event.start:
             return event

@@ -97,3 +97,16 @@ async def test_a_caller_over_the_echo_interrupts_and_is_heard_alone(tmp_path: Pa
         assert len(call.rig.asr.jobs[-1].pcm) < len(speech()) + 8000, (
             "the recogniser is not given the bot's second and a half before it"
         )
+
+
+async def test_the_prompt_that_goes_on_after_a_backchannel_is_not_held_by_its_own_echo(tmp_path: Path) -> None:
+    async with calling(tmp_path, flow=FLOW, hear="okay") as call:
+        line, running = await on_the_line(call, 15)
+        await asyncio.sleep(1.0)
+        line.speak(speech()[:6000])
+        await call.peer.event("clear")
+        await call.peer.event("mark", timeout_s=15)
+        await asyncio.sleep(1.0)
+        running.cancel()
+        assert len(call.of("clear")) == 1 and call.transcripts() == []
+        assert call.verdicts("backchannel") == 1
