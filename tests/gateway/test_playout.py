@@ -162,7 +162,7 @@ def test_what_was_heard_of_the_current_item_and_what_is_left() -> None:
     playout = Playout(bytes_per_ms=BYTES_PER_MS, lead_ms=100)
     playout.enqueue(item(400, "a"), 0.0)
     playout.enqueue(item(200, "b"), 0.0)
-    assert (playout.share_heard(0.0), playout.left_s(0.0)) == (0.0, pytest.approx(0.6))
+    assert playout.share_heard(0.0) == 0.0 and playout.left_s(0.0) == pytest.approx(0.6)
     run(playout, 0.0, 0.3)
     assert playout.share_heard(0.3) == pytest.approx(0.75)
     assert playout.share_heard(0.1) == pytest.approx(0.25), "of a moment ago"
