@@ -141,4 +141,4 @@ def test_the_detector_bench_tells_speech_from_noise(monkeypatch: pytest.MonkeyPa
     assert rows["webrtc 2", None].recall > 0.9
     assert rows["cascade 2", 5.0].specificity > rows["webrtc 2", 5.0].specificity + 0.2
     assert rows["silero", None].precision > 0.7
-    assert len(detectors.table(list(rows.values()), []).splitlines()) == 2 + 7 + 3
+    assert len(detectors.table(list(rows.values()), []).splitlines()) == 2 + 8 + 3
