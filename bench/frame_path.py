@@ -54,7 +54,7 @@ from audio.g711 import mulaw_encode
 from dialogue.bots import load_bot
 from dialogue.store import MemoryStore
 from gateway.auth import Authenticator
-from gateway.inference import Heard, Understood
+from gateway.inference import Heard, TurnId, Understood
 from gateway.job_queue import Errand
 from gateway.metrics import Metrics
 from gateway.playout_clock import PlayoutClock
@@ -104,7 +104,9 @@ class Deaf:
     async def transcribe(self, job: AsrJob, *, timeout_s: float, errand: Errand | None = None) -> Heard:
         return Heard(Transcript(text=""), 0.0, 0.0)
 
-    async def understand(self, model: str, text: str, *, timeout_s: float, errand: Errand | None = None) -> Understood:
+    async def understand(
+        self, model: str, text: str, *, timeout_s: float, errand: Errand | None = None, turn: TurnId | None = None
+    ) -> Understood:
         return Understood(Meaning("oos", 0.0), 0.0, 0.0)
 
 
