@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from gateway import logs
+from gateway import background, logs
 from gateway.job_queue import Errand, JobQueue, QueuedJob, Urgency
 
 __all__ = ["BatchReport", "Batcher", "BatcherSettings", "BatcherStats", "DeadlinePassed", "Done", "Overloaded", "Shed"]
@@ -145,9 +145,7 @@ class Batcher(Generic[J, R]):
 
     async def __aexit__(self, *exc_info: object) -> None:
         tasks, self._tasks = self._tasks, []  # each holds us in its traceback: a cycle would keep the model in memory
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await background.stop(tasks)
         for waiting in self._queue.clear():
             waiting.ticket.cancel()
         self._executor.shutdown(wait=False, cancel_futures=True)

@@ -29,7 +29,7 @@ import msgpack
 import numpy as np
 
 from audio.asr import AsrJob, Expectation, Transcript
-from gateway import logs
+from gateway import background, logs
 from gateway.inference import Heard, Inference, InferenceError, TurnId, Understood
 from gateway.job_queue import Errand, Urgency
 from gateway.model_commands import ModelAction, ModelAdministration, ModelCommand, ModelError, ModelFault
@@ -85,8 +85,7 @@ class SocketInference:
 
     async def __aexit__(self, *exc_info: object) -> None:
         assert self._task is not None
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await background.stop([self._task])
 
     @property
     def connected(self) -> bool:

@@ -27,6 +27,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from jwt.algorithms import RSAAlgorithm
 from jwt.exceptions import InvalidKeyError
 
+from gateway import background
+
 __all__ = ["KeySet", "KeySetError", "RefreshPlan", "parse_key_set"]
 
 log = logging.getLogger(__name__)
@@ -117,8 +119,7 @@ class KeySet:
 
     async def __aexit__(self, *exc_info: object) -> None:
         assert self._task is not None
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await background.stop([self._task])
 
     def find(self, kid: str | None) -> RSAPublicKey | None:
         """The key with this id; without an id the only one there is. None asks for a fresh set."""

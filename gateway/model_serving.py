@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from gateway import logs
+from gateway import background, logs
 from gateway.batching import Batcher, BatcherSettings, DeadlinePassed, Overloaded
 from gateway.inference import InferenceError, Understood
 from gateway.job_queue import Errand
@@ -135,8 +135,7 @@ class ModelServing:
 
     async def __aexit__(self, *exc_info: object) -> None:
         assert self._retirer is not None
-        self._retirer.cancel()
-        await asyncio.gather(self._retirer, return_exceptions=True)
+        await background.stop([self._retirer])
         for served in self._all_served():
             await served.batcher.__aexit__()
         self._loader.shutdown(wait=False, cancel_futures=True)

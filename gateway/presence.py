@@ -15,6 +15,8 @@ from collections.abc import Callable
 import redis.asyncio as redis
 from redis.exceptions import RedisError
 
+from gateway import background
+
 __all__ = ["Presence", "gateway_name", "present_workers"]
 
 log = logging.getLogger(__name__)
@@ -44,8 +46,7 @@ class Presence:
 
     async def __aexit__(self, *exc_info: object) -> None:
         assert self._task is not None
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await background.stop([self._task])
         try:
             await self._client.delete(self._key)
         except (RedisError, OSError) as exc:

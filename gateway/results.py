@@ -35,6 +35,7 @@ from dialogue.bots import Bot
 from dialogue.codec import CodecError, decode_state
 from dialogue.state import DialogueState
 from dialogue.store import state_keys
+from gateway import background
 from gateway.metrics import Metrics
 from gateway.settings import ResultSettings
 from gateway.webhooks import PostError, Webhooks
@@ -182,12 +183,7 @@ class CallRecords:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        running = set(self._tasks)
-        while running:
-            for task in running:
-                task.cancel()
-            # Again until it is heard: redis-py sends with `wait_for`, which in Python 3.11 may swallow a cancellation.
-            _, running = await asyncio.wait(running, timeout=0.2)
+        await background.stop(self._tasks)
         await self.aclose()
 
     async def aclose(self) -> None:

@@ -30,6 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gateway import background
 from gateway.embedded_redis import EmbeddedRedis, EmbeddedRedisError
 from gateway.processes import EXIT_CONFIG, claim_port, free_listener
 from gateway.settings import Settings
@@ -268,9 +269,7 @@ class Gateway:
         order = ("worker", "control", "inference")
         for kind in order:
             await asyncio.gather(*(self._stop(child) for child in self._children if child.name.startswith(kind)))
-        for keeper in self._keepers:
-            keeper.cancel()
-        await asyncio.gather(*self._keepers, return_exceptions=True)
+        await background.stop(self._keepers)
 
     async def _stop(self, child: _Child) -> None:
         process = child.process

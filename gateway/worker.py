@@ -30,6 +30,7 @@ from audio.silero import SileroError
 from dialogue.bots import Bot, load_bot
 from dialogue.store import RedisStore
 from dialogue.turns import DialogueError
+from gateway import background
 from gateway.auth import Authenticator, AuthError
 from gateway.carriers import TwilioCalls
 from gateway.child import begin
@@ -283,9 +284,7 @@ async def _before(stop: asyncio.Event, step: Coroutine[Any, Any, None]) -> bool:
     """Wait for a step of the start; False where `stop` came first."""
     waiting = [asyncio.create_task(step), asyncio.create_task(stop.wait())]
     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    for task in waiting:
-        task.cancel()
-    await asyncio.gather(*waiting, return_exceptions=True)
+    await background.stop(waiting)
     return not stop.is_set()
 
 
