@@ -396,10 +396,7 @@ class CallSession:
     def _send(self, messages: Sequence[WireMessage]) -> None:
         if self._connection is not None:
             for message in messages:
-                if isinstance(message, str):
-                    self._connection.send_text(message)
-                else:
-                    self._connection.send_binary(message)
+                self._connection.send(message)
 
     def _fail(self, code: str, message: str, close_code: int) -> None:
         if not self.ended_by:

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from gateway.playout import AudioDue, Playout, PlayoutItem
 from gateway.protocols.seam import ClearPlayout, Command, PromptStarted, SendMark, WireProtocol
 from gateway.services import Services
 from gateway.websocket import Connection
+from tts_stub.prompts import Prompt
 from tts_stub.synthesis import Voice
 
 __all__ = ["ReplyClock", "Speaker", "voice_of"]
@@ -111,18 +113,24 @@ class Speaker:
         self._heard_timer: asyncio.TimerHandle | None = None
         self._held_timer: asyncio.TimerHandle | None = None
 
-    async def prepare(self, say: Say) -> tuple[memoryview, int]:
-        """The prompt in the call's encoding, and the byte at which it becomes audible.
+    async def prepare(self, say: Say) -> Prompt:
+        """The prompt, made if it is not in memory: from then on `say` need not wait for it.
 
         Raises:
             SynthesisError: it cannot be made.
         """
-        rate = self._format.sample_rate_hz
-        recording = self._bot.directory / say.recording if say.recording else None
-        cache = self._services.prompts
-        prompt = cache.ready(say.text, self._voice, rate, recording)
-        if prompt is None:
-            prompt = await cache.get(say.text, self._voice, rate, recording)
+        prompt = self._ready(say)
+        return prompt or await self._services.prompts.get(say.text, self._voice, *self._kind(say))
+
+    def _ready(self, say: Say) -> Prompt | None:
+        return self._services.prompts.ready(say.text, self._voice, *self._kind(say))
+
+    def _kind(self, say: Say) -> tuple[int, Path | None]:
+        """Rate and recording of a prompt."""
+        return self._format.sample_rate_hz, self._bot.directory / say.recording if say.recording else None
+
+    def _encoded(self, prompt: Prompt) -> tuple[memoryview, int]:
+        """In the call's encoding, and the byte at which it becomes audible."""
         return memoryview(encode(self._format, prompt.pcm)), prompt.first_sound * self._format.bytes_per_sample
 
     async def say(
@@ -136,7 +144,7 @@ class Speaker:
     ) -> None:
         """Queue a prompt; its first frames leave at once if nothing plays."""
         begun = time.monotonic()
-        audio, first_sound = await self.prepare(say)
+        audio, first_sound = self._encoded(await self.prepare(say))
         now = time.monotonic()
         if self._playout.held:
             clock = None  # the caller speaks: how long that takes is no delay of ours
@@ -145,12 +153,10 @@ class Speaker:
 
     def interject(self, say: Say, round_id: int) -> bool:
         """Say something that no reply waits for, if nothing else is being said and it is in memory."""
-        recording = self._bot.directory / say.recording if say.recording else None
-        prompt = self._services.prompts.ready(say.text, self._voice, self._format.sample_rate_hz, recording)
+        prompt = self._ready(say)
         if prompt is None or not self.heard.is_set() or self._playout.held:
             return False
-        first_sound = prompt.first_sound * self._format.bytes_per_sample
-        audio = memoryview(encode(self._format, prompt.pcm))
+        audio, first_sound = self._encoded(prompt)
         self._queue(_Report(say, round_id, None, {}), audio, first_sound, interruptible=True, now=time.monotonic())
         return True
 
@@ -297,10 +303,7 @@ class Speaker:
         for step in self._playout.poll(now):
             if isinstance(step, AudioDue):
                 for message in self._protocol.send_audio(step.audio):
-                    if isinstance(message, str):
-                        self._connection.send_text(message)
-                    else:
-                        self._connection.send_binary(message)
+                    self._connection.send(message)
                 self._played.append((step.heard_at, step.audio))
                 if step.first_sound:
                     self._tell_prompt(step.item.mark)

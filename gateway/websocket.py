@@ -124,6 +124,13 @@ class Connection(asyncio.Protocol):
             self._ws.send_binary(data)
             self._flush()
 
+    def send(self, message: str | bytes | memoryview) -> None:
+        """Send one message, a text or a binary one by its type; ignored once the connection is going down."""
+        if isinstance(message, str):
+            self.send_text(message)
+        else:
+            self.send_binary(message)
+
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Start the closing handshake. `reason` is public: no internals, at most 123 bytes."""
         if self._ws.state is State.OPEN:

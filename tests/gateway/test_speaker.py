@@ -45,8 +45,9 @@ class Line:
     def __init__(self) -> None:
         self.audio = bytearray()
 
-    def send_binary(self, data: bytes | memoryview) -> None:
-        self.audio += data
+    def send(self, message: str | bytes | memoryview) -> None:
+        assert not isinstance(message, str)
+        self.audio += message
 
 
 @dataclass
