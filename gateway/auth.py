@@ -52,6 +52,7 @@ __all__ = [
     "Refusal",
     "Scope",
     "WeakSecretError",
+    "address_of",
     "mint",
 ]
 
@@ -360,11 +361,21 @@ def _basic_password(credentials: str) -> str:
     return password
 
 
-def _is_loopback(peer_ip: str) -> bool:
+def address_of(peer_ip: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """A peer's address as it is meant, for comparing; None where it is none (a Unix socket's peer).
+
+    On a dual-stack socket an IPv4 peer is `::ffff:127.0.0.1`, which no IPv4 network contains and which Python before
+    3.13 does not call loopback.
+    """
     try:
         address = ipaddress.ip_address(peer_ip.partition("%")[0])
     except ValueError:
-        return False
+        return None
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped  # ::ffff:127.0.0.1 on a dual-stack socket; Python < 3.13 says no
-    return address.is_loopback
+        return address.ipv4_mapped
+    return address
+
+
+def _is_loopback(peer_ip: str) -> bool:
+    address = address_of(peer_ip)
+    return address is not None and address.is_loopback

@@ -14,13 +14,14 @@ import logging
 import re
 import urllib.error
 import urllib.request
-from http.client import HTTPException, HTTPMessage
-from typing import IO, Final, Protocol
+from http.client import HTTPException
+from typing import Final, Protocol
 from urllib.parse import urlencode
 from xml.sax.saxutils import escape
 
 from gateway.protocols.seam import CallStart, EndCall, TransferCall
 from gateway.settings import TwilioSettings
+from gateway.straight_opener import straight_opener
 
 __all__ = ["CallControl", "CarrierError", "TwilioCalls", "transfer_twiml"]
 
@@ -60,7 +61,7 @@ class TwilioCalls:
         self._authorization = f"Basic {base64.b64encode(secret.encode()).decode()}"
         self._api_url = settings.api_url.rstrip("/")
         self._timeout_s = settings.timeout_s
-        self._opener = urllib.request.build_opener(_NoRedirects)
+        self._opener = straight_opener()
 
     async def carry_out(self, start: CallStart, order: EndCall | TransferCall) -> None:
         """See `CallControl.carry_out`."""
@@ -91,15 +92,6 @@ class TwilioCalls:
             raise CarrierError(f"Twilio gave no answer within {self._timeout_s:g} s") from None
         except (OSError, HTTPException) as exc:
             raise CarrierError(f"Twilio cannot be reached ({type(exc).__name__}); check twilio.api_url") from None
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirect would carry the account's token somewhere else."""
-
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
-    ) -> None:
-        return None
 
 
 def transfer_twiml(target: str) -> str:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 from urllib.parse import quote, urlsplit
 
-from gateway.auth import Authenticator, AuthError, Headers, Refusal
+from gateway.auth import Authenticator, AuthError, Headers, Refusal, address_of
 from gateway.dialects import TWILIO, Route
 from gateway.settings import Settings
 
@@ -103,13 +103,8 @@ class Doorkeeper:
 
 def in_networks(peer_ip: str, networks: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
     """Whether an address lies in one of the networks; an IPv4 address on a dual-stack socket is an IPv4 address."""
-    try:
-        address = ipaddress.ip_address(peer_ip.partition("%")[0])
-    except ValueError:
-        return False
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    return any(address in network for network in networks)
+    address = address_of(peer_ip)
+    return address is not None and any(address in network for network in networks)
 
 
 def twilio_signature(auth_token: str, url: str) -> str:

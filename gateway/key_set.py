@@ -17,10 +17,9 @@ import asyncio
 import json
 import logging
 import time
-import urllib.request
-from http.client import HTTPException, HTTPMessage
+from http.client import HTTPException
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -28,6 +27,7 @@ from jwt.algorithms import RSAAlgorithm
 from jwt.exceptions import InvalidKeyError
 
 from gateway import background
+from gateway.straight_opener import straight_opener
 
 __all__ = ["KeySet", "KeySetError", "RefreshPlan", "parse_key_set"]
 
@@ -161,19 +161,10 @@ class KeySet:
             raise KeySetError(f"auth.jwks: what {shown} gives {exc}") from None
 
 
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirect could lead to plain http, or to whoever wants to be the provider."""
-
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
-    ) -> None:
-        return None
-
-
 def _fetch(address: str) -> bytes:
     """Raises OSError (urllib's own errors are such), HTTPException or ValueError."""
     deadline = time.monotonic() + FETCH_TIMEOUT_S
-    with urllib.request.build_opener(_NoRedirects).open(address, timeout=FETCH_TIMEOUT_S) as answer:
+    with straight_opener().open(address, timeout=FETCH_TIMEOUT_S) as answer:
         parts: list[bytes] = []
         while part := answer.read1(65536):
             parts.append(part)
