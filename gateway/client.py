@@ -21,6 +21,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 from audio.formats import AudioFormat, Pcm16
 from audio.framing import Framer, decode, encode, silence
 from audio.levels import first_sound, last_sound
+from gateway import background
 
 __all__ = ["CallClient", "CallError", "CallResult", "Recording", "TurnResult"]
 
@@ -222,9 +223,7 @@ class CallClient:
                 await self._hang_up(ws)
                 raise
             finally:
-                for task in (listener, speaker):
-                    task.cancel()
-                await asyncio.gather(listener, speaker, return_exceptions=True)
+                await background.stop((listener, speaker))
         if not result.ended_by:
             result.ended_by = "error"
             result.errors.append(f"connection closed: {ws.close_code} {ws.close_reason or ''}".strip())
