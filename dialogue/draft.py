@@ -64,7 +64,7 @@ class StepDraft:
         changed = False
         for name in node.confirm:
             value = self.read(self.flow.slots[name], asked=False)
-            before = self.state.slots.get(name)
+            before = self._standing(name)
             if isinstance(value, SlotValue) and (before is None or before.value != value.value):
                 self.fill(name, value)
                 changed = True
@@ -83,10 +83,10 @@ class StepDraft:
                     self.state = replace(self.state, slots={**self.state.slots, name: value})
 
     def changed(self, transition: Transition) -> dict[str, SlotValue]:
-        """Other values that the turn names for the filled slots that the transition may change."""
+        """Other values that the turn names for the slots with one that the transition may change."""
         found: dict[str, SlotValue] = {}
         for name in transition.changes:
-            before = self.state.slots.get(name)
+            before = self._standing(name)
             value = self.heard.marked(self.flow.slots[name], self.state.slots)
             if before is not None and isinstance(value, SlotValue) and value.value != before.value:
                 found[name] = value
@@ -107,13 +107,12 @@ class StepDraft:
 
     def values(self, names: Sequence[str]) -> tuple[tuple[str, str], ...]:
         """Normalised values of slots, or of what stands in for them; those with none are left out."""
-        found = []
-        for name in names:
-            stand_in = self.flow.slots[name].default_from
-            slot = self.state.slots.get(name) or (self.state.slots.get(stand_in) if stand_in else None)
-            if slot is not None:
-                found.append((name, slot.value))
-        return tuple(found)
+        return tuple((name, slot.value) for name in names if (slot := self._standing(name)) is not None)
+
+    def _standing(self, name: str) -> SlotValue | None:
+        """A slot's value, or that of what stands in for it: either is what the caller has heard."""
+        stand_in = self.flow.slots[name].default_from
+        return self.state.slots.get(name) or (self.state.slots.get(stand_in) if stand_in else None)
 
     # Doings
 

@@ -101,7 +101,7 @@ def test_call(engine: NluEngine, name: str) -> None:
     assert (state.node, state.disposition) == (node, disposition), "\n".join(trace)
 
 
-@pytest.mark.parametrize("file", ["happy.yaml", "unhappy.yaml"])
+@pytest.mark.parametrize("file", ["happy.yaml", "unhappy.yaml", "changes.yaml", "lost.yaml", "spoken.yaml"])
 def test_scripted_callers_are_understood(engine: NluEngine, file: str) -> None:
     script, faults = load_script(BILL_REMINDER.directory / SCRIPTS_FOLDER / file)
     assert script is not None, faults

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dialogue.bots import load_bot
+from dialogue.rehearsal import rehearse
+from dialogue.script import SCRIPTS_FOLDER, load_script
 from dialogue.state import DialogueState
 from dialogue.step import step
 from dialogue.turns import CallerSaid, CallStarted, Say
@@ -86,6 +88,15 @@ def test_call(engine: NluEngine, name: str) -> None:
     texts, (node, disposition) = CALLS[name]
     state, trace = walk(engine, texts)
     assert (state.node, state.disposition) == (node, disposition), "\n".join(trace)
+
+
+@pytest.mark.parametrize("file", ["calls.yaml", "changes.yaml", "lost.yaml"])
+def test_scripted_callers_are_understood(engine: NluEngine, file: str) -> None:
+    script, faults = load_script(BOT.directory / SCRIPTS_FOLDER / file)
+    assert script is not None, faults
+    for call in script.calls:
+        done = rehearse(BOT, call, lambda words: engine.predict([words])[0], today=script.today)
+        assert done.passed, (call.name, list(done.mismatches()))
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,10 @@ nodes:
   more:
     ask: Anything else?
     on:
-      deny: [{changes: [pay_day], to: ask_day.check}, {changes: visit_day, to: ask_visit.check}, bye]
+      deny:
+        - {needs: pay_day, changes: [pay_day, sum], to: ask_day.check}
+        - {changes: visit_day, to: ask_visit.check}
+        - bye
       inform: {changes: [pay_day, visit_day], stay: ask, say: Changed.}
       speak_to_person: person
   bye: {say: Bye., hang_up: done}
@@ -204,6 +207,14 @@ def test_a_slot_changed_late_is_confirmed_again(flow: Flow) -> None:
     assert step(flow, state, said("deny", "no [friday](date) is fine"))[0].node == "bye"  # the same day is no change
 
 
+def test_a_sum_that_stood_in_for_the_callers_own_is_changed_too(flow: Flow) -> None:
+    state, _ = call(flow, YES, ACCOUNT, FRIDAY, YES, TICKET)
+    assert (value(state, "sum"), value(state, "bill")) == (None, "84.50")
+    changed, _ = step(flow, state, said("deny", "no make it [forty dollars](amount)"))
+    assert (changed.node, value(changed, "sum")) == ("ask_day.check", "40.00")
+    assert step(flow, state, said("deny", "no [$84.50](amount) is fine"))[0].node == "bye"
+
+
 def test_a_change_is_of_the_slot_that_is_filled(flow: Flow) -> None:
     state, _ = call(flow, said("visit", "come by"), FRIDAY, YES)
     state, _ = step(flow, state, said("deny", "no on [monday](date)"))
@@ -321,7 +332,7 @@ def test_the_ends_are_as_before(flow: Flow) -> None:
         ("to: all}, note]", "to: all}, note, all]", "hides those after it"),
         ("to: all}, note]", "to: all, say: Hi.}, note]", "more than 'when' and 'to'"),
         ("checksum: luhn", "checksum: lunh", "did you mean 'luhn'?"),
-        ("changes: [pay_day], to", "changes: [pya_day], to", "there is no slot 'pya_day'"),
+        ("changes: [pay_day, sum], to", "changes: [pya_day], to", "there is no slot 'pya_day'"),
         ("webhook: note,", "webhook: nota,", "there is no webhook 'nota'"),
         (", failed: not_noted", "", "calls a webhook and then does nothing"),
         ("webhook: note,", "", "has 'failed' but no 'webhook'"),

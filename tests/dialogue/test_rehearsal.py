@@ -45,10 +45,14 @@ def test_the_flows_of_bundled_bots_go_as_scripted(name: str, file: str) -> None:
         assert done.passed, (call.name, list(done.mismatches()))
 
 
-def test_the_bill_reminder_has_callers_of_all_kinds() -> None:
-    folder = BILL_REMINDER.directory / SCRIPTS_FOLDER
-    assert sum(len(calls_of(path)) for path in folder.glob("*.yaml")) >= 12
-    assert {path.name for path in folder.glob("*.yaml")} >= {"happy.yaml", "unhappy.yaml"}
+@pytest.mark.parametrize(("name", "least"), [("bill-reminder", 30), ("bill-reminder-zh", 20)])
+def test_both_bill_reminders_have_callers_who_end_in_every_way(name: str, least: int) -> None:
+    bot = load_bot(name)
+    calls = [call for path in (bot.directory / SCRIPTS_FOLDER).glob("*.yaml") for call in calls_of(path)]
+    assert len(calls) >= least
+    ends = {node.outcome or node.hang_up for node in bot.flow.nodes.values() if node.outcome or node.hang_up}
+    assert {call.ends for call in calls} - {None} == ends
+    assert any(call.transfer for call in calls)
 
 
 @pytest.mark.parametrize(
