@@ -94,12 +94,13 @@ class Refusal(StrEnum):
     NOT_YET_VALID = "not_yet_valid"
     MISSING_SCOPE = "missing_scope"
     NOT_LOOPBACK = "not_loopback"
+    FOREIGN_PAGE = "foreign_page"
 
 
 _HOLDS: Final = {Scope.ADMIN: frozenset(Scope), Scope.CALL: frozenset({Scope.CHAT})}
 """What a scope allows beside itself."""
 
-_FORBIDDEN: Final = frozenset({Refusal.MISSING_SCOPE, Refusal.NOT_LOOPBACK})
+_FORBIDDEN: Final = frozenset({Refusal.MISSING_SCOPE, Refusal.NOT_LOOPBACK, Refusal.FOREIGN_PAGE})
 """A token would not help, or a different one would: 403. For all others 401."""
 
 

@@ -6,6 +6,7 @@ No model code is imported here: models answer over the inference seam, as they d
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import socket
@@ -26,6 +27,7 @@ from redis.exceptions import RedisError
 from dialogue.bots import load_bot
 from dialogue.store import RedisStore
 from dialogue.turns import DialogueError
+from gateway import background
 from gateway.answer_store import AnswerStore
 from gateway.auth import Authenticator, Scope
 from gateway.child import begin
@@ -40,8 +42,9 @@ from gateway.metrics import HttpMetrics, Metrics
 from gateway.models_api import models_router
 from gateway.presence import gateway_name, present_workers
 from gateway.processes import EXIT_CONFIG
-from gateway.settings import Settings
+from gateway.settings import ControlSettings, Settings
 from gateway.text_dialogues import TextDialogues
+from gateway.tls import ServerCertificate, TlsError
 from gateway.webhooks import Webhooks
 
 __all__ = ["Readiness", "control_app", "main"]
@@ -62,9 +65,14 @@ class Readiness(BaseModel):
 
 
 def control_app(
-    settings: Settings, redis_url: str, inference: SocketInference, *, metrics: HttpMetrics | None = None
+    settings: Settings,
+    redis_url: str,
+    inference: SocketInference,
+    *,
+    metrics: HttpMetrics | None = None,
+    certificate: ServerCertificate | None = None,
 ) -> FastAPI:
-    """The application; `inference` is entered and left with it.
+    """The application; `inference` is entered and left with it, and a certificate is kept fresh meanwhile.
 
     Raises:
         BotError: a bot that cannot be loaded.
@@ -91,8 +99,10 @@ def control_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        watch = asyncio.create_task(certificate.watch()) if certificate is not None else None
         async with inference, authenticator:
             yield
+        await background.stop([watch] if watch is not None else [])
         await webhooks.aclose()
         await client.aclose()
 
@@ -149,14 +159,27 @@ def control_app(
     return app
 
 
+def _certificate(settings: ControlSettings) -> ServerCertificate | None:
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return None
+    return ServerCertificate(settings.tls_certificate, settings.tls_key, area="control.tls_")
+
+
 def main() -> None:
     """Entry point of the process: `python -m gateway.control`, with its listening socket at a descriptor."""
     args, settings = begin("control", inference=Path, fd=int)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     assert settings.redis.url is not None  # the supervisor wrote where its own server is
     try:
-        app = control_app(settings, settings.redis.url, SocketInference(args.inference), metrics=HttpMetrics())
-    except (DialogueError, KeySetError) as exc:
+        certificate = _certificate(settings.control)
+        app = control_app(
+            settings,
+            settings.redis.url,
+            SocketInference(args.inference),
+            metrics=HttpMetrics(),
+            certificate=certificate,
+        )
+    except (DialogueError, KeySetError, TlsError) as exc:
         log.error("cannot start: %s", exc)
         sys.exit(EXIT_CONFIG)
     config = uvicorn.Config(
@@ -166,6 +189,8 @@ def main() -> None:
         loop="uvloop",
         timeout_graceful_shutdown=2,
     )
+    config.load()
+    config.ssl = certificate.context if certificate is not None else None  # uvicorn would read the files only once
     uvicorn.Server(config).run(sockets=[socket.socket(fileno=args.fd)])
 
 

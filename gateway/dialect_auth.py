@@ -8,6 +8,8 @@ Looked for in this order; the first one found decides:
     the last segment of the path     /asterisk/TOKEN, for peers that can set nothing else
     the start message                Twilio's <Parameter name="token">, checked before a word is said
 
+A web page on another site gets nothing from the place it is opened at: it needs a token (gateway.origins).
+
 Everything here is pure and compares in constant time. No message holds a token or a query string.
 """
 
@@ -21,8 +23,11 @@ from collections.abc import Callable, Sequence
 from typing import Final
 from urllib.parse import quote, urlsplit
 
-from gateway.auth import Authenticator, AuthError, Headers, Refusal, address_of
+from websockets.datastructures import Headers
+
+from gateway.auth import Authenticator, AuthError, Refusal, address_of
 from gateway.dialects import TWILIO, Route
+from gateway.origins import OriginPolicy
 from gateway.settings import Settings
 
 __all__ = ["SIGNATURE_HEADER", "Doorkeeper", "in_networks", "twilio_signature", "twilio_urls"]
@@ -39,6 +44,7 @@ class Doorkeeper:
     def __init__(self, authenticator: Authenticator, settings: Settings) -> None:
         self._auth = authenticator
         self._networks = tuple(ipaddress.ip_network(text) for text in settings.auth.trusted_networks)
+        self._origins = OriginPolicy(settings.auth.origins, secure=settings.tls.certificate is not None)
         twilio = settings.twilio
         self._twilio_token = twilio.auth_token.get_secret_value() if twilio.auth_token is not None else None
         self._public_url = twilio.public_url
@@ -58,7 +64,9 @@ class Doorkeeper:
         Raises:
             AuthError: refused.
         """
-        if in_networks(peer_ip, self._networks):
+        origins = headers.get_all("Origin")
+        foreign = not self._origins.admits(origins, headers.get_all("Host"))
+        if not foreign and in_networks(peer_ip, self._networks):
             return None
         if route.dialect is TWILIO and self._twilio_token is not None:
             if (signature := _header(headers, SIGNATURE_HEADER)) is not None:
@@ -66,6 +74,9 @@ class Doorkeeper:
                 return None
             if not self._auth.required:
                 raise AuthError(Refusal.WRONG_SIGNATURE, f"no {SIGNATURE_HEADER}; is this Twilio?")
+        if foreign and not self._auth.required:
+            page = ", ".join(origins)
+            raise AuthError(Refusal.FOREIGN_PAGE, f"a page of {page!r:.200}; if it is yours, put it into auth.origins")
         try:
             self._auth.authenticate(headers, target, peer_ip)
         except AuthError as exc:

@@ -13,6 +13,7 @@ import difflib
 import ipaddress
 import json
 import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -24,11 +25,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, V
 
 from audio.detection import DetectorSettings
 from audio.endpointing import EndpointSettings
+from gateway.origins import is_origin
 
 __all__ = [
     "ApiSettings",
     "AsrSettings",
     "AuthSettings",
+    "ControlSettings",
     "LimitSettings",
     "NluSettings",
     "PlayoutSettings",
@@ -47,6 +50,7 @@ __all__ = [
 ENV_PREFIX = "VOICEGATE_"
 _NOT_SETTINGS = frozenset({"VOICEGATE_TOKEN"})  # `voicegate call` reads it: a caller's token, not the gateway's
 _REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
+_MEDIA_URL = re.compile(r"wss?://[A-Za-z0-9.-]+(:\d{1,5})?(/[A-Za-z0-9._~/-]*)?")
 
 
 class SettingsError(Exception):
@@ -192,6 +196,8 @@ class AuthSettings(_Area):
     """`aud` that the provider's tokens must have."""
     trusted_networks: tuple[str, ...] = ()
     """Networks (10.0.0.0/8) whose peers may place calls without a token."""
+    origins: tuple[str, ...] = ()
+    """Web pages (https://desk.example.com) that may open the media port without a token, beside the gateway's own."""
 
 
 class TlsSettings(_Area):
@@ -201,6 +207,18 @@ class TlsSettings(_Area):
     """PEM file with the whole chain; read again when it changes."""
     key: Path | None = None
     """PEM file of its key, without a password."""
+
+
+class ControlSettings(_Area):
+    """The control port; without a certificate it speaks plain http://."""
+
+    tls_certificate: Path | None = None
+    """PEM file with the whole chain; read again when it changes. It may be the media port's."""
+    tls_key: Path | None = None
+    """PEM file of its key, without a password."""
+    media_url: str | None = None
+    """ws(s) address under which browsers reach the media port, without the path, where a proxy or a mapped port hides
+    it. None: the host that the page was asked for, and `port`."""
 
 
 class TwilioSettings(_Area):
@@ -284,6 +302,7 @@ class Settings(_Area):
     speech: SpeechSettings = SpeechSettings()  # type: ignore[call-arg]
     auth: AuthSettings = AuthSettings()  # type: ignore[call-arg]
     tls: TlsSettings = TlsSettings()
+    control: ControlSettings = ControlSettings()
     twilio: TwilioSettings = TwilioSettings()  # type: ignore[call-arg]
     webhooks: WebhookSettings = WebhookSettings()  # type: ignore[call-arg]
     results: ResultSettings = ResultSettings()  # type: ignore[call-arg]
@@ -404,8 +423,14 @@ def _cross_checks(settings: Settings) -> list[str]:
             ipaddress.ip_network(network)
         except ValueError as exc:
             faults.append(f"auth.trusted_networks: {exc}; write it like 10.0.0.0/8")
+    faults += [
+        f"auth.origins: {origin!r:.80} is no origin; write scheme, host and port as browsers do: https://desk.example.com"
+        for origin in settings.auth.origins
+        if not is_origin(origin)
+    ]
     if (settings.tls.certificate is None) != (settings.tls.key is None):
         faults.append("tls.certificate, tls.key: one without the other; set both or neither")
+    faults += _control_checks(settings.control)
     faults += _twilio_checks(settings.twilio)
     if "{results}" not in settings.results.stream:
         faults.append("results.stream: must hold {results}, as vg:{results}:stream does, to work in a cluster too")
@@ -417,6 +442,17 @@ def _cross_checks(settings: Settings) -> list[str]:
         faults += _key_set_checks(settings.auth)
     elif settings.auth.issuer is not None or settings.auth.audience is not None:
         faults.append("auth.issuer, auth.audience: are for tokens of an identity provider; set auth.jwks too")
+    return faults
+
+
+def _control_checks(control: ControlSettings) -> list[str]:
+    faults = []
+    if (control.tls_certificate is None) != (control.tls_key is None):
+        faults.append("control.tls_certificate, control.tls_key: one without the other; set both or neither")
+    if control.media_url is not None and not _MEDIA_URL.fullmatch(control.media_url):
+        faults.append(
+            "control.media_url: must be ws://HOST[:PORT] or wss://HOST[:PORT], with a path of a proxy's at most"
+        )
     return faults
 
 
@@ -497,7 +533,14 @@ def _from_environment(environ: Mapping[str, str], faults: list[str]) -> list[_Fo
     for name, text in environ.items():
         if name.startswith(ENV_PREFIX) and name not in _NOT_SETTINGS and text:
             path = names.get(name.removeprefix(ENV_PREFIX), name.removeprefix(ENV_PREFIX).lower())
-            is_list = path in ("bots", "auth.tokens", "auth.trusted_networks", "nlu.model_dirs", "webhooks.hosts")
+            is_list = path in (
+                "bots",
+                "auth.tokens",
+                "auth.trusted_networks",
+                "auth.origins",
+                "nlu.model_dirs",
+                "webhooks.hosts",
+            )
             found.append((path, [part for part in text.split(",") if part] if is_list else text, name))
     return found
 

@@ -19,6 +19,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import sys
 import tempfile
 import time
@@ -44,6 +45,9 @@ _HEALTHY_AFTER_S = 30.0
 _STOP_S = 5.0
 _READY_POLL_S = 0.05
 _REDIS_WATCH_S = 0.25
+# The listening socket is ours and on this machine: whatever name its certificate is for, nobody else answers there.
+_OURS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+_OURS.check_hostname, _OURS.verify_mode = False, ssl.CERT_NONE
 
 
 class ChildFailedError(Exception):
@@ -100,7 +104,8 @@ class Gateway:
         """Base address of the control plane, for this machine."""
         host = self._settings.host
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.control_port}"
+        scheme = "http" if self._settings.control.tls_certificate is None else "https"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.control_port}"
 
     async def ready(self, *, timeout_s: float = 120.0, told: Callable[[str], None] = lambda part: None) -> None:
         """Wait until calls can be served.
@@ -286,7 +291,7 @@ class Gateway:
 
     def _ask_readiness(self) -> dict[str, object]:
         try:
-            with urllib.request.urlopen(f"{self.control_url}/readyz", timeout=3) as answer:
+            with urllib.request.urlopen(f"{self.control_url}/readyz", timeout=3, context=_OURS) as answer:
                 body: dict[str, object] = json.load(answer)
         except urllib.error.HTTPError as exc:
             body = json.load(exc)

@@ -63,7 +63,6 @@ __all__ = ["GatewayWorker", "main", "prompt_specs", "synthesizer"]
 log = logging.getLogger(__name__)
 
 _SWEEP_S = 1.0
-_CERTIFICATE_SWEEPS = 10  # between two looks at the certificate's files
 _LAG_PROBE_S = 0.1
 _RETRY_AFTER_S = 5
 _RATES_HZ = (8000, 16000)
@@ -102,8 +101,9 @@ class GatewayWorker:
         self._loop = asyncio.get_running_loop()
         self._calls = Calls()
         self._server: asyncio.Server | None = None
-        self._certificate = ServerCertificate(services.settings.tls) if services.settings.tls.certificate else None
-        self._sweeps = 0
+        tls = services.settings.tls
+        self._certificate = ServerCertificate(tls.certificate, tls.key) if tls.certificate and tls.key else None
+        self._watch: asyncio.Task[None] | None = None
         self._draining = False
         self._timers: list[asyncio.TimerHandle] = []
 
@@ -126,6 +126,8 @@ class GatewayWorker:
             ssl=self._certificate.context if self._certificate is not None else None,
             ssl_handshake_timeout=self._limits.handshake_s if self._certificate is not None else None,
         )
+        if self._certificate is not None:
+            self._watch = asyncio.create_task(self._certificate.watch(), name="watch the certificate")
         self._sweep()
         self._probe_lag(time.monotonic())
 
@@ -147,6 +149,8 @@ class GatewayWorker:
             await asyncio.gather(*(session.over() for session in leftover))
         for timer in self._timers:
             timer.cancel()
+        if self._watch is not None:
+            await background.stop([self._watch])
 
     def _accept(self, connection: Connection, request: Request) -> Response | Receiver:
         path, _, query = request.path.partition("?")  # urlsplit would raise on what is no URL
@@ -212,9 +216,6 @@ class GatewayWorker:
         now = time.monotonic()
         for session in list(self._calls.open):
             session.check_limits(now)
-        self._sweeps += 1
-        if self._certificate is not None and self._sweeps % _CERTIFICATE_SWEEPS == 0:
-            self._certificate.refresh()
         self._timers[:1] = [self._loop.call_later(_SWEEP_S, self._sweep)]
 
     def _probe_lag(self, due: float) -> None:

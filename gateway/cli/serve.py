@@ -6,9 +6,12 @@ import asyncio
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from gateway.settings import Settings
 
 __all__ = ["register"]
 
@@ -29,6 +32,9 @@ def serve(
         str | None, typer.Option(help="A Redis or Valkey of yours instead of the embedded one (REDIS_URL).")
     ] = None,
     state_dir: Annotated[Path | None, typer.Option(help="Keep the embedded Redis's data here over restarts.")] = None,
+    tls: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of `voicegate certificate`: TLS on both ports.")
+    ] = None,
 ) -> None:
     """Serve calls: gateway workers, inference, control plane, and an embedded Redis unless one is given.
 
@@ -47,6 +53,7 @@ def serve(
         "bot": bot,
         "redis.url": redis_url,
         "redis.state_dir": state_dir,
+        **_tls_flags(tls),
     }
     try:
         settings = load(config=config, flags=flags)
@@ -67,13 +74,11 @@ def serve(
     sys.exit(asyncio.run(_serve(settings)))
 
 
-async def _serve(settings: object) -> int:
+async def _serve(settings: Settings) -> int:
     from gateway.embedded_redis import EmbeddedRedisError
     from gateway.processes import PortTakenError
-    from gateway.settings import Settings
     from gateway.supervisor import ChildFailedError, Gateway
 
-    assert isinstance(settings, Settings)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -88,12 +93,7 @@ async def _serve(settings: object) -> int:
             stopped.cancel()
             if ready.done():
                 ready.result()
-                typer.echo(
-                    _addresses(
-                        settings.host, gateway.port, gateway.control_url, secure=settings.tls.certificate is not None
-                    ),
-                    err=True,
-                )
+                typer.echo(_addresses(settings, gateway.port, gateway.control_url), err=True)
                 await gateway.run_until(stop)
             else:
                 ready.cancel()
@@ -107,16 +107,33 @@ async def _serve(settings: object) -> int:
     return 0
 
 
-def _addresses(host: str, port: int, control_url: str, *, secure: bool) -> str:
-    shown = f"[{host}]" if ":" in host else host
-    scheme = "wss" if secure else "ws"
+def _tls_flags(folder: Path | None) -> dict[str, Path]:
+    """Both ports' certificate, in a folder as `voicegate certificate` makes it."""
+    if folder is None:
+        return {}
+    from gateway.own_certificate import CERTIFICATE, KEY
+
+    certificates = dict.fromkeys(("tls.certificate", "control.tls_certificate"), folder / CERTIFICATE)
+    return certificates | dict.fromkeys(("tls.key", "control.tls_key"), folder / KEY)
+
+
+def _addresses(settings: Settings, port: int, control_url: str) -> str:
+    """What a person needs to know where."""
+    from gateway.dialects import DIALECTS, NATIVE
+
+    shown = f"[{settings.host}]" if ":" in settings.host else settings.host
+    media = f"{'wss' if settings.tls.certificate is not None else 'ws'}://{shown}:{port}"
+    others = " ".join(dialect.path for dialect in DIALECTS if dialect is not NATIVE)
     return (
         "ready\n"
-        f"  calls      {scheme}://{shown}:{port}/v1/call\n"
+        f"  softphone  {control_url}/softphone\n"
+        f"  calls      {media}/v1/call\n"
+        f"  PBXs       {media} and one of {others}\n"
+        f"  control    {control_url}\n"
         f"  health     {control_url}/readyz\n"
         f"  metrics    {control_url}/metrics\n"
         f"  API        {control_url}/docs\n"
-        f"  try it     voicegate call hello.wav --url {scheme}://{shown}:{port}/v1/call"
+        f"  try it     voicegate call hello.wav --url {media}/v1/call"
     )
 
 

@@ -1,4 +1,4 @@
-"""TLS on the media port: calls over it, certificates that change, and files that cannot be served."""
+"""TLS on both ports: calls over it, certificates that change, and files that cannot be served."""
 
 from __future__ import annotations
 
@@ -46,6 +46,11 @@ def write_pair(folder: Path, name: str, *, password: bytes | None = None) -> Tls
 
 def environ(pair: TlsSettings) -> dict[str, str]:
     return {"VOICEGATE_TLS_CERTIFICATE": str(pair.certificate), "VOICEGATE_TLS_KEY": str(pair.key)}
+
+
+def served(pair: TlsSettings) -> ServerCertificate:
+    assert pair.certificate is not None and pair.key is not None
+    return ServerCertificate(pair.certificate, pair.key)
 
 
 def trusting(pair: TlsSettings) -> ssl.SSLContext:
@@ -96,7 +101,7 @@ async def test_a_renewed_certificate_is_served_without_a_restart(tmp_path: Path)
         await peer.event("ready")
         write_pair(tmp_path, "two")
         certificate = running.worker._certificate
-        assert certificate is not None and certificate.refresh()
+        assert certificate is not None and await certificate.refresh()
         assert await name_served(running.port) == "two"
         before = len(peer.audio)
         await peer.event("mark")
@@ -104,27 +109,27 @@ async def test_a_renewed_certificate_is_served_without_a_restart(tmp_path: Path)
         peer.abort()
 
 
-def test_files_that_did_not_change_are_not_read_again(tmp_path: Path) -> None:
-    certificate = ServerCertificate(write_pair(tmp_path, "one"))
-    assert not certificate.refresh()
+async def test_files_that_did_not_change_are_not_read_again(tmp_path: Path) -> None:
+    certificate = served(write_pair(tmp_path, "one"))
+    assert not await certificate.refresh()
     write_pair(tmp_path, "two")
-    assert certificate.refresh() and not certificate.refresh()
+    assert await certificate.refresh() and not await certificate.refresh()
 
 
-def test_a_renewal_that_is_half_done_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_renewal_that_is_half_done_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     pair = write_pair(tmp_path, "one")
-    certificate = ServerCertificate(pair)
+    certificate = served(pair)
     assert pair.key is not None
     old_key = pair.key.read_bytes()
     write_pair(tmp_path, "two")
     new_key = pair.key.read_bytes()
     pair.key.write_bytes(old_key)  # the new certificate stands beside the old key
-    assert not certificate.refresh()
+    assert not await certificate.refresh()
     assert "no pair" in caplog.text and "the certificate read before is served" in caplog.text
     pair.key.unlink()
-    assert not certificate.refresh()
+    assert not await certificate.refresh()
     pair.key.write_bytes(new_key)
-    assert certificate.refresh()
+    assert await certificate.refresh()
 
 
 @pytest.mark.parametrize("spoil", ["missing", "garbage", "password", "other key"])
@@ -140,7 +145,7 @@ def test_files_that_cannot_be_served_are_named_at_the_start(tmp_path: Path, spoi
         write_pair(tmp_path, "two")
         pair.certificate.write_bytes(certificate)
     with pytest.raises(TlsError, match=r"tls\.certificate .*cert\.pem and tls\.key .*key\.pem"):
-        ServerCertificate(pair)
+        served(pair)
 
 
 def test_one_file_without_the_other_is_a_fault_of_the_settings() -> None:
