@@ -12,6 +12,7 @@ writer was faster), the event is an ordinary turn: no words are lost, and nothin
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -104,6 +105,7 @@ class DialogueLoop:
         self._today = today
         self._clock = clock
         self._lock = asyncio.Lock()
+        self._owner = secrets.token_hex(6)  # names this loop in the store: its claims, and its steps that are no rounds
         self._epoch = 0
         self._version = 0
         self._events = 0
@@ -131,14 +133,14 @@ class DialogueLoop:
             StoreError: the store did not answer.
         """
         async with self._lock:
-            claim = await self._store.claim(self._call_id, exclusive=exclusive)
+            claim = await self._store.claim(self._call_id, owner=self._owner if exclusive else None)
             self._unsure = None
             self._epoch, self._version = claim.epoch, claim.version
             if claim.body is None:
                 given = tuple(sorted((metadata or {}).items()))
                 day, at = self._today().isoformat(), self._clock()
                 started = CallStarted(today=day, at=at, caller=caller, metadata=given)
-                # Not the epoch's own key: two that start the same call at once must agree on one start.
+                # Not this loop's own key: two that start the same call at once must agree on one start.
                 return await self._apply(started, None, "start")
             self.state = _decode(claim.body)
             if not exclusive:
@@ -169,7 +171,7 @@ class DialogueLoop:
             if isinstance(event, WebhookAnswered):  # by its own number: a request is answered once, whoever asked it
                 return await self._apply(event, None, f"a{event.act}")
             if not isinstance(event, CallerSaid | DigitsPressed):
-                key = self._event_key() if self._unsure is None else f"e{self._epoch}.{self._events}"
+                key = self._event_key() if self._unsure is None else f"e{self._owner}.{self._events}"
                 return await self._apply(event, None, key)
             number = self.state.round_id + 1 if round_id is None else round_id
             return await self._apply(event, number, f"r{number}")
@@ -207,10 +209,10 @@ class DialogueLoop:
 
     def _event_key(self) -> str:
         self._events += 1
-        return f"e{self._epoch}.{self._events}"
+        return f"e{self._owner}.{self._events}"
 
     async def _reload(self) -> None:
-        claim = await self._store.claim(self._call_id, exclusive=False)
+        claim = await self._store.claim(self._call_id, owner=None)
         if claim.epoch == self._epoch and claim.version > self._version and claim.body:
             self._version, self.state, self._last = claim.version, _decode(claim.body), None
         self._unsure = None

@@ -1,6 +1,6 @@
 -- Write one dialogue step: all of it, or nothing.
 --
--- KEYS[1]  vg:{CALL_ID}:state    hash: epoch, version, round, body
+-- KEYS[1]  vg:{CALL_ID}:state    hash: epoch, owner, version, round, body
 -- KEYS[2]  vg:{CALL_ID}:answers  hash: write key -> the step's actions
 -- KEYS[3]  vg:{CALL_ID}:order    list: write keys, oldest first
 -- ARGV[1]  epoch of the writer
@@ -41,6 +41,9 @@ if version > tonumber(ARGV[2]) then
   return {'conflict', epoch, version, body, ''}
 end
 
+if epoch < tonumber(ARGV[1]) then
+  redis.call('HDEL', KEYS[1], 'owner')  -- the name of one whose epoch was the one before
+end
 version = tonumber(ARGV[2]) + 1
 redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'version', version, 'body', ARGV[5])
 if ARGV[3] ~= '0' then

@@ -8,7 +8,8 @@ A store holds text and knows nothing of dialogues. Per call it keeps the state w
 - a writer whose version is older gets the present state back (`Conflict`) to step again from there.
 
 In Redis each is one Lua script, so one round trip (`step.lua`, `claim.lua`); `MemoryStore` is its twin
-and passes the same tests. Scripts use only what Redis 7.0 has.
+and passes the same tests. Scripts use only what Redis 7.0 has. What a store that is away means for calls in progress
+is `dialogue.write_back`'s.
 """
 
 from __future__ import annotations
@@ -16,15 +17,17 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from importlib.resources import files
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, cast
 
 import redis.asyncio as redis
 from redis.exceptions import RedisError
 
+from dialogue.connection import connect
 from dialogue.turns import DialogueError
 
 __all__ = [
     "ANSWERS_KEPT",
+    "CallStore",
     "Claim",
     "Conflict",
     "FencedError",
@@ -34,6 +37,7 @@ __all__ = [
     "RoundError",
     "StateStore",
     "StepWrite",
+    "StoreAwayError",
     "StoreError",
     "WriteResult",
     "Written",
@@ -50,6 +54,10 @@ STATE_TTL_S = 3600
 class StoreError(DialogueError):
     """The store cannot be reached, or answered nonsense. The step may or may not have been written: the
     same step again is safe."""
+
+
+class StoreAwayError(StoreError):
+    """The store is known to be away, and the call cannot go on without it. Asking again at once is of no use."""
 
 
 class FencedError(DialogueError):
@@ -112,8 +120,9 @@ WriteResult: TypeAlias = Written | Repeated | Conflict
 class StateStore(Protocol):
     """What `DialogueLoop` needs of a store. Every method may raise `StoreError`."""
 
-    async def claim(self, call_id: str, *, exclusive: bool = True) -> Claim:
-        """Take the call over with a new epoch; not `exclusive`: join its present owner, fencing nobody."""
+    async def claim(self, call_id: str, *, owner: str | None) -> Claim:
+        """Take the call over with a new epoch. The same `owner` again has the same epoch: a claim whose answer was
+        lost is simply sent again. None: join the present owner, fencing nobody."""
         ...
 
     async def write(self, call_id: str, step: StepWrite) -> WriteResult:
@@ -127,6 +136,27 @@ class StateStore(Protocol):
 
     async def read(self, call_id: str) -> str | None:
         """The state's JSON, None where there is none."""
+        ...
+
+
+class CallStore(StateStore, Protocol):
+    """What a worker's calls need besides: a store may acknowledge steps that it has yet to write where they last."""
+
+    @property
+    def away(self) -> bool:
+        """Whether it is known that no call can begin now."""
+        ...
+
+    async def settle(self, call_id: str) -> None:
+        """Until every step of the call is where it lasts: what is done outside the call waits for that.
+
+        Raises:
+            FencedError: another owner took the call over, and they never will be.
+        """
+        ...
+
+    def release(self, call_id: str, owner: str) -> None:
+        """This owner will ask nothing more of the call. What is yet to be written still is."""
         ...
 
 
@@ -157,22 +187,12 @@ class RedisStore:
     def connect(
         cls, url: str, *, ttl_s: int = STATE_TTL_S, timeout_s: float = 2.0, max_connections: int = 1024
     ) -> RedisStore:
-        """Make a store on `redis://`, `rediss://` or `unix://`; the first command connects.
+        """Make a store on an address (`dialogue.connection`); the first command connects.
 
         Args:
             timeout_s: bound of each command. Nothing here blocks, so a slow answer is a failure.
-            max_connections: redis-py's default of 100 raises under 200 concurrent calls.
         """
-        return cls(
-            redis.Redis.from_url(
-                url,
-                decode_responses=True,
-                socket_timeout=timeout_s,
-                socket_connect_timeout=timeout_s,
-                max_connections=max_connections,
-            ),
-            ttl_s=ttl_s,
-        )
+        return cls(connect(url, timeout_s=timeout_s, max_connections=max_connections), ttl_s=ttl_s)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -185,12 +205,40 @@ class RedisStore:
         except (RedisError, OSError) as error:
             raise StoreError(_why(error)) from error
 
-    async def claim(self, call_id: str, *, exclusive: bool = True) -> Claim:
-        """See `StateStore.claim`."""
+    async def server_id(self) -> str:
+        """The run of the server, or of a cluster's primaries: another text after a restart or a fail-over.
+
+        Raises:
+            StoreError: it does not answer.
+        """
         try:
-            epoch, version, body = await self._claim(keys=state_keys(call_id), args=[self._ttl_s, int(exclusive)])
+            if isinstance(cast(object, self._client), redis.RedisCluster):
+                primaries = redis.RedisCluster.PRIMARIES
+                told = await self._client.info("server", target_nodes=primaries)
+                return " ".join(sorted(str(node["run_id"]) for node in told.values()))
+            return str((await self._client.info("server"))["run_id"])
         except (RedisError, OSError) as error:
             raise StoreError(_why(error)) from error
+
+    async def claim(self, call_id: str, *, owner: str | None) -> Claim:
+        """See `StateStore.claim`."""
+        return await self._take(call_id, owner or "", "")
+
+    async def reclaim(self, call_id: str, *, owner: str, epoch: int) -> Claim:
+        """Take over a call that nobody has taken since `epoch`.
+
+        Raises:
+            FencedError: somebody has.
+        """
+        return await self._take(call_id, owner, str(epoch))
+
+    async def _take(self, call_id: str, owner: str, since: str) -> Claim:
+        try:
+            status, epoch, version, body = await self._claim(keys=state_keys(call_id), args=[self._ttl_s, owner, since])
+        except (RedisError, OSError) as error:
+            raise StoreError(_why(error)) from error
+        if status == "fenced":
+            raise FencedError(f"since epoch {since} the call was taken over with epoch {epoch}")
         return Claim(epoch, version, body or None)
 
     async def write(self, call_id: str, step: StepWrite) -> WriteResult:
@@ -221,6 +269,17 @@ class RedisStore:
             raise StoreError(_why(error)) from error
         return None if body is None else str(body)
 
+    @property
+    def away(self) -> bool:
+        """Never known: each command finds out for itself."""
+        return False
+
+    async def settle(self, call_id: str) -> None:
+        """At once: what is acknowledged is written."""
+
+    def release(self, call_id: str, owner: str) -> None:
+        """Nothing is held."""
+
 
 def _why(error: Exception) -> str:
     return f"the state store did not answer ({type(error).__name__}: {error}); is Redis running and reachable?"
@@ -247,6 +306,7 @@ class _Record:
     """What the Redis keys of one call hold."""
 
     epoch: int = 0
+    owner: str = ""
     version: int = 0
     round: int = 0
     body: str = ""
@@ -254,19 +314,25 @@ class _Record:
 
 
 class MemoryStore:
-    """The scripts' twin in a dict: for tests and for trying a bot without a server. Keeps calls for ever."""
+    """The scripts' twin in a dict: for tests, for trying a bot without a server, and for calls whose server is away.
+    Keeps calls until they are dropped."""
 
     def __init__(self) -> None:
         self._calls: dict[str, _Record] = {}
 
-    async def claim(self, call_id: str, *, exclusive: bool = True) -> Claim:
+    async def claim(self, call_id: str, *, owner: str | None) -> Claim:
         """See `StateStore.claim`."""
         record = self._calls.setdefault(call_id, _Record())
-        record.epoch += exclusive
+        if owner is not None and owner != record.owner:
+            record.epoch, record.owner = record.epoch + 1, owner
         return Claim(record.epoch, record.version, record.body or None)
 
     async def write(self, call_id: str, step: StepWrite) -> WriteResult:
-        """See `StateStore.write`; the same branches in the same order as `step.lua`."""
+        """See `StateStore.write`."""
+        return self.apply(call_id, step)
+
+    def apply(self, call_id: str, step: StepWrite) -> WriteResult:
+        """`write` without waiting; the same branches in the same order as `step.lua`."""
         record = self._calls.setdefault(call_id, _Record())
         status = "written"
         answer = record.answers.get(step.key, "")
@@ -279,6 +345,8 @@ class MemoryStore:
         elif record.version > step.version:
             status = "conflict"
         else:
+            if record.epoch < step.epoch:
+                record.owner = ""
             record.epoch, record.version, record.body = step.epoch, step.version + 1, step.body
             record.round = step.round_id or record.round
             record.answers[step.key] = step.answer
@@ -290,3 +358,23 @@ class MemoryStore:
         """See `StateStore.read`."""
         record = self._calls.get(call_id)
         return record.body or None if record else None
+
+    @property
+    def away(self) -> bool:
+        """Never."""
+        return False
+
+    async def settle(self, call_id: str) -> None:
+        """At once."""
+
+    def release(self, call_id: str, owner: str) -> None:
+        """Kept all the same."""
+
+    def put(self, call_id: str, claim: Claim, owner: str) -> None:
+        """Know of a call what another store says of it; answers given before are kept."""
+        record = self._calls.setdefault(call_id, _Record())
+        record.epoch, record.owner, record.version, record.body = claim.epoch, owner, claim.version, claim.body or ""
+
+    def drop(self, call_id: str) -> None:
+        """Forget a call."""
+        self._calls.pop(call_id, None)

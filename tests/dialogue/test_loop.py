@@ -42,8 +42,8 @@ class Flaky:
         self._store = store
         self.lose = 0
 
-    async def claim(self, call_id: str, *, exclusive: bool = True) -> Claim:
-        return await self._store.claim(call_id, exclusive=exclusive)
+    async def claim(self, call_id: str, *, owner: str | None) -> Claim:
+        return await self._store.claim(call_id, owner=owner)
 
     async def read(self, call_id: str) -> str | None:
         return await self._store.read(call_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from itertools import count
 
 import pytest
 import redis.asyncio as redis
@@ -26,6 +27,14 @@ from tests.dialogue.conftest import Opener
 pytestmark = pytest.mark.redis
 
 
+_owners = count(1)
+
+
+def new_owner() -> str:
+    """Whoever takes a call over."""
+    return f"owner-{next(_owners)}"
+
+
 def write(epoch: int, version: int, round_id: int | None, body: str = "", key: str = "") -> StepWrite:
     """A step whose body tells where it comes from."""
     body = body or f"e{epoch} v{version} r{round_id}"
@@ -42,21 +51,21 @@ def write(epoch: int, version: int, round_id: int | None, body: str = "", key: s
 async def test_a_call_begins_empty(opened: Opener, call_id: str) -> None:
     async with opened() as store:
         assert await store.read(call_id) is None
-        assert await store.claim(call_id) == Claim(1, 0, None)
+        assert await store.claim(call_id, owner=new_owner()) == Claim(1, 0, None)
         assert await store.read(call_id) is None
 
 
 async def test_a_step_is_read_back(opened: Opener, call_id: str) -> None:
     async with opened() as store:
-        await store.claim(call_id)
+        await store.claim(call_id, owner=new_owner())
         assert await store.write(call_id, write(1, 0, 1, "first ü")) == Written(1)
         assert await store.read(call_id) == "first ü"
-        assert await store.claim(call_id) == Claim(2, 1, "first ü")
+        assert await store.claim(call_id, owner=new_owner()) == Claim(2, 1, "first ü")
 
 
 async def test_the_same_round_answers_the_same_and_changes_nothing(opened: Opener, call_id: str) -> None:
     async with opened() as store:
-        await store.claim(call_id)
+        await store.claim(call_id, owner=new_owner())
         await store.write(call_id, write(1, 0, 1, "one"))
         await store.write(call_id, write(1, 1, 2, "two"))
         for version in (0, 1, 2):
@@ -67,7 +76,7 @@ async def test_the_same_round_answers_the_same_and_changes_nothing(opened: Opene
 
 async def test_a_round_sent_by_many_at_once_is_done_once(opened: Opener, call_id: str) -> None:
     async with opened() as store:
-        await store.claim(call_id)
+        await store.claim(call_id, owner=new_owner())
         results = await asyncio.gather(*(store.write(call_id, write(1, 0, 1, f"by {n}")) for n in range(20)))
         assert [type(r) for r in results].count(Written) == 1
         repeated = {r for r in results if isinstance(r, Repeated)}
@@ -77,9 +86,9 @@ async def test_a_round_sent_by_many_at_once_is_done_once(opened: Opener, call_id
 
 async def test_a_later_owner_fences_the_earlier(opened: Opener, call_id: str) -> None:
     async with opened() as store:
-        await store.claim(call_id)
+        await store.claim(call_id, owner=new_owner())
         await store.write(call_id, write(1, 0, 1, "one"))
-        await store.claim(call_id)
+        await store.claim(call_id, owner=new_owner())
         with pytest.raises(FencedError):
             await store.write(call_id, write(1, 1, 2, "late"))
         assert await store.read(call_id) == "one"
@@ -90,15 +99,44 @@ async def test_a_later_owner_fences_the_earlier(opened: Opener, call_id: str) ->
 
 async def test_joining_fences_nobody(opened: Opener, call_id: str) -> None:
     async with opened() as store:
-        assert await store.claim(call_id, exclusive=False) == Claim(0, 0, None)
-        await store.claim(call_id)
-        assert await store.claim(call_id, exclusive=False) == Claim(1, 0, None)
+        assert await store.claim(call_id, owner=None) == Claim(0, 0, None)
+        await store.claim(call_id, owner=new_owner())
+        assert await store.claim(call_id, owner=None) == Claim(1, 0, None)
         assert await store.write(call_id, write(1, 0, 1)) == Written(1)
+
+
+async def test_a_claim_sent_twice_is_one(opened: Opener, call_id: str) -> None:
+    async with opened() as store:
+        assert (await store.claim(call_id, owner="a")).epoch == 1
+        assert (await store.claim(call_id, owner="a")).epoch == 1
+        assert (await store.claim(call_id, owner="b")).epoch == 2
+        assert (await store.claim(call_id, owner="a")).epoch == 3  # it had lost the call
+
+
+async def test_an_owner_forgotten_by_the_store_is_not_mistaken_for_the_writer(opened: Opener, call_id: str) -> None:
+    async with opened() as store:
+        await store.claim(call_id, owner="a")
+        await store.write(call_id, write(2, 0, 1, "of an owner whose claim the store lost"))
+        assert (await store.claim(call_id, owner="a")).epoch == 3
+
+
+async def test_a_call_is_reclaimed_only_where_nobody_took_it(redis_url: str, call_id: str) -> None:
+    store = RedisStore.connect(redis_url)
+    try:
+        await store.claim(call_id, owner="a")
+        assert (await store.reclaim(call_id, owner="b", epoch=1)).epoch == 2
+        assert (await store.reclaim(call_id, owner="b", epoch=1)).epoch == 2  # sent twice, or landed late
+        with pytest.raises(FencedError, match="since epoch 1"):
+            await store.reclaim(call_id, owner="c", epoch=1)
+        assert (await store.claim(call_id, owner=None)).epoch == 2
+        assert (await store.reclaim(f"{call_id}-lost", owner="b", epoch=7)).epoch == 8
+    finally:
+        await store.close()
 
 
 async def test_an_old_version_gets_the_present_state(opened: Opener, call_id: str) -> None:
     async with opened() as store:
-        await store.claim(call_id)
+        await store.claim(call_id, owner=new_owner())
         await store.write(call_id, write(1, 0, 1, "one"))
         assert await store.write(call_id, write(1, 0, 2, "two")) == Conflict(1, "one")
         assert await store.read(call_id) == "one"
@@ -107,12 +145,12 @@ async def test_an_old_version_gets_the_present_state(opened: Opener, call_id: st
 async def test_a_writer_ahead_of_a_store_that_lost_data_is_believed(opened: Opener, call_id: str) -> None:
     async with opened() as store:
         assert await store.write(call_id, write(3, 7, 5, "kept in memory")) == Written(8)
-        assert await store.claim(call_id) == Claim(4, 8, "kept in memory")
+        assert await store.claim(call_id, owner=new_owner()) == Claim(4, 8, "kept in memory")
 
 
 async def test_events_that_are_no_rounds_come_between_them(opened: Opener, call_id: str) -> None:
     async with opened() as store:
-        await store.claim(call_id)
+        await store.claim(call_id, owner=new_owner())
         assert await store.write(call_id, write(1, 0, None, key="e1.1")) == Written(1)
         assert await store.write(call_id, write(1, 1, 1)) == Written(2)
         assert await store.write(call_id, write(1, 2, None, key="e1.2")) == Written(3)
@@ -122,7 +160,7 @@ async def test_events_that_are_no_rounds_come_between_them(opened: Opener, call_
 
 async def test_answers_are_kept_up_to_a_number(opened: Opener, call_id: str) -> None:
     async with opened() as store:
-        await store.claim(call_id)
+        await store.claim(call_id, owner=new_owner())
         for n in range(ANSWERS_KEPT + 1):
             await store.write(call_id, write(1, n, n + 1))
         assert isinstance(await store.write(call_id, write(1, 0, 2)), Repeated)
@@ -132,7 +170,7 @@ async def test_answers_are_kept_up_to_a_number(opened: Opener, call_id: str) -> 
 
 async def test_rounds_may_leave_gaps_but_not_go_back(opened: Opener, call_id: str) -> None:
     async with opened() as store:
-        await store.claim(call_id)
+        await store.claim(call_id, owner=new_owner())
         assert await store.write(call_id, write(1, 0, 5)) == Written(1)
         with pytest.raises(RoundError, match="number rounds upwards"):
             await store.write(call_id, write(1, 1, 4))
@@ -141,7 +179,7 @@ async def test_rounds_may_leave_gaps_but_not_go_back(opened: Opener, call_id: st
 async def test_calls_are_kept_apart(opened: Opener, call_id: str) -> None:
     async with opened() as store:
         for call in (call_id, call_id + "}x{", call_id + " with space"):
-            await store.claim(call)
+            await store.claim(call, owner=new_owner())
             await store.write(call, write(1, 0, 1, call))
         assert await store.read(call_id) == call_id
         assert await store.read(call_id + "}x{") == call_id + "}x{"
@@ -151,7 +189,7 @@ async def test_every_key_expires(redis_url: str, call_id: str) -> None:
     store = RedisStore.connect(redis_url, ttl_s=100)
     client = redis.Redis.from_url(redis_url)
     try:
-        await store.claim(call_id)
+        await store.claim(call_id, owner=new_owner())
         assert 0 < await client.ttl(state_keys(call_id)[0]) <= 100  # a call that never gets beyond its claim
         await store.write(call_id, write(1, 0, 1))
         keys = [key async for key in client.scan_iter(f"*{call_id}*")]
@@ -174,7 +212,7 @@ async def test_two_hundred_calls_at_once_find_connections(redis_url: str) -> Non
     store = RedisStore.connect(redis_url)
 
     async def one(call: str) -> Awaitable[None] | None:
-        await store.claim(call)
+        await store.claim(call, owner=new_owner())
         assert await store.write(call, write(1, 0, 1)) == Written(1)
         return None
 
@@ -187,7 +225,12 @@ async def test_two_hundred_calls_at_once_find_connections(redis_url: str) -> Non
 async def test_no_server_is_a_store_error_that_says_so() -> None:
     store = RedisStore.connect("unix:///nowhere/redis.sock")
     try:
-        for attempt in (store.ping(), store.claim("x"), store.read("x"), store.write("x", write(1, 0, 1))):
+        for attempt in (
+            store.ping(),
+            store.claim("x", owner=new_owner()),
+            store.read("x"),
+            store.write("x", write(1, 0, 1)),
+        ):
             with pytest.raises(StoreError, match="did not answer"):
                 await attempt
     finally:

@@ -73,9 +73,9 @@ class FlakyStates:
         self._store = store
         self._mishaps = mishaps
 
-    async def claim(self, call_id: str, *, exclusive: bool = True) -> Claim:
+    async def claim(self, call_id: str, *, owner: str | None) -> Claim:
         self._mishaps.before()
-        return self._mishaps.done(await self._store.claim(call_id, exclusive=exclusive))
+        return self._mishaps.done(await self._store.claim(call_id, owner=owner))
 
     async def write(self, call_id: str, step: StepWrite) -> WriteResult:
         self._mishaps.before()
