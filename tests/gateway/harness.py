@@ -117,7 +117,7 @@ class Peer:
         for at in range(0, len(data), size):
             await self.ws.send(data[at : at + size])
 
-    async def event(self, kind: str, *, count: int = 1, timeout_s: float = 5.0) -> dict[str, Any]:
+    async def event(self, kind: str, *, count: int = 1, timeout_s: float = 20.0) -> dict[str, Any]:
         """The `count`-th event of a kind, waited for."""
 
         def found() -> list[dict[str, Any]]:
@@ -137,7 +137,7 @@ class Peer:
     def close(self) -> tuple[int | None, str | None]:
         return self.ws.close_code, self.ws.close_reason
 
-    async def closed(self, timeout_s: float = 5.0) -> int | None:
+    async def closed(self, timeout_s: float = 20.0) -> int | None:
         """The close code, waited for."""
         async with asyncio.timeout(timeout_s):
             await self._reader
@@ -171,7 +171,7 @@ class Rig:
             await peer.say(type="start", **start)
         return peer
 
-    async def no_calls(self, timeout_s: float = 5.0) -> None:
+    async def no_calls(self, timeout_s: float = 20.0) -> None:
         """Until every call is over and has let go of everything."""
         async with asyncio.timeout(timeout_s):
             while self.worker.calls:

@@ -57,7 +57,7 @@ class RawPeer:
 
     async def answer(self, *, whole: bool = False) -> Answer:
         """The HTTP answer; `whole`: with its body, up to the end of the stream."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             head = (await self._reader.readuntil(b"\r\n\r\n")).decode()
             status, *lines = head.strip().split("\r\n")
             pairs = [line.split(": ", 1) for line in lines]
@@ -66,7 +66,7 @@ class RawPeer:
 
     async def frame(self) -> tuple[Opcode, bytes]:
         """The next frame of the server."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             first, length = await self._reader.readexactly(2)
             assert first & 0x80 and not first & 0x70, "whole, and no extension bits"
             assert length < 0x80, "a server does not mask"
@@ -84,7 +84,7 @@ class RawPeer:
 
     async def end(self) -> bytes:
         """All that comes before the stream ends; a reset is an end."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             try:
                 return await self._reader.read()
             except ConnectionResetError:

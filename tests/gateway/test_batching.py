@@ -46,7 +46,7 @@ async def batching(engine: Engine, **limits: Any) -> AsyncIterator[Batcher[int, 
 
 
 async def until(condition: Any) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not condition():
             await asyncio.sleep(0.001)
 
@@ -218,7 +218,7 @@ async def test_closing_lets_everybody_go_running_or_queued() -> None:
     async with batching(engine) as batcher:
         tasks = [await busy(engine, batcher), *await queued(batcher, 2)]
         leaving = asyncio.create_task(batcher.__aexit__())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await asyncio.wait(tasks)
             await leaving
         assert all(task.cancelled() for task in tasks)

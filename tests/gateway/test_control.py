@@ -49,7 +49,7 @@ async def control(
         app = control_app(settings, redis_url, client)
         await stack.enter_async_context(app.router.lifespan_context(app))
         if inference:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 await client.wait_connected()
         transport = httpx.ASGITransport(app=app, client=("127.0.0.1", 5))
         yield await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://control"))

@@ -39,7 +39,7 @@ def job(samples: int = 800, **options: Any) -> AsrJob:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not condition():
             await asyncio.sleep(0.001)
 
@@ -57,7 +57,7 @@ async def serving(path: Path, inference: Any) -> AsyncIterator[InferenceServer]:
 @asynccontextmanager
 async def asking(path: Path) -> AsyncIterator[SocketInference]:
     async with SocketInference(path) as client:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await client.wait_connected()
         yield client
 
@@ -220,7 +220,7 @@ async def test_a_worker_that_dies_is_waited_for_and_the_next_one_answers(path: P
         with pytest.raises(InferenceError, match="no inference worker"):
             await short
         asr.gate.set()
-        async with serving(path, local), asyncio.timeout(5):
+        async with serving(path, local), asyncio.timeout(20):
             for heard in await asyncio.gather(*waiting):
                 assert heard.transcript.text == "yes"
     assert not client._waiting
@@ -266,7 +266,7 @@ async def test_a_malformed_request_is_answered_so(path: Path, body: dict[str, An
     async with pair(path) as client:
         reader, writer = await asyncio.open_unix_connection(str(path))
         writer.write(packed(body))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             (length,) = struct.unpack(">I", await reader.readexactly(4))
             answer = msgpack.unpackb(await reader.readexactly(length))
         assert answer["id"] == 1 and answer["error"]
@@ -290,7 +290,7 @@ async def test_what_is_no_request_ends_that_connection_alone(path: Path, data: b
     async with pair(path) as client:
         reader, writer = await asyncio.open_unix_connection(str(path))
         writer.write(data)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             assert await reader.read() == b""
         writer.close()
         await client.ping()
@@ -302,7 +302,7 @@ async def test_cancelling_what_is_not_there_is_nothing(path: Path) -> None:
         writer.write(
             packed({"op": "cancel", "target": 99}) + packed({"op": "cancel"}) + packed({"id": 5, "op": "ping"})
         )
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             (length,) = struct.unpack(">I", await reader.readexactly(4))
             assert msgpack.unpackb(await reader.readexactly(length)) == {"id": 5, "ok": {}}
         writer.close()

@@ -121,7 +121,7 @@ async def serving(folder: Path, trained: Path, *, retire_after_s: float = 30.0, 
             server = InferenceServer(local, local)
             await server.start(path)
             async with SocketInference(path) as client:
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(20):
                     await client.wait_connected()
                 yield Rig(bot, local, client)
             await server.stop()
@@ -137,7 +137,7 @@ async def test_a_load_over_the_socket_swaps_and_the_old_weights_leave_memory(tmp
         weights = weakref.ref(live._model)
         del live
         assert "v2" in await rig.do(ModelAction.LOAD, "v2")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while weights() is not None:
                 await asyncio.sleep(0.01)
         assert await rig.do(ModelAction.LIST) == {"v2": VersionState.LIVE}

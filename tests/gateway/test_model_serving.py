@@ -112,7 +112,7 @@ async def serving(
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not condition():
             await asyncio.sleep(0.002)
 
@@ -278,7 +278,7 @@ async def test_where_the_live_version_fails_the_asker_is_told() -> None:
 async def test_a_rollback_loads_again_what_has_gone_from_memory() -> None:
     async with serving(retire_after_s=0.02) as rig:
         await rig.do(ModelAction.LOAD, "/v2")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while "v1" in await rig.do(ModelAction.LIST):
                 await asyncio.sleep(0.005)
         assert (await rig.do(ModelAction.ROLLBACK))["v1"] is VersionState.LIVE
@@ -299,7 +299,7 @@ async def test_bots_that_share_an_artefact_share_it_until_one_has_another() -> N
     async with serving({"b": shared, "other": shared}, retire_after_s=0.02) as rig:
         del shared
         await rig.do(ModelAction.LOAD, "/v2")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while "v1" in await rig.do(ModelAction.LIST):
                 await asyncio.sleep(0.005)
         assert (await rig.ask(bot="other"), await rig.ask()) == ("v1", "v2")
@@ -348,6 +348,6 @@ async def test_an_asker_who_goes_away_leaves_nothing_in_flight() -> None:
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
         await rig.do(ModelAction.LOAD, "/v2")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while "v1" in await rig.do(ModelAction.LIST):
                 await asyncio.sleep(0.005)

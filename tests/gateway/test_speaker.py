@@ -21,6 +21,7 @@ from dialogue.turns import Say
 from gateway import speaker as speaker_module
 from gateway.local_inference import LocalInference
 from gateway.metrics import Metrics
+from gateway.monitoring.call_watch import CallWatch
 from gateway.playout_clock import PlayoutClock
 from gateway.protocols.native import NativeProtocol
 from gateway.protocols.seam import ClearPlayout, Command, PromptStarted, SendMark
@@ -110,6 +111,7 @@ async def speaking(folder: Path, monkeypatch: pytest.MonkeyPatch, fmt: AudioForm
             fmt=fmt,
             tell=told.append,
             on_heard=heard,
+            watch=CallWatch(services.bus),
         )
         mono = fmt.bytes_per_ms // fmt.channels
         rig = Rig(speaker, line, registry, services.clock, told, bytes_per_ms=mono)
@@ -321,18 +323,20 @@ async def test_a_peer_whose_marks_come_late_has_heard_less(tmp_path: Path, monke
 
 async def test_what_the_caller_was_hearing_when_they_spoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with speaking(tmp_path, monkeypatch) as rig:
-        begun = time.monotonic()
-        assert rig.speaker.overlap(begun) is None
+        before = time.monotonic()
+        assert rig.speaker.overlap(before) is None
         await rig.speaker.say(Say(text="good morning", node="n"), 1)
+        begun = rig.speaker.sounded_at(1)
+        assert begun is not None and before <= begun <= time.monotonic()
         await rig.speaker.say(Say(text="is that you", node="n", question=True), 1)
         first = rig.speaker.overlap(begun + 0.05)
         assert first is not None
-        assert not first.question and 0 <= first.call_age_ms <= 60 and 5 * WORD_MS - 60 <= first.left_ms <= 5 * WORD_MS
+        assert not first.question and 30 <= first.call_age_ms <= 60 and 5 * WORD_MS - 60 <= first.left_ms <= 5 * WORD_MS
         await rig.until(lambda: rig.sent_ms == 5 * WORD_MS)
         await asyncio.sleep(0.06)
         last = rig.speaker.overlap(time.monotonic())
         assert last is not None and last.question and last.left_ms < 2 * WORD_MS
-        assert rig.speaker.sounded_at(1) == pytest.approx(begun, abs=0.05)
+        assert rig.speaker.sounded_at(1) == begun
         assert rig.speaker.sounded_at(2) is None
 
 

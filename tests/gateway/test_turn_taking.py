@@ -116,7 +116,7 @@ class Call:
     async def goes_on(self) -> None:
         """Until another fifth of a second of the bot has come."""
         before = len(self.peer.audio)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while len(self.peer.audio) <= before + 3200:
                 await asyncio.sleep(0.01)
 

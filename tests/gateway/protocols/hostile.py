@@ -140,7 +140,7 @@ async def assail(port: int, rng: random.Random, outcome: Outcome) -> None:
         if not ws.transport.is_closing():
             ws.transport.abort()
         with contextlib.suppress(ConnectionClosed, TimeoutError):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 await ws.wait_closed()
         outcome.closes[ws.close_code] += 1
 

@@ -133,7 +133,7 @@ class LinePeer:
         for at in range(0, len(data), size):
             await self.send(self.spoken(data[at : at + size]))
 
-    async def until(self, condition: Callable[[], object], what: str, timeout_s: float = 5.0) -> None:
+    async def until(self, condition: Callable[[], object], what: str, timeout_s: float = 20.0) -> None:
         try:
             async with asyncio.timeout(timeout_s), self.news:
                 while not condition():
@@ -147,7 +147,7 @@ class LinePeer:
     def shown(self) -> list[str]:
         return [text[:100] for text in self.texts]
 
-    async def closed(self, timeout_s: float = 5.0) -> int | None:
+    async def closed(self, timeout_s: float = 20.0) -> int | None:
         async with asyncio.timeout(timeout_s):
             await self.reader
         return self.ws.close_code
