@@ -54,6 +54,7 @@ from gateway.filler import Filler
 from gateway.inference import TurnId
 from gateway.interruption import Overlap, Verdict, judge
 from gateway.listening import CallerTurn, Listener
+from gateway.monitoring.call_watch import CallWatch
 from gateway.protocols.seam import (
     CallStart,
     Command,
@@ -106,8 +107,10 @@ class Conversation:
         start: CallStart,
         chain: InboundChain,
         tell: Callable[[Command], None],
+        watch: CallWatch,
     ) -> None:
-        """`chain` is the call's inbound audio, whose tail the dialogue sets; `tell` sends a command to the peer."""
+        """`chain` is the call's inbound audio, whose tail the dialogue sets; `tell` sends a command to the peer;
+        `watch` is told what the peer is not."""
         self._services = services
         self._settings = services.settings
         self._protocol = protocol
@@ -115,6 +118,7 @@ class Conversation:
         self._start = start
         self._chain = chain
         self._tell = tell
+        self._watch = watch
         self._loop = asyncio.get_running_loop()
         self._inbox: asyncio.Queue[_Entry] = asyncio.Queue(_INBOX_SIZE)
         self._caller = Caller(services, chain, sample_rate_hz=start.format.sample_rate_hz, tell=tell, counterpart=self)
@@ -154,8 +158,11 @@ class Conversation:
         start = self._start
         step = await self._stored(lambda: dialogue.open(caller=start.caller, metadata=start.metadata))
         async with asyncio.TaskGroup() as tasks:
+            models = {"asr": self._settings.asr.model}
+            if bot.name in services.nlu_versions:
+                models["nlu"] = services.nlu_versions[bot.name]
             if services.records is not None:
-                self._origin = origin_of(bot, call_id, {"asr": self._settings.asr.model})
+                self._origin = origin_of(bot, call_id, models)
                 tasks.create_task(services.records.opened(self._origin), name="record")
             self._speaker = Speaker(
                 services,
@@ -165,6 +172,7 @@ class Conversation:
                 fmt=self._start.format,
                 tell=self._tell,
                 on_heard=self._arm_silence_timer,
+                watch=self._watch,
             )
             self._listener = Listener(
                 services.inference,
@@ -184,6 +192,7 @@ class Conversation:
             resumed = str(step.resumed).lower()
             services.metrics.calls_started.labels(self._protocol.name, bot.name, resumed).inc()
             log.info("call started: bot %s, %s, resumed %s", bot.name, self._protocol.name, resumed)
+            self._watch.opened(dialogue, bot, call_id, caller=start.caller, models=models, resumed=step.resumed)
             self._tell(SessionReady(call_id=call_id, resumed=step.resumed))
             await self._perform(step, clock=ReplyClock("first_utterance_ms", since))
             while not self._over:
@@ -199,7 +208,9 @@ class Conversation:
             async with asyncio.timeout(_SAVE_S):
                 await asyncio.shield(self._dialogue.close(by))
                 if self._services.records is not None and self._origin is not None:
-                    await self._services.records.ended(self._origin, self._dialogue.state)
+                    await self._services.records.ended(
+                        self._origin, self._dialogue.state, nlu_version=self._watch.nlu_version
+                    )
         except (TimeoutError, DialogueError) as exc:
             log.error("the end of the call was not saved: %s", type(exc).__name__)
 
@@ -286,6 +297,7 @@ class Conversation:
                     await self._caller_took_turn(dialogue, entry)
             case _Silent():
                 self._services.metrics.turns.labels("no_input").inc()
+                self._watch.silent()
                 await self._perform(await self._handle(dialogue, CallerSilent()))
             case _TimeUp():
                 await self._perform(await self._handle(dialogue, TimeRanOut()))
@@ -307,7 +319,9 @@ class Conversation:
         verdict = self._verdict(dialogue, turn, entry.over)
         if entry.over is not None:
             metrics.overlaps.labels(verdict).inc()
-        if verdict is not Verdict.INTERRUPTION and not keys:
+        ignored = verdict is not Verdict.INTERRUPTION and not keys
+        self._watch.judged(verdict, over_prompt=entry.over is not None, ignored=ignored)
+        if ignored:
             metrics.turns.labels("no_words" if verdict is Verdict.NO_WORDS else "ignored").inc()
             self._speaker.resume()
             return
@@ -320,6 +334,7 @@ class Conversation:
     async def _caller_keyed(self, dialogue: DialogueLoop, entry: Keyed) -> None:
         assert self._continuation is not None
         self._services.metrics.turns.labels("dtmf").inc()
+        self._watch.keyed(entry.digits)
         before = self._continuation.open_to(entry.began, entry.over)
         if before is not None and before.expect == "digits":  # the number was begun in words
             nothing = CallerTurn(text="", meaning=None)
@@ -344,6 +359,7 @@ class Conversation:
         assert turn.meaning is not None and self._continuation is not None and self._speaker is not None
         supersedes = before.round_id if before is not None else None
         round_id = self.next_round_id
+        self._watch.nlu_version = turn.version or self._watch.nlu_version
         self._tell(TurnHeard(round_id=round_id, text=turn.text, supersedes=supersedes))
         self._tell(TurnUnderstood(round_id=round_id, meaning=turn.meaning))
         begun = time.monotonic()
@@ -420,6 +436,7 @@ class Conversation:
         """Carry a step's actions out, in order. Last words are heard out: they cannot be interrupted."""
         speaker, dialogue = self._speaker, self._dialogue
         assert speaker is not None and dialogue is not None
+        self._watch.stepped(step.state)
         final = _is_final(step)
         for action in step.actions:
             match action:

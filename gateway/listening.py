@@ -36,6 +36,8 @@ class CallerTurn:
 
     text: str
     meaning: Meaning | None
+    version: str = ""
+    """Of the model that understood it."""
     timing: dict[str, float] = field(default_factory=dict)
     """ms at each stage: asr_ms, asr_queue_ms, nlu_ms, nlu_queue_ms; speculated is 1.0 where it was ready early."""
 
@@ -143,6 +145,7 @@ class Listener:
                     return CallerTurn(
                         text=turn.text,
                         meaning=turn.meaning,
+                        version=turn.version,
                         timing={**turn.timing, "speculated": 1.0 if was_ready else 0.5},
                     )
                 self._metrics.speculation.labels("failed").inc()
@@ -204,4 +207,4 @@ class Listener:
         nlu_s = time.monotonic() - begun
         self._metrics.stage.labels("nlu").observe(nlu_s)
         timing = {**timing, "nlu_ms": nlu_s * 1000, "nlu_queue_ms": understood.queue_ms}
-        return CallerTurn(text=text, meaning=understood.meaning, timing=timing)
+        return CallerTurn(text=text, meaning=understood.meaning, version=understood.version, timing=timing)

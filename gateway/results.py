@@ -22,10 +22,8 @@ import logging
 import random
 import secrets
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
 import redis.asyncio as redis
@@ -40,7 +38,7 @@ from gateway.metrics import Metrics
 from gateway.settings import ResultSettings
 from gateway.webhooks import PostError, Webhooks
 
-__all__ = ["RECORD_VERSION", "CallRecords", "Origin", "origin_of", "record_of"]
+__all__ = ["RECORD_VERSION", "CallRecords", "Origin", "artefact_versions", "origin_of", "record_of"]
 
 log = logging.getLogger(__name__)
 
@@ -103,19 +101,23 @@ class Origin:
 
 def origin_of(bot: Bot, call_id: str, models: Mapping[str, str]) -> Origin:
     """The origin of a call served by `bot`; `models` are versions by kind ("asr", "nlu")."""
-    named = tuple(sorted({**models, **_nlu_version(bot.nlu_path)}.items()))
+    named = tuple(sorted(models.items()))
     return Origin(call_id=call_id, bot=bot.name, bot_version=bot.version, language=bot.language, models=named)
 
 
-@cache
-def _nlu_version(folder: Path | None) -> dict[str, str]:
-    """The artefact's version without loading it: the first 12 digits of the checksum in its config."""
-    if folder is None:
-        return {}
-    try:
-        return {"nlu": str(json.loads((folder / "config.json").read_text(encoding="utf-8"))["checksum"])[:12]}
-    except (OSError, ValueError, KeyError):
-        return {}
+def artefact_versions(bots: Iterable[Bot]) -> dict[str, str]:
+    """Version of each bot's model as its folder says, by the bot's name, without loading any: the first 12 digits of
+    the checksum in its config. It reads files, so before calls come; a bot without a readable artefact has none."""
+    found: dict[str, str] = {}
+    for bot in bots:
+        if bot.nlu_path is None:
+            continue
+        try:
+            config = json.loads((bot.nlu_path / "config.json").read_text(encoding="utf-8"))
+            found[bot.name] = str(config["checksum"])[:12]
+        except (OSError, ValueError, KeyError) as error:
+            log.info("bot %s: its model's version is not known yet: %s", bot.name, type(error).__name__)
+    return found
 
 
 def record_of(origin: Origin, state: DialogueState | None, *, ended_by: str, now: float) -> dict[str, Any]:
@@ -199,15 +201,23 @@ class CallRecords:
         except (RedisError, OSError) as error:
             log.warning("the call is not among the open ones: %s", type(error).__name__)
 
-    async def ended(self, origin: Origin, state: DialogueState) -> None:
-        """A call has ended and its end is stored. A server that is away is logged: a sweep will publish it."""
+    async def ended(self, origin: Origin, state: DialogueState, *, nlu_version: str = "") -> None:
+        """A call has ended and its end is stored. A server that is away is logged: a sweep will publish it.
+
+        Args:
+            nlu_version: of the model that answered the call's last turn, which may not be the one it began with.
+        """
         try:
-            await self._record(origin, state, ended_by=state.ended_by or "error")
+            await self._record(origin, state, ended_by=state.ended_by or "error", nlu_version=nlu_version)
         except (RedisError, OSError) as error:
             log.warning("no record yet: %s; a sweep will make it", type(error).__name__)
 
-    async def _record(self, origin: Origin, state: DialogueState | None, *, ended_by: str) -> None:
-        record = record_of(origin, state, ended_by=ended_by, now=time.time())
+    async def _record(
+        self, origin: Origin, state: DialogueState | None, *, ended_by: str, nlu_version: str = ""
+    ) -> None:
+        models = {**dict(origin.models), **({"nlu": nlu_version} if nlu_version else {})}
+        told = replace(origin, models=tuple(sorted(models.items())))  # the set of open calls knows it by `origin`
+        record = record_of(told, state, ended_by=ended_by, now=time.time())
         appended = await self._publish(
             keys=[_OPEN_KEY, f"vg:{{results}}:done:{origin.call_id}", self._settings.stream],
             args=[

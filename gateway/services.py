@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from audio.detection import VoiceDetector, WebRtcDetector
 from dialogue.bots import Bot
 from dialogue.store import StateStore
 from gateway.inference import Inference
 from gateway.metrics import Metrics
+from gateway.monitoring.bus import EventBus
 from gateway.playout_clock import PlayoutClock
 from gateway.results import CallRecords
 from gateway.settings import Settings
@@ -33,5 +34,9 @@ class Services:
     webhooks: Webhooks
     records: CallRecords | None = None
     """None: calls leave no record (tests, benches)."""
+    bus: EventBus = field(default_factory=EventBus)
+    """Where the calls' events go."""
+    nlu_versions: Mapping[str, str] = field(default_factory=dict)
+    """Version of each bot's model as its artefact said at the start: what a call has before its first turn."""
     make_detector: Callable[[int], VoiceDetector] = WebRtcDetector
     """From a call's sample rate in Hz; see `audio.cascade.detector_maker`."""

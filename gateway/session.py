@@ -39,6 +39,7 @@ from gateway.conversation import Conversation
 from gateway.flood import FloodGuard
 from gateway.inference import InferenceError
 from gateway.logs import CallLog, call_id_var
+from gateway.monitoring.call_watch import CallWatch
 from gateway.protocols.seam import (
     AudioReceived,
     CallStart,
@@ -135,6 +136,9 @@ class CallSession:
         self.call_id = ""
         self.ended_by = ""
         """Empty while the call goes on, then "bot", "caller", "transfer", "lost" or "error"."""
+        self.watch = CallWatch(
+            services.bus, protocol=protocol.name, position_ms=lambda: self.frames_seen * FRAME_MS
+        )
         self._protocol = protocol
         self._admit = admit
         self._carrier = control
@@ -295,7 +299,13 @@ class CallSession:
         detector = self._services.make_detector(start.format.sample_rate_hz)
         self._chain = InboundChain(start.format, self._services.settings.endpointing, detector)
         self._conversation = Conversation(
-            self._services, self._protocol, self._connection, start=start, chain=self._chain, tell=self._tell
+            self._services,
+            self._protocol,
+            self._connection,
+            start=start,
+            chain=self._chain,
+            tell=self._tell,
+            watch=self.watch,
         )
         self._flood = FloodGuard(bytes_per_s=start.format.bytes_per_ms * 1000, ahead_s=self._limits.flood_s)
         self._started_at = time.monotonic()
@@ -391,6 +401,7 @@ class CallSession:
     def _tell(self, command: Command) -> None:
         if isinstance(command, EndCall | TransferCall):
             self._order = command
+        self.watch.told(command)
         self._send(self._protocol.send(command))
 
     def _send(self, messages: Sequence[WireMessage]) -> None:
@@ -422,5 +433,6 @@ class CallSession:
         self._calls.open.discard(self)
         if self._calls.by_id.get(self.call_id) is self:
             del self._calls.by_id[self.call_id]
+        self.watch.closed(self.ended_by or "error")
         self._services.metrics.calls_ended.labels(self.ended_by or "error").inc()
         self._log.info("call over: %s", self.ended_by or "error")

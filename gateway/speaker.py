@@ -22,6 +22,7 @@ from audio.framing import decode, encode
 from dialogue.bots import Bot
 from dialogue.turns import Say
 from gateway.interruption import Overlap
+from gateway.monitoring.call_watch import CallWatch
 from gateway.playout import AudioDue, Playout, PlayoutItem
 from gateway.protocols.seam import ClearPlayout, Command, PromptStarted, SendMark, WireProtocol
 from gateway.services import Services
@@ -85,8 +86,10 @@ class Speaker:
         fmt: AudioFormat,
         tell: Callable[[Command], None],
         on_heard: Callable[[], None],
+        watch: CallWatch,
     ) -> None:
-        """`tell` sends a command to the peer; `on_heard` is called when the caller has heard everything queued."""
+        """`tell` sends a command to the peer; `on_heard` is called when the caller has heard everything queued; `watch`
+        is told what becomes of prompts."""
         self.heard = asyncio.Event()
         """Set while the caller has nothing left to hear."""
         self.heard.set()
@@ -98,6 +101,7 @@ class Speaker:
         self._format = AudioFormat(encoding=fmt.encoding, sample_rate_hz=fmt.sample_rate_hz)  # we send mono
         self._tell = tell
         self._on_heard = on_heard
+        self._watch = watch
         self._loop = asyncio.get_running_loop()
         self._playout = Playout(
             bytes_per_ms=self._format.bytes_per_ms,
@@ -191,6 +195,7 @@ class Speaker:
             return False
         self._hold(now)
         self._tell(ClearPlayout())
+        self._watch.prompt_held()
         return True
 
     def wait(self, now: float) -> None:
@@ -271,7 +276,7 @@ class Speaker:
                 self._tell(ClearPlayout())
         self._playout.drop()
         self._cancel_held_timer()
-        self._all_heard()
+        self._all_heard(heard)
         return heard
 
     def _words_heard(self, current: PlayoutItem, now: float) -> str:
@@ -342,8 +347,11 @@ class Speaker:
         say = report.say
         self._tell(PromptStarted(round_id=report.round_id, text=say.text, node=say.node, timing=timing))
 
-    def _all_heard(self) -> None:
+    def _all_heard(self, heard: str | None = None) -> None:
+        """Nothing more is to be heard; `heard` is what was, where a prompt was interrupted."""
         self._cancel_heard_timer()
+        if self._reports:
+            self._watch.prompt_ended(heard)
         # Frames are views of whole prompts: what is kept of them must not keep those.
         self._played = deque((at, memoryview(bytes(audio))) for at, audio in self._played)
         self._reports.clear()

@@ -45,7 +45,7 @@ from gateway.presence import Presence, gateway_name
 from gateway.processes import EXIT_CONFIG, PortTakenError
 from gateway.recognised import RecognisedReceiver
 from gateway.recognition import RecognitionSession
-from gateway.results import CallRecords
+from gateway.results import CallRecords, artefact_versions
 from gateway.services import Services
 from gateway.session import Calls, CallSession
 from gateway.settings import Settings
@@ -111,6 +111,11 @@ class GatewayWorker:
     def calls(self) -> int:
         """Calls in progress."""
         return len(self._calls.open)
+
+    @property
+    def sessions(self) -> list[CallSession]:
+        """The calls whose dialogue is open, one for each call id."""
+        return list(self._calls.by_id.values())
 
     @property
     def frames_seen(self) -> int:
@@ -254,6 +259,7 @@ async def services(settings: Settings, redis_url: str, inference: Inference) -> 
             clock=PlayoutClock(asyncio.get_running_loop()),
             webhooks=webhooks,
             records=records,
+            nlu_versions=artefact_versions(bots.values()),
             make_detector=detector_maker(settings.detector),
         )
 

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -21,7 +22,7 @@ from dialogue.slots import SlotValue
 from dialogue.state import DialogueState, Promise
 from dialogue.store import RedisStore, state_keys
 from gateway.metrics import Metrics
-from gateway.results import CallRecords, Origin, origin_of, record_of
+from gateway.results import CallRecords, Origin, artefact_versions, origin_of, record_of
 from gateway.settings import SettingsError, load
 from gateway.webhooks import Webhooks
 from tests.dialogue.bot_calls import BILL_REMINDER, TODAY, said
@@ -134,9 +135,22 @@ def test_the_record_of_a_call_whose_state_has_expired() -> None:
 
 
 @pytest.mark.unit
-def test_the_models_version_is_the_artefacts() -> None:
-    models = dict(origin_of(BILL_REMINDER, "c", {"asr": "bundled"}).models)
-    assert models["asr"] == "bundled" and len(models["nlu"]) == 12
+def test_a_models_version_is_read_from_its_artefact_and_a_bot_without_one_has_none(tmp_path: Path) -> None:
+    untrained = replace(BILL_REMINDER, name="untrained", nlu_path=tmp_path)
+    versions = artefact_versions([BILL_REMINDER, untrained, replace(BILL_REMINDER, name="deaf", nlu_path=None)])
+    assert set(versions) == {BILL_REMINDER.name} and len(versions[BILL_REMINDER.name]) == 12
+
+
+async def test_a_record_names_the_model_that_answered_last_and_its_call_is_no_longer_open(redis_url: str) -> None:
+    async with desk(redis_url) as at:
+        origin = origin_of(BILL_REMINDER, "exchanged", {"asr": "bundled", "nlu": "old"})
+        await at.records.opened(origin)
+        await at.records.ended(origin, DialogueState(ended_by="bot"), nlu_version="new")
+        await at.records.sweep(later(1e6))
+        (record,) = await at.found()
+        assert record["models"] == {"asr": "bundled", "nlu": "new"}
+        assert at.counted("published") == 1
+        assert await at.client.zcard("vg:{results}:open") == 0
 
 
 async def test_a_call_has_one_record_however_often_it_is_told(redis_url: str) -> None:

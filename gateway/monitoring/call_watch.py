@@ -1,0 +1,282 @@
+"""One call's events: what happens in its conversation, as watchers are told of it.
+
+Made with the call. Each method costs one look at a flag while nobody gets the call's events; only then are values built
+and numbered. What a watcher who comes later must know is read from the dialogue's own state (`present`), so nothing is
+kept for watchers who never come.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from dialogue.bots import Bot
+from dialogue.loop import DialogueLoop
+from dialogue.state import DialogueState
+from gateway.interruption import Verdict
+from gateway.monitoring.bus import EventBus
+from gateway.monitoring.events import (
+    BargedIn,
+    BudgetMissed,
+    CallEnded,
+    CallerSilent,
+    CallEvent,
+    CallPresent,
+    CallStarted,
+    FaultTold,
+    KeysPressed,
+    NodeEntered,
+    PartialHeard,
+    PastTurn,
+    PromptEnded,
+    PromptHeld,
+    PromptStarted,
+    Published,
+    SlotsFilled,
+    SpeechEnded,
+    SpeechStarted,
+    Supervised,
+    TransferStarted,
+    TurnHeard,
+    TurnIgnored,
+    TurnSuperseded,
+    TurnUnderstood,
+)
+from gateway.protocols import seam
+
+__all__ = ["BUDGETS_MS", "CallWatch"]
+
+BUDGETS_MS: Final[Mapping[str, float]] = {
+    "first_utterance_ms": 200.0,
+    "endpoint_to_reply_ms": 200.0,
+    "barge_in_ms": 300.0,
+}
+"""What 99 of 100 calls or turns may take; one that takes longer is told."""
+
+
+class CallWatch:
+    """One per call. Methods are for the loop's thread."""
+
+    def __init__(self, bus: EventBus, *, protocol: str = "", position_ms: Callable[[], int] = lambda: 0) -> None:
+        """`position_ms` is how much of the caller's audio has been heard."""
+        self.nlu_version = ""
+        """Version of the model that answered the last turn; known whether or not anybody watches."""
+        self.taken_over_by: str | None = None
+        """The supervisor who speaks in the bot's place."""
+        self.recorded = False
+        self.timeline: Callable[[Published], None] | None = None
+        """Gets the call's events too, whoever else does: its recording."""
+        self._bus = bus
+        self._protocol = protocol
+        self._position_ms = position_ms
+        self._seq = 0
+        self._since = time.monotonic()
+        self._dialogue: DialogueLoop | None = None
+        self._bot: Bot | None = None
+        self._call_id = ""
+        self._caller: str | None = None
+        self._models: dict[str, str] = {}
+        # As last told.
+        self._node = ""
+        self._slots: dict[str, str] = {}
+        self._spoke_at_ms = 0
+
+    @property
+    def active(self) -> bool:
+        """Whether anybody gets this call's events."""
+        return self._bus.listening or self.timeline is not None
+
+    # The call.
+
+    def opened(
+        self,
+        dialogue: DialogueLoop,
+        bot: Bot,
+        call_id: str,
+        *,
+        caller: str | None,
+        models: Mapping[str, str],
+        resumed: bool,
+    ) -> None:
+        """The call's dialogue is open. `models` are versions as they are known before the first turn."""
+        self._dialogue, self._bot, self._call_id, self._caller = dialogue, bot, call_id, caller
+        self._models = dict(models)
+        if self.active:
+            self._publish(
+                CallStarted(
+                    bot=bot.name,
+                    bot_version=bot.version,
+                    protocol=self._protocol,
+                    language=bot.language,
+                    caller=caller,
+                    models=self._models,
+                    recorded=self.recorded,
+                    resumed=resumed,
+                )
+            )
+
+    def closed(self, ended_by: str) -> None:
+        """The call is over."""
+        if not self.active or self._dialogue is None:
+            return
+        state = self._dialogue.state
+        self._publish(
+            CallEnded(
+                ended_by=ended_by,
+                disposition=state.disposition or state.outcome,
+                duration_s=round(time.monotonic() - self._since, 3),
+                turns=state.turns,
+            )
+        )
+
+    def present(self) -> Published | None:
+        """Where the call stands now; None before its dialogue is open."""
+        if self._dialogue is None or self._bot is None:
+            return None
+        state = self._dialogue.state
+        event = CallPresent(
+            bot=self._bot.name,
+            bot_version=self._bot.version,
+            protocol=self._protocol,
+            language=self._bot.language,
+            caller=self._caller,
+            models={**self._models, **({"nlu": self.nlu_version} if self.nlu_version else {})},
+            recorded=self.recorded,
+            started_at=state.started_at,
+            node=state.node,
+            slots=_slots_of(state),
+            turns=state.turns,
+            history=tuple(
+                PastTurn(
+                    round_id=turn.round_id,
+                    node=turn.node,
+                    said=turn.said,
+                    intent=turn.intent,
+                    score=turn.score,
+                    reply=turn.reply,
+                )
+                for turn in state.history
+            ),
+            taken_over_by=self.taken_over_by,
+        )
+        return Published(event, self._call_id, self._seq, self._position_ms(), time.time())
+
+    def introduce(self) -> None:
+        """Tell where the call stands: somebody has begun to watch."""
+        if self.active and (now := self.present()) is not None and isinstance(now.event, CallPresent):
+            self._node, self._slots = now.event.node, dict(now.event.slots)
+            self._publish(now.event)
+
+    # What is said to the peer is most of what happens.
+
+    def told(self, command: seam.Command) -> None:
+        """A command went to the peer."""
+        if not self.active:
+            return
+        match command:
+            case seam.SpeechEdge(started=True, at_ms=at_ms):
+                self._spoke_at_ms = at_ms
+                self._publish(SpeechStarted(speech_ms=at_ms))
+            case seam.SpeechEdge(at_ms=at_ms):
+                self._publish(SpeechEnded(speech_ms=at_ms))
+            case seam.TurnHeard(final=False):
+                self._publish(PartialHeard(round_id=command.round_id, text=command.text))
+            case seam.TurnHeard():
+                self._turn_heard(command)
+            case seam.TurnUnderstood(round_id=round_id, meaning=meaning):
+                slots = tuple((slot.name, slot.text) for slot in meaning.slots)
+                self._publish(
+                    TurnUnderstood(
+                        round_id=round_id,
+                        intent=meaning.intent,
+                        score=round(meaning.score, 4),
+                        slots=slots,
+                        model=self.nlu_version,
+                    )
+                )
+            case seam.PromptStarted():
+                self._prompt_started(command)
+            case seam.TransferCall(target=target):
+                self._publish(TransferStarted(target=target))
+            case seam.ReportFault(code=code, message=message):
+                self._publish(FaultTold(code=code, message=message))
+
+    def _turn_heard(self, heard: seam.TurnHeard) -> None:
+        self._publish(TurnHeard(round_id=heard.round_id, text=heard.text, supersedes=heard.supersedes))
+        if heard.supersedes is not None:
+            self._publish(TurnSuperseded(round_id=heard.supersedes, by_round_id=heard.round_id))
+
+    def _prompt_started(self, prompt: seam.PromptStarted) -> None:
+        self._publish(
+            PromptStarted(round_id=prompt.round_id, node=prompt.node, text=prompt.text, timing=dict(prompt.timing))
+        )
+        for budget, took_ms in prompt.timing.items():
+            self._measured(budget, took_ms)
+
+    def _measured(self, budget: str, took_ms: float) -> None:
+        limit_ms = BUDGETS_MS.get(budget)
+        if limit_ms is not None and took_ms > limit_ms:
+            self._publish(BudgetMissed(budget=budget, took_ms=took_ms, limit_ms=limit_ms))
+
+    # What the peer is not told.
+
+    def stepped(self, state: DialogueState) -> None:
+        """The dialogue took a step."""
+        if not self.active:
+            return
+        if state.node != self._node:
+            self._publish(NodeEntered(round_id=state.round_id, node=state.node, before=self._node))
+            self._node = state.node
+        slots = _slots_of(state)
+        if fresh := {name: value for name, value in slots.items() if self._slots.get(name) != value}:
+            self._publish(SlotsFilled(round_id=state.round_id, slots=fresh))
+        self._slots = slots
+
+    def judged(self, verdict: Verdict, *, over_prompt: bool, ignored: bool) -> None:
+        """What speech was: a turn, or nothing to answer."""
+        if not self.active:
+            return
+        if over_prompt:
+            self._publish(BargedIn(verdict=verdict))
+        if ignored:
+            self._publish(TurnIgnored(why=verdict))
+
+    def keyed(self, digits: str) -> None:
+        """A keypad entry came."""
+        if self.active:
+            self._publish(KeysPressed(count=len(digits)))
+
+    def silent(self) -> None:
+        """The caller said nothing."""
+        if self.active:
+            self._publish(CallerSilent())
+
+    def prompt_held(self) -> None:
+        """The caller speaks over a prompt, and it waits."""
+        if self.active:
+            after_ms = max(0, self._position_ms() - self._spoke_at_ms)
+            self._publish(PromptHeld(after_ms=after_ms))
+            self._measured("barge_in_ms", after_ms)
+
+    def prompt_ended(self, heard: str | None) -> None:
+        """Nothing is left to hear; `heard` where the prompt was interrupted."""
+        if self.active:
+            self._publish(PromptEnded(heard=heard))
+
+    def supervised(self, act: str, by: str) -> None:
+        """A supervisor did something."""
+        if self.active:
+            self._publish(Supervised(act=act, by=by))
+
+    def _publish(self, event: CallEvent) -> None:
+        self._seq += 1
+        published = Published(event, self._call_id, self._seq, self._position_ms(), time.time())
+        if self._bus.listening:
+            self._bus.publish(published)
+        if self.timeline is not None:
+            self.timeline(published)
+
+
+def _slots_of(state: DialogueState) -> dict[str, str]:
+    return {name: slot.value for name, slot in state.slots.items()}
