@@ -46,6 +46,18 @@ class Metrics:
             buckets=_HTTP,
             registry=registry,
         )
+        self.store_away = Gauge(
+            "voicegate_store_away",
+            "Workers that do not reach the state store.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.store_steps = Counter(
+            "voicegate_store_steps",
+            "Dialogue steps taken while the store was away, by what became of them.",
+            ["outcome"],
+            registry=registry,
+        )
         self.refused = Counter("voicegate_refused", "Connections refused.", ["reason"], registry=registry)
         self.peer_faults = Counter("voicegate_peer_faults", "What peers did wrong.", ["code"], registry=registry)
         self.first_utterance = Histogram(
@@ -145,8 +157,17 @@ class InferenceMetrics:
             buckets=_REPLY,
             registry=registry,
         )
+        self._faq = Counter(
+            "voicegate_faq", "Texts looked up in a bot's FAQ, by what was found.", ["bot", "outcome"], registry=registry
+        )
         self._model_score = Summary(
             "voicegate_model_score", "Probability of the intents given.", ["bot", "version"], registry=registry
+        )
+        self._second_opinions = Counter(
+            "voicegate_second_opinions",
+            "Doubtful texts that a larger model was asked for, by what came of it.",
+            ["bot", "outcome"],
+            registry=registry,
         )
 
     def model_answered(self, bot: str, version: str, seconds: float, meaning: Meaning) -> None:
@@ -159,6 +180,14 @@ class InferenceMetrics:
     def model_failed(self, bot: str, version: str) -> None:
         """Count one text that a version failed on."""
         self._model_requests.labels(bot, version, "failed").inc()
+
+    def faq_looked_up(self, bot: str, outcome: str) -> None:
+        """Count one text looked up in a bot's FAQ."""
+        self._faq.labels(bot, outcome).inc()
+
+    def second_opinion(self, bot: str, outcome: str) -> None:
+        """Count one doubtful text: "agreed", "changed", "late", "refused" or "failed" (the first answer stood)."""
+        self._second_opinions.labels(bot, outcome).inc()
 
     def batch_ran(self, report: BatchReport) -> None:
         """Count one batch."""
