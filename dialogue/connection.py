@@ -17,9 +17,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as ConnectionLostError
 
-__all__ = ["SCHEMES", "connect", "is_cluster"]
-
-SCHEMES: Final = ("redis://", "rediss://", "unix://", "redis+cluster://", "rediss+cluster://")
+__all__ = ["connect", "is_cluster"]
 
 _CONNECT_S: Final = 2.0
 

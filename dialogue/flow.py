@@ -170,7 +170,8 @@ class Flow:
     `slots` holds variables too. Sub-flows are not here: each use of one has become nodes of its own. `min_score` is
     the intent probability below which a turn counts as not understood. After `max_turns` caller turns (None: no limit)
     the call goes to node `give_up`, and so it does after `max_repeats` turns that ended at one node while no more slots
-    were filled. `filler` is said while a reply is slow, `time_up` before the call is ended for its length.
+    were filled. `filler` is said while a reply is slow, `time_up` before the call is ended for its length,
+    `unavailable` before one is ended that the gateway cannot serve.
     """
 
     language: str
@@ -187,6 +188,7 @@ class Flow:
     max_repeats: int | None = None
     filler: tuple[Prompt, ...] = ()
     time_up: tuple[Prompt, ...] = ()
+    unavailable: tuple[Prompt, ...] = ()
 
     def transitions(self) -> Iterator[Transition]:
         """Every transition of the flow."""
@@ -200,6 +202,6 @@ class Flow:
         for node in self.nodes.values():
             yield from (*node.say, *node.ask, *node.invalid)
             yield from (*node.no_input.prompts, *node.no_match.prompts)
-        yield from (*self.resume, *self.filler, *self.time_up)
+        yield from (*self.resume, *self.filler, *self.time_up, *self.unavailable)
         for transition in self.transitions():
             yield from transition.say

@@ -98,6 +98,7 @@ def _top() -> dict[str, Schema]:
         "max_repeats": _say("After so many turns at one node without a new slot, the same.", int, minimum=1),
         "filler": _ref("Said while a reply is slow, each in turn.", "prompts"),
         "time_up": _ref("Said before a call is ended for its length.", "prompts"),
+        "unavailable": _ref("Said before a call is ended that the gateway cannot serve.", "prompts"),
     }
 
 

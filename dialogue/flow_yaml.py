@@ -58,6 +58,10 @@ _TIME_UP = {
     "en": "I am sorry, I have to end this call now. Goodbye.",
     "zh": "很抱歉，通话时间已到，再见。",
 }
+_UNAVAILABLE = {
+    "en": "I am sorry, we have a technical problem. Please call again in a few minutes. Goodbye.",
+    "zh": "很抱歉，系统暂时出现故障，请过几分钟再打来，再见。",
+}
 
 
 def load_flow(path: Path, *, language: str, intents: Collection[str] | None = None) -> tuple[Flow | None, list[Fault]]:
@@ -98,6 +102,7 @@ def _flow(parts: FlowParts, top: Section, language: str) -> Flow | None:
     resume = parts.prompts(top, "resume")
     filler = parts.prompts(top, "filler") or _default_prompt(_FILLERS, language)
     time_up = parts.prompts(top, "time_up") or _default_prompt(_TIME_UP, language)
+    unavailable = parts.prompts(top, "unavailable") or _default_prompt(_UNAVAILABLE, language)
     nodes = NodeReader(parts, no_input_ms=no_input_ms, no_input=no_input, no_match=no_match).nodes(top)
     top.finish()
     if max_turns and no_match.give_up is None:
@@ -121,6 +126,7 @@ def _flow(parts: FlowParts, top: Section, language: str) -> Flow | None:
         max_repeats=max_repeats or _DEFAULT_MAX_REPEATS,
         filler=filler,
         time_up=time_up,
+        unavailable=unavailable,
     )
 
 

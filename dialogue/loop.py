@@ -177,6 +177,11 @@ class DialogueLoop:
             return await self._apply(event, number, f"r{number}")
 
     @property
+    def owner(self) -> str:
+        """The name under which the call is claimed."""
+        return self._owner
+
+    @property
     def withdrawable(self) -> int | None:
         """The last round, where the next `CallerSaid` may supersede it."""
         return None if self._last is None else self._last.round_id

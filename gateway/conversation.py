@@ -33,7 +33,7 @@ from audio.endpointing import EndpointState
 from audio.inbound import InboundChain, InboundEvent
 from dialogue.bots import Bot
 from dialogue.loop import DialogueLoop, Step
-from dialogue.store import StoreError
+from dialogue.store import StoreAwayError, StoreError
 from dialogue.turns import (
     CallerSaid,
     CallerSilent,
@@ -145,7 +145,7 @@ class Conversation:
             since: when the call's first words began to be waited for (monotonic seconds).
 
         Returns:
-            "bot" or "transfer".
+            "bot" or "transfer"; "error" where the call's state could not be kept, and the caller was told.
 
         Raises:
             MetadataError: the caller's metadata do not fit the bot.
@@ -156,7 +156,22 @@ class Conversation:
         dialogue = self._dialogue = DialogueLoop(bot, services.store, call_id)
         self._bot, self._call_id = bot, call_id
         start = self._start
-        step = await self._stored(lambda: dialogue.open(caller=start.caller, metadata=start.metadata))
+        speaker = self._speaker = Speaker(
+            services,
+            self._protocol,
+            self._connection,
+            bot=bot,
+            fmt=start.format,
+            tell=self._tell,
+            on_heard=self._arm_silence_timer,
+            watch=self._watch,
+        )
+        try:
+            step = await self._stored(lambda: dialogue.open(caller=start.caller, metadata=start.metadata))
+        except StoreAwayError:
+            services.metrics.refused.labels("store_away").inc()
+            self._tell(SessionReady(call_id=call_id, resumed=False))
+            return await self._apologise(dialogue, speaker)
         async with asyncio.TaskGroup() as tasks:
             models = {"asr": self._settings.asr.model}
             if bot.name in services.nlu_versions:
@@ -164,16 +179,6 @@ class Conversation:
             if services.records is not None:
                 self._origin = origin_of(bot, call_id, models)
                 tasks.create_task(services.records.opened(self._origin), name="record")
-            self._speaker = Speaker(
-                services,
-                self._protocol,
-                self._connection,
-                bot=bot,
-                fmt=self._start.format,
-                tell=self._tell,
-                on_heard=self._arm_silence_timer,
-                watch=self._watch,
-            )
             self._listener = Listener(
                 services.inference,
                 services.metrics,
@@ -185,7 +190,7 @@ class Conversation:
                 prepare=lambda turn: self._prepare_reply(dialogue, turn),
                 turn=lambda: TurnId(call_id, dialogue.state.round_id + 1),
             )
-            self._caller.meet(self._speaker, self._listener)
+            self._caller.meet(speaker, self._listener)
             join_ms = self._settings.turns.join_ms
             self._continuation = Continuation(dialogue, self._speaker, self._listener, join_ms=join_ms)
             self._filler = Filler(bot.flow, self._speaker, services.metrics, after_ms=self._settings.turns.filler_ms)
@@ -194,9 +199,13 @@ class Conversation:
             log.info("call started: bot %s, %s, resumed %s", bot.name, self._protocol.name, resumed)
             self._watch.opened(dialogue, bot, call_id, caller=start.caller, models=models, resumed=step.resumed)
             self._tell(SessionReady(call_id=call_id, resumed=step.resumed))
-            await self._perform(step, clock=ReplyClock("first_utterance_ms", since))
-            while not self._over:
-                await self._next_turn(dialogue)
+            try:
+                await self._perform(step, clock=ReplyClock("first_utterance_ms", since))
+                while not self._over:
+                    await self._next_turn(dialogue)
+            except StoreAwayError:
+                self._stop_prompt()
+                self._over = await self._apologise(dialogue, speaker)
             self._listener.stop()
         return self._over
 
@@ -214,8 +223,22 @@ class Conversation:
         except (TimeoutError, DialogueError) as exc:
             log.error("the end of the call was not saved: %s", type(exc).__name__)
 
+    async def _apologise(self, dialogue: DialogueLoop, speaker: Speaker) -> str:
+        """Take leave of a call whose state cannot be kept. It goes on where it was if it comes back later."""
+        assert self._bot is not None
+        self._ending = True
+        for prompt in self._bot.flow.unavailable:
+            if not prompt.slots:
+                words = Say(text=prompt.text, node=dialogue.state.node, recording=prompt.recording)
+                await speaker.say(words, dialogue.state.round_id, interruptible=False)
+        await speaker.heard.wait()
+        self._tell(EndCall("unavailable"))
+        return "error"
+
     def close(self) -> None:
         """Nothing more can be said or heard."""
+        if self._dialogue is not None:
+            self._services.store.release(self._call_id, self._dialogue.owner)
         self._cancel_silence_timer()
         self._caller.close()
         if self._speaker is not None:
@@ -420,14 +443,27 @@ class Conversation:
             while True:
                 try:
                     return await step()
+                except StoreAwayError:
+                    raise
                 except StoreError as exc:
                     log.warning("%s; trying again", exc)
                     await asyncio.sleep(_STORE_RETRY_S)
 
     async def _ask(self, action: CallWebhook, round_id: int) -> WebhookAnswered:
-        """Ask the operator's system; meanwhile what is queued is spoken, and what the caller says waits."""
+        """Ask the operator's system; meanwhile what is queued is spoken, and what the caller says waits.
+
+        Never before the step that decided it is stored: a call taken over from an older state could decide otherwise,
+        and give another request the same number.
+        """
         assert self._bot is not None
         webhooks = self._services.webhooks
+        try:
+            async with asyncio.timeout(self._settings.webhooks.total_s):
+                await self._services.store.settle(self._call_id)
+        except TimeoutError:
+            log.warning("webhook %s is not asked: the state store is away", action.webhook)
+            self._services.metrics.webhooks.labels("store_away").inc()
+            return WebhookAnswered(webhook=action.webhook, act=action.act, answer=None)
         return await webhooks.ask(action, bot=self._bot, call_id=self._call_id, round_id=round_id)
 
     async def _perform(

@@ -58,6 +58,18 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+        self.store_away = Gauge(
+            "voicegate_store_away",
+            "Workers that do not reach the state store.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.store_steps = Counter(
+            "voicegate_store_steps",
+            "Dialogue steps taken while the store was away, by what became of them.",
+            ["outcome"],
+            registry=registry,
+        )
         self.refused = Counter("voicegate_refused", "Connections refused.", ["reason"], registry=registry)
         self.peer_faults = Counter("voicegate_peer_faults", "What peers did wrong.", ["code"], registry=registry)
         self.first_utterance = Histogram(

@@ -26,11 +26,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
-import redis.asyncio as redis
 from redis.exceptions import RedisError, ResponseError
 
 from dialogue.bots import Bot
 from dialogue.codec import CodecError, decode_state
+from dialogue.connection import connect
 from dialogue.state import DialogueState
 from dialogue.store import state_keys
 from gateway import background
@@ -51,6 +51,7 @@ _LOOK_AGAIN_S: Final = 120.0
 _EXPIRY_MARGIN_S: Final = 300.0
 _SWEEP_S: Final = 15.0
 _SWEEP_BATCH: Final = 64
+_UNPUBLISHED_MOST: Final = 10_000
 _CLAIM_IDLE_MS: Final = 60_000
 _READ_BLOCK_MS: Final = 5_000
 _POST_BATCH: Final = 16
@@ -150,6 +151,15 @@ def record_of(origin: Origin, state: DialogueState | None, *, ended_by: str, now
     }
 
 
+@dataclass(frozen=True, slots=True)
+class _End:
+    """How a call ended whose record is yet to be made."""
+
+    origin: Origin
+    state: DialogueState
+    nlu_version: str
+
+
 class CallRecords:
     """One per worker: `opened` and `ended` are for its calls. As an async context it also sweeps and posts."""
 
@@ -161,13 +171,8 @@ class CallRecords:
         Args:
             ttl_s: how long a call's state outlives its last step.
         """
-        client = redis.Redis.from_url(
-            redis_url, decode_responses=True, socket_timeout=_COMMAND_S, socket_connect_timeout=_COMMAND_S
-        )
-        self._client = client
-        self._reader = redis.Redis.from_url(  # its reads block
-            redis_url, decode_responses=True, socket_timeout=None, socket_connect_timeout=_COMMAND_S
-        )
+        client = self._client = connect(redis_url, timeout_s=_COMMAND_S)
+        self._reader = connect(redis_url, timeout_s=None)  # its reads block
         self._settings = settings
         self._metrics = metrics
         self._webhooks = webhooks
@@ -175,6 +180,7 @@ class CallRecords:
         self._publish = client.register_script(_PUBLISH)
         # A name of its own for each worker: what one was posting when it died is claimed by another.
         self._consumer = secrets.token_hex(6)
+        self._unpublished: dict[str, _End] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> CallRecords:
@@ -202,15 +208,24 @@ class CallRecords:
             log.warning("the call is not among the open ones: %s", type(error).__name__)
 
     async def ended(self, origin: Origin, state: DialogueState, *, nlu_version: str = "") -> None:
-        """A call has ended and its end is stored. A server that is away is logged: a sweep will publish it.
+        """A call has ended and its end is stored. Where the server is away the record is made when it is back.
 
         Args:
             nlu_version: of the model that answered the call's last turn, which may not be the one it began with.
         """
+        self._unpublished[origin.call_id] = _End(origin, state, nlu_version)
+        if len(self._unpublished) > _UNPUBLISHED_MOST:
+            del self._unpublished[next(iter(self._unpublished))]  # left to a sweep of the stored calls
         try:
-            await self._record(origin, state, ended_by=state.ended_by or "error", nlu_version=nlu_version)
+            await self._publish_end(origin.call_id)
         except (RedisError, OSError) as error:
             log.warning("no record yet: %s; a sweep will make it", type(error).__name__)
+
+    async def _publish_end(self, call_id: str) -> None:
+        end = self._unpublished[call_id]
+        ended_by = end.state.ended_by or "error"
+        await self._record(end.origin, end.state, ended_by=ended_by, nlu_version=end.nlu_version)
+        self._unpublished.pop(call_id, None)
 
     async def _record(
         self, origin: Origin, state: DialogueState | None, *, ended_by: str, nlu_version: str = ""
@@ -241,11 +256,14 @@ class CallRecords:
                 log.warning("no sweep for open calls: %s; trying again", type(error).__name__)
 
     async def sweep(self, now: float) -> None:
-        """Look at the open calls that are due: publish the ended and the lost, put off the others.
+        """Publish what could not be when calls ended. Then look at the open calls that are due: publish the ended and
+        the lost, put off the others.
 
         Raises:
             RedisError, OSError: the server did not answer.
         """
+        for call_id in list(self._unpublished):
+            await self._publish_end(call_id)
         due = cast("list[str]", await self._client.zrangebyscore(_OPEN_KEY, "-inf", now, start=0, num=_SWEEP_BATCH))
         for member in due:
             origin = Origin.of_member(member)

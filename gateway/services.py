@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from audio.detection import VoiceDetector, WebRtcDetector
 from dialogue.bots import Bot
-from dialogue.store import StateStore
+from dialogue.store import CallStore
 from gateway.inference import Inference
 from gateway.metrics import Metrics
 from gateway.monitoring.bus import EventBus
@@ -27,7 +27,7 @@ class Services:
     settings: Settings
     inference: Inference
     bots: dict[str, Bot]
-    store: StateStore
+    store: CallStore
     prompts: PromptCache
     metrics: Metrics
     clock: PlayoutClock

@@ -49,7 +49,7 @@ __all__ = [
 
 ENV_PREFIX = "VOICEGATE_"
 _NOT_SETTINGS = frozenset({"VOICEGATE_TOKEN"})  # `voicegate call` reads it: a caller's token, not the gateway's
-_REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
+_REDIS_SCHEMES = ("redis://", "rediss://", "unix://", "redis+cluster://", "rediss+cluster://")
 _MEDIA_URL = re.compile(r"wss?://[A-Za-z0-9.-]+(:\d{1,5})?(/[A-Za-z0-9._~/-]*)?")
 
 
@@ -120,6 +120,13 @@ class RedisSettings(_Area):
     state_dir: Path | None = None
     """Keeps the embedded server's data over restarts; None: in memory only."""
     call_ttl_s: int = Field(3600, ge=60)
+    patience_s: float = Field(1.0, gt=0)
+    """Longest wait of a call for one answer; then Redis counts as away."""
+    away_s: float = Field(60.0, ge=0)
+    """Calls in progress go on without Redis for so long; then they end with the bot's `unavailable`."""
+    new_calls_away: Literal["apologise", "refuse"] = "apologise"
+    """New calls while Redis is away: answered, told so and ended; or refused with 503, so that the peer tries another
+    gateway."""
 
 
 ComputeType = Literal[

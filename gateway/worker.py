@@ -30,6 +30,7 @@ from audio.silero import SileroError
 from dialogue.bots import Bot, load_bot
 from dialogue.store import RedisStore
 from dialogue.turns import DialogueError
+from dialogue.write_back import WriteBackStore
 from gateway import background
 from gateway.auth import Authenticator, AuthError
 from gateway.carriers import TwilioCalls
@@ -166,6 +167,8 @@ class GatewayWorker:
             return self._refuse("draining", HTTPStatus.SERVICE_UNAVAILABLE, "shutting down", retry=True)
         if self.calls >= self._limits.calls_per_worker:
             return self._refuse("full", HTTPStatus.SERVICE_UNAVAILABLE, "all lines are busy", retry=True)
+        if self._services.store.away and self._services.settings.redis.new_calls_away == "refuse":
+            return self._refuse("store_away", HTTPStatus.SERVICE_UNAVAILABLE, "no call can begin now", retry=True)
         try:
             admit = self._doorkeeper.admit(found, request.headers, request.path, connection.peer_ip)
         except AuthError as exc:
@@ -234,14 +237,22 @@ async def services(settings: Settings, redis_url: str, inference: Inference) -> 
     """Everything a worker's calls share, with the fixed prompts rendered."""
     async with AsyncExitStack() as stack:
         bots = {bot.name: bot for bot in map(load_bot, settings.all_bots)}
-        store = RedisStore.connect(redis_url, ttl_s=settings.redis.call_ttl_s)
-        stack.push_async_callback(store.close)
+        lasting = RedisStore.connect(redis_url, ttl_s=settings.redis.call_ttl_s, timeout_s=settings.redis.patience_s)
+        stack.push_async_callback(lasting.close)
         prompts = PromptCache(
             synthesizer(settings), max_bytes=settings.speech.cache_bytes, timeout_s=settings.speech.timeout_s
         )
         stack.push_async_callback(prompts.aclose)
         await prompts.render_all(prompt_specs(bots))
         metrics = Metrics()
+        store = WriteBackStore(
+            lasting,
+            keep_s=settings.redis.away_s,
+            grace_s=settings.redis.patience_s,
+            on_away=lambda away: metrics.store_away.set(int(away)),
+            on_step=lambda outcome: metrics.store_steps.labels(outcome).inc(),
+        )
+        await stack.enter_async_context(store)
         webhooks = Webhooks(settings.webhooks, metrics)
         stack.push_async_callback(webhooks.aclose)
         records = CallRecords(redis_url, settings.results, metrics, webhooks, ttl_s=settings.redis.call_ttl_s)

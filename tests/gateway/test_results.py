@@ -26,6 +26,7 @@ from gateway.results import CallRecords, Origin, artefact_versions, origin_of, r
 from gateway.settings import SettingsError, load
 from gateway.webhooks import Webhooks
 from tests.dialogue.bot_calls import BILL_REMINDER, TODAY, said
+from tests.dialogue.valkey import valkey
 from tests.gateway.harness import rig, silence, speech
 from tests.gateway.operator import Operator, Posted, operator
 
@@ -282,3 +283,18 @@ async def test_running_it_posts_what_comes(redis_url: str, crm: Operator) -> Non
 def test_settings_that_cannot_work(name: str, value: str, why: str) -> None:
     with pytest.raises(SettingsError, match=f"results.{name}: {why}"):
         load(environ={}, flags={f"results.{name}": value})
+
+
+async def test_a_record_that_could_not_be_made_is_made_when_redis_is_back() -> None:
+    with valkey() as server:
+        async with desk(server.url) as at:
+            origin = await at.call("late", ended_by="bot")
+            state = DialogueState(node="goodbye", ended_by="bot", disposition="promised")
+            server.kill()
+            await at.records.ended(origin, state)
+            server.start()
+            await at.records.sweep(time.time())
+            await at.records.sweep(later(1000))  # nor does the stored state give another
+            (record,) = await at.found()
+            assert (record["call_id"], record["disposition"], record["ended_by"]) == ("late", "promised", "bot")
+            assert at.counted("published") == 1
