@@ -20,7 +20,7 @@ from audio.cascade import detector_maker
 from audio.files import read_audio
 from audio.formats import Pcm16
 from dialogue.bots import load_bot
-from dialogue.store import MemoryStore, StateStore
+from dialogue.store import CallStore, MemoryStore
 from gateway.auth import Authenticator
 from gateway.local_inference import LocalInference
 from gateway.metrics import Metrics
@@ -186,7 +186,7 @@ async def rig(
     folder: Path,
     *,
     hear: Callable[..., str] | str = "yes",
-    store: StateStore | None = None,
+    store: CallStore | None = None,
     no_input: str = "never",
     flow: str = FLOW,
     environ: dict[str, str] | None = None,
