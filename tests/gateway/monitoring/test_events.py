@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.unit
 def sample(kind: type[CallEvent]) -> CallEvent:
     """An event whose labels are "label" and whose other texts are "words"."""
     turn = PastTurn(round_id=1, node="label", said="words", intent="label", score=0.5, reply="words")
-    values = {
+    values: dict[str, Any] = {
         "Label": "label",
         "Label | None": "label",
         "str": "words",
