@@ -40,6 +40,7 @@ from gateway.inference_socket import SocketInference
 from gateway.key_set import KeySetError
 from gateway.metrics import HttpMetrics, Metrics
 from gateway.models_api import models_router
+from gateway.pages_api import pages_router
 from gateway.presence import gateway_name, present_workers
 from gateway.processes import EXIT_CONFIG
 from gateway.settings import ControlSettings, Settings
@@ -88,8 +89,9 @@ def control_app(
     authenticator = Authenticator(settings.auth)
     ttl_s = settings.redis.call_ttl_s
     webhooks = Webhooks(settings.webhooks, Metrics(CollectorRegistry()))
+    bots = {bot.name: bot for bot in map(load_bot, settings.all_bots)}
     dialogues = TextDialogues(
-        {bot.name: bot for bot in map(load_bot, settings.all_bots)},
+        bots,
         inference,
         RedisStore(client, ttl_s=ttl_s),
         AnswerStore(client, ttl_s=ttl_s),
@@ -119,6 +121,7 @@ def control_app(
     Edge.install(app, body_bytes=settings.api.body_bytes, metrics=metrics or HttpMetrics(CollectorRegistry()))
     app.include_router(text_router(dialogues, text_chars=settings.api.text_chars))
     app.include_router(models_router(inference))
+    app.include_router(pages_router(settings, bots.values(), authenticator))
 
     @app.get("/healthz", summary="This process is up")
     async def healthz() -> dict[str, str]:

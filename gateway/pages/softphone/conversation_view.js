@@ -1,0 +1,66 @@
+/** The conversation as a list, changed where it changed: lines stay the elements they are. */
+
+import { readable } from "./endings.js";
+
+const TAGS = {
+  joined: "goes on below",
+  withdrawn: "taken back",
+  held: "stopped for you",
+  cut: "interrupted",
+  hearing: "still listening",
+};
+
+export class ConversationView {
+  /** @param {HTMLOListElement} list */
+  constructor(list) {
+    this.list = list;
+    this.shown = new Map(); // id -> {line, item}
+  }
+
+  show({ lines }) {
+    const atEnd = this.list.scrollHeight - this.list.scrollTop - this.list.clientHeight < 40;
+    const wanted = new Set(lines.map((line) => line.id));
+    for (const [id, { item }] of this.shown) {
+      if (!wanted.has(id)) {
+        item.remove();
+        this.shown.delete(id);
+      }
+    }
+    for (const line of lines) this.showLine(line);
+    if (atEnd) this.list.scrollTop = this.list.scrollHeight;
+  }
+
+  showLine(line) {
+    const known = this.shown.get(line.id);
+    if (known?.line === line) return;
+    const item = known?.item ?? this.list.appendChild(document.createElement("li"));
+    item.className = "line";
+    item.dataset.side = line.side;
+    item.dataset.state = line.state;
+    if (line.side === "note") item.replaceChildren(line.text);
+    else item.replaceChildren(part("span", "who", line.side === "bot" ? "Bot" : "You"), words(line), about(line));
+    this.shown.set(line.id, { line, item });
+  }
+}
+
+function words(line) {
+  const taken = line.state === "joined" || line.state === "withdrawn";
+  return part(taken ? "s" : "span", "words", line.text);
+}
+
+function about(line) {
+  const facts = [];
+  if (line.intent) facts.push(`${readable(line.intent)} ${Math.round(line.score * 100)} %`);
+  for (const { name, value } of line.slots ?? []) facts.push(`${readable(name)}: ${value}`);
+  if (TAGS[line.state]) facts.push(TAGS[line.state]);
+  const box = part("span", "about", "");
+  box.append(...facts.map((fact) => part("span", "", fact)));
+  return box;
+}
+
+function part(tag, className, text) {
+  const element = document.createElement(tag);
+  if (className) element.className = className;
+  element.textContent = text;
+  return element;
+}

@@ -1,0 +1,190 @@
+"""The control port's pages: static files, the headers that keep them ours, and what the softphone must know.
+
+    /softphone               a telephone in the browser
+    /softphone/setup.json    where calls go, whether they need a token, which bots there are
+    /pages/...               styles, scripts, worklets
+
+All of `gateway/pages` is read once, into memory: a path is looked up, never opened. A page may run scripts of its own
+host alone and connect to the two ports alone (Content-Security-Policy); nothing is in line, nothing comes from outside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
+
+from dialogue.bots import Bot
+from gateway.auth import Authenticator, AuthError, Scope
+from gateway.dialect_auth import in_networks
+from gateway.http_errors import ApiError
+from gateway.settings import Settings
+
+__all__ = ["BotChoice", "Page", "SoftphoneSetup", "load_pages", "media_url", "pages_router", "security_policy"]
+
+_FOLDER: Final = Path(__file__).parent / "pages"
+_MEDIA_TYPES: Final = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+_HOST: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+)(?::\d{1,5})?")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One file, as it is sent."""
+
+    body: bytes
+    media_type: str
+    etag: str
+
+
+class BotChoice(BaseModel):
+    """A bot that a call may name."""
+
+    name: str
+    language: str
+
+
+class SoftphoneSetup(BaseModel):
+    """What the softphone asks before it calls."""
+
+    media_url: str
+    """Address of the media port without the path, as this browser reaches it."""
+    needs_token: bool
+    """Whether a call from here must bring one."""
+    authorized: bool
+    """Whether this request might have placed a call: it brought a good token, or needs none."""
+    bots: list[BotChoice]
+    """The first answers calls that name none. Empty where not authorized."""
+
+
+def load_pages(folder: Path = _FOLDER) -> dict[str, Page]:
+    """All files by their path below the folder; those of other kinds are left out."""
+    return {
+        path.relative_to(folder).as_posix(): _page(path)
+        for path in sorted(folder.rglob("*"))
+        if path.suffix in _MEDIA_TYPES
+    }
+
+
+def _page(path: Path) -> Page:
+    body = path.read_bytes()
+    return Page(body, _MEDIA_TYPES[path.suffix], f'"{hashlib.sha256(body).hexdigest()[:16]}"')
+
+
+def pages_router(settings: Settings, bots: Iterable[Bot], authenticator: Authenticator) -> APIRouter:
+    """The routes.
+
+    Args:
+        bots: those that calls may name, the default first.
+    """
+    pages = load_pages()
+    choices = [BotChoice(name=bot.name, language=bot.language) for bot in bots]
+    networks = [ipaddress.ip_network(text) for text in settings.auth.trusted_networks]
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/softphone")
+    async def softphone(request: Request) -> Response:
+        return _sent(pages["softphone.html"], request, settings)
+
+    @router.get("/pages/{path:path}")
+    async def asset(path: str, request: Request) -> Response:
+        if path not in pages:
+            raise ApiError(HTTPStatus.NOT_FOUND, "not_found", "no such file; the pages are at /softphone")
+        return _sent(pages[path], request, settings)
+
+    @router.get("/softphone/setup.json")
+    async def setup(request: Request, response: Response) -> SoftphoneSetup:
+        response.headers["Cache-Control"] = "no-store"
+        peer = request.client.host if request.client else ""
+        trusted = in_networks(peer, networks)
+        authorized = trusted or _may_call(authenticator, request, peer)
+        return SoftphoneSetup(
+            media_url=media_url(settings, request.headers.get("host", "")),
+            needs_token=authenticator.required and not trusted,
+            authorized=authorized,
+            bots=choices if authorized else [],
+        )
+
+    return router
+
+
+def _may_call(authenticator: Authenticator, request: Request, peer: str) -> bool:
+    try:
+        authenticator.authenticate(request.headers, "", peer, scope=Scope.CALL)
+    except AuthError:
+        return False
+    return True
+
+
+def _sent(page: Page, request: Request, settings: Settings) -> Response:
+    headers = {
+        "ETag": page.etag,
+        "Cache-Control": "no-cache",  # kept, and asked for again: a new gateway's page must not meet old scripts
+        "X-Content-Type-Options": "nosniff",
+    }
+    if page.media_type.startswith("text/html"):
+        headers |= {
+            "Content-Security-Policy": security_policy(media_url(settings, request.headers.get("host", ""))),
+            "Permissions-Policy": "microphone=(self), camera=(), geolocation=(), display-capture=()",
+            "Referrer-Policy": "no-referrer",  # the address may name a call
+            "Cross-Origin-Opener-Policy": "same-origin",
+            "X-Frame-Options": "DENY",
+        }
+    if request.headers.get("if-none-match") == page.etag:
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    return Response(page.body, headers=headers, media_type=page.media_type)
+
+
+def media_url(settings: Settings, host: str) -> str:
+    """Where a browser that asked for `host` (its Host header) finds the media port, without the path."""
+    if settings.control.media_url is not None:
+        return settings.control.media_url.rstrip("/")
+    found = _HOST.fullmatch(host)  # the peer's to write, and it goes into a header
+    name = found[1] if found else "127.0.0.1"
+    scheme = "ws" if settings.tls.certificate is None else "wss"
+    return f"{scheme}://{name}:{settings.port}"
+
+
+def security_policy(media: str) -> str:
+    """Content-Security-Policy of a page that calls `media`.
+
+    Source: W3C CSP Level 3. Of addresses, a policy may name 127.0.0.1 alone (section 6.7.2.10); for others the scheme
+    stands.
+    """
+    parts = urlsplit(media)
+    only_scheme = parts.hostname != "127.0.0.1" and _is_address(parts.hostname or "")
+    source = f"{parts.scheme}:" if only_scheme else f"{parts.scheme}://{parts.netloc}"
+    return "; ".join(
+        (
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            "img-src 'self'",
+            f"connect-src 'self' {source}",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+            "require-trusted-types-for 'script'",
+        )
+    )
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
