@@ -1,11 +1,11 @@
 """From packets as a network brings them to a call's audio without end: a jitter buffer on one line of samples.
 
-    waiting --packet--> running --nothing for 100 ms--> waiting
+    waiting --packet--> running --nothing for 200 ms--> waiting
 
 Every packet is written at its timestamp's place, so order, repetition and packet size do not matter, and what never
 comes is silence of the right length. `pull` is called once per 20 ms of wall clock. While packets are a little late it
 gives nothing, and what was owed as soon as they are here: a recogniser that counts samples then hears no hole. After
-100 ms without any it gives silence, so that a phone that sends none while its owner is silent, or a call on hold, still
+200 ms without any it gives silence, so that a phone that sends none while its owner is silent, or a call on hold, still
 has audio. The first packet then begins a new line, 40 ms behind its arrival.
 
 Odd cases: a line that has become long, after a stall, is shortened by leaving out quiet frames, and above one second by
@@ -27,7 +27,7 @@ __all__ = ["JitterBuffer"]
 
 _FRAME_MS: Final = 20
 _DELAY_MS: Final = 40
-_PATIENCE_FRAMES: Final = 5
+_PATIENCE_FRAMES: Final = 10
 _LONG_MS: Final = 1000
 _FAR_MS: Final = 2000
 _LATE_IN_A_ROW: Final = 10

@@ -6,7 +6,7 @@ what the bot says then passes unheard, as it would at any PBX.
 
 Audio goes to where the caller's comes from (symmetric RTP): behind a router that is not where its description says.
 To keep strangers out, packets count only from the hosts that the description or the signalling named, and from one port
-at a time.
+at a time; those from the address of the description itself always count.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["Media", "MediaTick"]
 
 _FRAME_S: Final = PTIME_MS / 1000
 _PLAYBACK_MS: Final = 60_000
-_CATCH_UP_S: Final = 0.2
+_CATCH_UP_S: Final = 0.1
 _OTHER_PORT_AFTER_S: Final = 2.0
 
 
@@ -144,10 +144,11 @@ class Media:
         return now - self._heard_at if self.agreed.caller_sends else 0.0
 
     def _is_caller(self, source: Address, now: float) -> bool:
-        if self._latched and source != self._remote:
-            if now - self._heard_at < _OTHER_PORT_AFTER_S:
+        """Whether a packet may be the caller's; where it is from is where we send to from then on."""
+        if source != self.agreed.remote:  # the address of the description itself needs no guess
+            if source.host not in self._hosts:
                 return False
-        if source.host not in self._hosts:
-            return False
+            if self._latched and source != self._remote and now - self._heard_at < _OTHER_PORT_AFTER_S:
+                return False
         self._remote, self._latched = source, True
         return True

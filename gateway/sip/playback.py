@@ -1,13 +1,21 @@
 """What the bot says, between the gateway's messages and the packets to the phone: audio and marks in one queue.
 
+    empty --audio--> filling --60 ms of it, or three takes later--> playing --nothing left--> empty
+
+The wait is for a machine that is late: its takes come in bursts, and a first frame that was alone would be followed by
+a hole. A gateway that sends ahead, as ours does, ends it at once.
+
 Bounded: audio beyond `limit_samples` is dropped, the newest first, as the products do that this one stands for.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from typing import Final
 
 __all__ = ["Playback"]
+
+_FILLED_TAKES: Final = 3
 
 
 class Playback:
@@ -16,6 +24,8 @@ class Playback:
     def __init__(self, limit_samples: int) -> None:
         self._limit = limit_samples
         self._queue: deque[bytes | str] = deque()
+        self._waits = _FILLED_TAKES
+        """Takes that a beginning may still be left waiting."""
         self.queued_samples = 0
 
     def put(self, audio: bytes) -> None:
@@ -31,6 +41,9 @@ class Playback:
 
     def take(self, samples: int) -> tuple[bytes, list[str]]:
         """Up to `samples` of audio, and the marks that are reached with it."""
+        if 0 < self.queued_samples < _FILLED_TAKES * samples and self._waits:
+            self._waits -= 1
+            return b"", []
         taken, marks = bytearray(), []
         while self._queue:
             first = self._queue[0]
@@ -47,6 +60,7 @@ class Playback:
             else:
                 self._queue.popleft()
         self.queued_samples -= len(taken)
+        self._waits = 0 if self.queued_samples else _FILLED_TAKES
         return bytes(taken), marks
 
     def drop(self) -> list[str]:

@@ -11,6 +11,7 @@ import secrets
 import struct
 import time
 from collections.abc import Callable
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -110,7 +111,7 @@ class Phone(asyncio.DatagramProtocol):
             f"Contact: <sip:caller@127.0.0.1:{self.port}>",
             *(f"{name.replace('_', '-')}: {value}" for name, value in extra.items()),
         ]
-        if body:
+        if body and "Content_Type" not in extra:
             lines.append("Content-Type: application/sdp")
         return "\r\n".join([*lines, f"Content-Length: {len(body)}", "", body]).encode()
 
@@ -161,7 +162,7 @@ class Phone(asyncio.DatagramProtocol):
                     await self.news.wait()
         except TimeoutError:
             got = [r.status for r in self.responses], [line.split("\r\n")[0] for line in self.requests]
-            raise AssertionError(f"no {what}; got {got}, {len(self.heard)} packets") from None
+            raise AssertionError(f"no {what}; got {got}, heard {self.shown}") from None
 
     async def hung_up(self, timeout_s: float = 20.0) -> None:
         """Until the bridge says BYE."""
@@ -213,6 +214,12 @@ class Phone(asyncio.DatagramProtocol):
     def audio(self) -> Pcm16:
         """What was heard."""
         return decode(self.fmt, b"".join(payload for _, payload in self.heard))
+
+    @property
+    def shown(self) -> str:
+        """What was heard as runs of packets: `.3 #40 .7` is 3 of silence, 40 with sound, 7 of silence."""
+        loud = [bool(np.any(decode(self.fmt, payload))) for _, payload in self.heard]
+        return " ".join(f"{'#' if sound else '.'}{len(list(run))}" for sound, run in groupby(loud))
 
     def _follow(self, answer: PhoneResponse) -> None:
         self.rtp_to = (answer.sdp(r"^c=IN IP4 (\S+)"), int(answer.sdp(r"^m=audio (\d+)")))
