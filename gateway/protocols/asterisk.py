@@ -23,8 +23,8 @@ from audio.formats import AudioFormat, Encoding
 from audio.framing import silence
 from gateway.protocols.early_audio import EarlyAudio
 from gateway.protocols.fields import (
-    DIGIT,
     call_id_of,
+    digit_of,
     dump,
     metadata_of,
     number_of,
@@ -36,12 +36,10 @@ from gateway.protocols.fields import (
 from gateway.protocols.outgoing import Backlog, FrameCutter
 from gateway.protocols.seam import (
     AudioMessage,
-    AudioReceived,
     CallStart,
     ClearPlayout,
     CloseCode,
     Command,
-    DigitReceived,
     EndCall,
     JsonObject,
     MarkReached,
@@ -96,10 +94,8 @@ class AsteriskProtocol:
         self._query = dict(query or {})
         self._json = False
         self._form_known = False
-        self._format: AudioFormat | None = None
         self._passthrough = False
         self._early = EarlyAudio()
-        self._waits_early = True
         self._backlog = Backlog(0)
         self._frame_bytes = 0
         self._cutter = FrameCutter(1, b"")
@@ -112,7 +108,7 @@ class AsteriskProtocol:
     def receive(self, message: WireMessage) -> Sequence[WireEvent]:
         """Translate one message of the driver."""
         if not isinstance(message, str):
-            return self._audio(message)
+            return self._early.hear(message)
         text = message.strip()
         if not self._form_known and text:
             self._json, self._form_known = text.startswith("{"), True
@@ -123,10 +119,7 @@ class AsteriskProtocol:
             case "MEDIA_START":
                 return self._media_start(fields)
             case "DTMF_END":
-                digit = text_of(fields.get("digit")) or ""
-                if DIGIT.fullmatch(digit):
-                    return (DigitReceived(digit.upper()),)
-                return (MessageIgnored("bad_dtmf"),)
+                return (digit_of(fields.get("digit")),)
             case "MEDIA_XOFF":
                 self._backlog.closed = True
                 return ()
@@ -167,17 +160,8 @@ class AsteriskProtocol:
 
     # From the driver.
 
-    def _audio(self, data: bytes) -> Sequence[WireEvent]:
-        if self._format is None:
-            self._early.keep(data)
-            return ()
-        if self._waits_early:
-            self._waits_early = False
-            data = self._early.take(self._format) + data
-        return (AudioReceived(data),)
-
     def _media_start(self, fields: JsonObject) -> Sequence[WireEvent]:
-        if self._format is not None:
+        if self._early.begun:
             return (MessageIgnored("late_start"),)
         frame = number_of(fields.get("optimal_frame_size"), 0)
         guess = word_of(self._query.get("format")) or _FORMAT_BY_FRAME.get(frame, "ulaw")
@@ -187,13 +171,11 @@ class AsteriskProtocol:
             mend = f"the codec {name!r:.40} is not spoken here; dial with c(ulaw), or one of {known}"
             return (PeerFault("bad_start", mend, CloseCode.BAD_START),)
         self._passthrough = word_of(fields.get("passthrough")) == "true" or fields.get("passthrough") is True
-        start = self._started(name, fields, frame)
-        self._waits_early = False
-        early = self._early.take(start.format)
-        return (start, AudioReceived(early)) if early else (start,)
+        return (self._started(name, fields, frame), *self._early.release())
 
     def _started(self, name: str, fields: JsonObject, frame_bytes: int = 0) -> CallStart:
-        fmt = self._format = _FORMATS[name]
+        fmt = _FORMATS[name]
+        self._early.begin(fmt)
         usual = fmt.bytes_per_ms * _PTIME_MS
         usable = 0 < frame_bytes <= _MAX_FRAME_BYTES and frame_bytes % fmt.bytes_per_sample == 0
         size = self._frame_bytes = frame_bytes if usable else usual

@@ -1,10 +1,18 @@
-"""Audio that comes before it is known what it is: kept, the newest two seconds of it, until the start says so."""
+"""Audio of one connection, whose format may not be known yet: kept until the start says so, then heard first.
+
+    waiting --begin--> heard
+
+The newest two seconds are kept. What came before the start comes out behind it (`release`), or in front of the next
+audio where the start was the gateway's own decision, which has no message to answer.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from audio.formats import AudioFormat
+from gateway.protocols.seam import AudioReceived
 
 __all__ = ["EarlyAudio"]
 
@@ -14,24 +22,36 @@ _BLOCK_BYTES: Final = 4  # whole samples of every channel, whatever the format t
 
 
 class EarlyAudio:
-    """Bytes in, and once out again."""
+    """Every byte in comes out once, in order, but for what is too early by more than two seconds."""
 
-    __slots__ = ("_kept",)
+    __slots__ = ("_kept", "begun")
 
     def __init__(self) -> None:
         self._kept = bytearray()
+        self.begun = False
+        """Whether the format is known, and audio heard as it comes."""
 
-    def keep(self, data: bytes) -> None:
-        """Add audio behind what is kept; the oldest goes where it is too much."""
+    def begin(self, fmt: AudioFormat) -> None:
+        """The call has started, with this format; nothing changes where it had."""
+        if not self.begun:
+            self.begun = True
+            self._trim(_MAX_MS * fmt.bytes_per_ms)
+
+    def hear(self, data: bytes) -> Sequence[AudioReceived]:
+        """A message's audio, with what still waits in front of it; kept where the call has not begun."""
+        if self.begun and not self._kept:
+            return (AudioReceived(data),)
         self._kept += data
+        if self.begun:
+            return self.release()
         self._trim(_MAX_MS * _WIDEST_BYTES_PER_MS)
+        return ()
 
-    def take(self, fmt: AudioFormat) -> bytes:
-        """All of it, 2 s of `fmt` at most; nothing is kept then."""
-        self._trim(_MAX_MS * fmt.bytes_per_ms)
+    def release(self) -> Sequence[AudioReceived]:
+        """What waits, if anything does, of a call that has begun."""
         taken = bytes(self._kept)
         self._kept.clear()
-        return taken
+        return (AudioReceived(taken),) if taken else ()
 
     def _trim(self, limit_bytes: int) -> None:
         if (surplus := len(self._kept) - limit_bytes) > 0:

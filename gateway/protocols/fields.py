@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 
-from gateway.protocols.seam import JsonObject
+from gateway.protocols.seam import DigitReceived, JsonObject, MessageIgnored
 
 __all__ = [
     "CALL_ID",
@@ -18,6 +18,7 @@ __all__ = [
     "MAX_METADATA",
     "MAX_VALUE_CHARS",
     "call_id_of",
+    "digit_of",
     "dump",
     "metadata_of",
     "number_of",
@@ -106,6 +107,12 @@ def call_id_of(value: object) -> str | None:
     """A field that may serve as the call's id; None where it has other characters, or too many."""
     text = text_of(value)
     return text if text is not None and CALL_ID.fullmatch(text) else None
+
+
+def digit_of(*values: object) -> DigitReceived | MessageIgnored:
+    """A DTMF key, in the first of the fields that has a text."""
+    digit = next((text for value in values if (text := text_of(value))), "")
+    return DigitReceived(digit.upper()) if DIGIT.fullmatch(digit) else MessageIgnored("bad_dtmf")
 
 
 def metadata_of(*sources: Mapping[str, object]) -> dict[str, str]:

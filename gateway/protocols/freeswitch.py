@@ -23,23 +23,18 @@ import binascii
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from audio.formats import AudioFormat, UnsupportedFormatError
 from gateway.protocols.early_audio import EarlyAudio
-from gateway.protocols.fields import DIGIT, dump, objects_of, text_of, word_of
-from gateway.protocols.linear import chunk_ms_of, read_metadata, start_of
+from gateway.protocols.fields import digit_of, dump, objects_of, text_of, word_of
+from gateway.protocols.linear import chunk_ms_of, first_text, start_of
 from gateway.protocols.seam import (
     AudioMessage,
-    AudioReceived,
     CallStart,
     ClearPlayout,
-    CloseCode,
     Command,
-    DigitReceived,
     EndCall,
     JsonObject,
     MarkReached,
     MessageIgnored,
-    PeerFault,
     ReportFault,
     SendMark,
     StopReceived,
@@ -66,9 +61,7 @@ class FreeSwitchProtocol:
         `playback` is json or binary, `chunk_ms` the audio of one JSON message; others are metadata.
         """
         self._query = dict(query or {})
-        self._format: AudioFormat | None = None
         self._early = EarlyAudio()
-        self._waits_early = True
         self.starts_within_ms: int | None = _METADATA_WITHIN_MS
         self._binary = word_of(self._query.get("playback")) == "binary"
         self.ptime_ms: int | None = None if self._binary else chunk_ms_of(self._query)
@@ -85,20 +78,9 @@ class FreeSwitchProtocol:
     def receive(self, message: WireMessage) -> Sequence[WireEvent]:
         """Translate one message of the module or the dialplan behind it."""
         if not isinstance(message, str):
-            return self._audio(message)
-        if self._format is None:
-            metadata, others = read_metadata(message)
-            try:
-                start = self._started(metadata)
-            except UnsupportedFormatError as exc:
-                return (PeerFault("bad_start", str(exc), CloseCode.BAD_START),)
-            early = self._early.take(start.format)
-            self._waits_early = False
-            return (
-                start,
-                *((AudioReceived(early),) if early else ()),
-                *(event for other in others for event in self._text(other)),
-            )
+            return self._early.hear(message)
+        if not self._early.begun:
+            return first_text(message, self._started, self._early, self._text)
         found, rest = objects_of(message)
         if not found or rest:
             return (MessageIgnored("bad_json"),)
@@ -128,29 +110,18 @@ class FreeSwitchProtocol:
     def _started(self, metadata: JsonObject) -> CallStart:
         """Raises UnsupportedFormatError."""
         start = start_of(self._query, metadata)
-        self._format = start.format
+        self._early.begin(start.format)
         if "playback" not in self._query and word_of(metadata.get("playback")) == "binary":
             self._binary, self.ptime_ms = True, None
         data = {"audioDataType": "raw", "sampleRate": start.format.sample_rate_hz, "audioData": ""}
         self._head = dump({"type": "streamAudio", "data": data}).removesuffix(self._tail)
         return start
 
-    def _audio(self, data: bytes) -> Sequence[WireEvent]:
-        if self._format is None:
-            self._early.keep(data)
-            return ()
-        if self._waits_early:
-            self._waits_early = False
-            data = self._early.take(self._format) + data
-        return (AudioReceived(data),)
-
     def _text(self, fields: JsonObject) -> Sequence[WireEvent]:
         """A text that the dialplan sent."""
         match word_of(fields.get("type") or fields.get("event")):
             case "dtmf":
-                digit = text_of(fields.get("digit")) or text_of(fields.get("dtmf")) or ""
-                known = DIGIT.fullmatch(digit)
-                return (DigitReceived(digit.upper()) if known else MessageIgnored("bad_dtmf"),)
+                return (digit_of(fields.get("digit"), fields.get("dtmf")),)
             case "mark_reached":
                 name = text_of(fields.get("name"))
                 return (MarkReached(name) if name else MessageIgnored("bad_mark"),)

@@ -26,23 +26,19 @@ from typing import Final
 
 import numpy as np
 
-from audio.formats import AudioFormat, UnsupportedFormatError
+from audio.formats import AudioFormat
 from gateway.protocols.early_audio import EarlyAudio
-from gateway.protocols.fields import DIGIT, dump, object_of, objects_of, text_of, word_of
-from gateway.protocols.linear import chunk_ms_of, read_metadata, start_of
+from gateway.protocols.fields import digit_of, dump, object_of, objects_of, text_of, word_of
+from gateway.protocols.linear import chunk_ms_of, first_text, start_of
 from gateway.protocols.seam import (
     AudioMessage,
-    AudioReceived,
     CallStart,
     ClearPlayout,
-    CloseCode,
     Command,
-    DigitReceived,
     EndCall,
     JsonObject,
     MarkReached,
     MessageIgnored,
-    PeerFault,
     ReportFault,
     SendMark,
     TransferCall,
@@ -72,9 +68,8 @@ class JambonzProtocol:
         `playback` is stream or files, `chunk_ms` the audio of one file; others are metadata.
         """
         self._query = dict(query or {})
-        self._format: AudioFormat | None = None
+        self._format = AudioFormat()
         self._early = EarlyAudio()
-        self._waits_early = True
         self.starts_within_ms: int | None = _PREAMBLE_WITHIN_MS
         self._files = word_of(self._query.get("playback")) == "files"
         self.ptime_ms: int | None = chunk_ms_of(self._query) if self._files else None
@@ -93,20 +88,10 @@ class JambonzProtocol:
     def receive(self, message: WireMessage) -> Sequence[WireEvent]:
         """Translate one message."""
         if not isinstance(message, str):
-            return self._audio(message)
-        if self._format is None:
-            metadata, others = read_metadata(message)
-            try:
-                start = self._started(metadata)
-            except UnsupportedFormatError as exc:
-                return (PeerFault("bad_start", f"{exc} in the listen verb", CloseCode.BAD_START),)
-            early = self._early.take(start.format)
-            self._waits_early = False
-            return (
-                start,
-                *((AudioReceived(early),) if early else ()),
-                *(event for other in others for event in self._text(other)),
-            )
+            # An empty message is the graceful shutdown: no more audio comes, and none is missed.
+            return self._early.hear(message) if message else ()
+        if not self._early.begun:
+            return first_text(message, self._started, self._early, self._text, where=" in the listen verb")
         found, rest = objects_of(message)
         events = [event for text in found for event in self._text(text)]
         if rest:
@@ -137,10 +122,9 @@ class JambonzProtocol:
         if not self._files:
             return (_without_marks(audio),)
         self._last_file += 1
-        rate = self._format.sample_rate_hz if self._format is not None else 8000
         data = {
             "audioContentType": "raw",
-            "sampleRate": rate,
+            "sampleRate": self._format.sample_rate_hz,
             "audioContent": binascii.b2a_base64(audio, newline=False).decode(),
             "id": str(self._last_file),
             "queuePlay": True,
@@ -151,26 +135,14 @@ class JambonzProtocol:
         """Raises UnsupportedFormatError."""
         start = start_of(self._query, metadata)
         self._format = start.format
+        self._early.begin(start.format)
         return start
-
-    def _audio(self, data: bytes) -> Sequence[WireEvent]:
-        if not data:
-            return ()  # graceful shutdown: no more audio comes, and none is missed
-        if self._format is None:
-            self._early.keep(data)
-            return ()
-        if self._waits_early:
-            self._waits_early = False
-            data = self._early.take(self._format) + data
-        return (AudioReceived(data),)
 
     def _text(self, fields: JsonObject) -> Sequence[WireEvent]:
         data = object_of(fields.get("data"))
         match word_of(fields.get("type") or fields.get("event")):
             case "dtmf":
-                digit = text_of(fields.get("dtmf")) or text_of(fields.get("digit")) or ""
-                known = DIGIT.fullmatch(digit)
-                return (DigitReceived(digit.upper()) if known else MessageIgnored("bad_dtmf"),)
+                return (digit_of(fields.get("dtmf"), fields.get("digit")),)
             case "mark":
                 return self._mark_returned(data)
             case "playdone":
@@ -182,8 +154,7 @@ class JambonzProtocol:
         if self._files:
             self._mark_behind[str(self._last_file)] = name
             return ()
-        fmt = self._format or AudioFormat()
-        tail = bytes(fmt.samples(_TAIL_MS) * fmt.bytes_per_sample)
+        tail = bytes(self._format.samples(_TAIL_MS) * self._format.bytes_per_sample)
         if self._outstanding >= _MAX_MARKS:
             return (tail,)
         self._outstanding += 1

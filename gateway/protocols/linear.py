@@ -7,14 +7,15 @@ or cut off), or nowhere. The query wins: it is the one of the three that always 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-from audio.formats import AudioFormat
+from audio.formats import AudioFormat, UnsupportedFormatError
+from gateway.protocols.early_audio import EarlyAudio
 from gateway.protocols.fields import call_id_of, metadata_of, number_of, objects_of, text_of, word_of
-from gateway.protocols.seam import CallStart, JsonObject
+from gateway.protocols.seam import CallStart, CloseCode, JsonObject, PeerFault, WireEvent
 
-__all__ = ["CHUNK_MS", "chunk_ms_of", "read_metadata", "start_of"]
+__all__ = ["CHUNK_MS", "chunk_ms_of", "first_text", "read_metadata", "start_of"]
 
 CHUNK_MS: Final = 320
 """Audio of one file or JSON message: under 16 KiB of base64 at 16 kHz (PROTOCOLS.md section 0)."""
@@ -43,6 +44,29 @@ def read_metadata(text: str) -> tuple[JsonObject, list[JsonObject]]:
     if rest.startswith("{"):
         return {name: word or number for name, word, number in _FIELD.findall(rest)}, []
     return ({"text": rest} if rest else {}), []
+
+
+def first_text(
+    text: str,
+    start: Callable[[JsonObject], CallStart],
+    early: EarlyAudio,
+    later: Callable[[JsonObject], Iterable[WireEvent]],
+    *,
+    where: str = "",
+) -> Sequence[WireEvent]:
+    """The text that begins the call: its start, the audio that came before it, and what else stands in the text.
+
+    Args:
+        start: makes the start of the metadata, and lets `early` begin; may raise UnsupportedFormatError.
+        later: reads any other message.
+        where: told behind a format that cannot be used: " in ...".
+    """
+    metadata, others = read_metadata(text)
+    try:
+        started = start(metadata)
+    except UnsupportedFormatError as exc:
+        return (PeerFault("bad_start", f"{exc}{where}", CloseCode.BAD_START),)
+    return (started, *early.release(), *(event for other in others for event in later(other)))
 
 
 def start_of(query: Mapping[str, str], metadata: JsonObject) -> CallStart:

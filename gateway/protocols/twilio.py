@@ -22,8 +22,8 @@ from typing import Final
 
 from audio.formats import AudioFormat, Encoding
 from gateway.protocols.fields import (
-    DIGIT,
     call_id_of,
+    digit_of,
     dump,
     metadata_of,
     number_of,
@@ -39,7 +39,6 @@ from gateway.protocols.seam import (
     ClearPlayout,
     CloseCode,
     Command,
-    DigitReceived,
     JsonObject,
     MarkReached,
     MessageIgnored,
@@ -100,9 +99,7 @@ class TwilioProtocol:
             case "mark":
                 return (*gap, *self._mark(object_of(parsed.get("mark"))))
             case "dtmf":
-                digit = text_of(object_of(parsed.get("dtmf")).get("digit")) or ""
-                known = DIGIT.fullmatch(digit)
-                return (*gap, DigitReceived(digit.upper()) if known else MessageIgnored("bad_dtmf"))
+                return (*gap, digit_of(object_of(parsed.get("dtmf")).get("digit")))
             case "stop":
                 self._stopped = True
                 return (*gap, StopReceived())

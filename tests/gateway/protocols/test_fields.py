@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from audio.formats import AudioFormat, Encoding
 from gateway.protocols.early_audio import EarlyAudio
-from gateway.protocols.fields import call_id_of, metadata_of, number_of, objects_of, parse_object, text_of
+from gateway.protocols.fields import call_id_of, digit_of, metadata_of, number_of, objects_of, parse_object, text_of
 from gateway.protocols.outgoing import Backlog, FrameCutter
+from gateway.protocols.seam import AudioReceived, DigitReceived, MessageIgnored
 
 pytestmark = pytest.mark.unit
 
@@ -65,6 +66,21 @@ def test_call_ids(value: object, call_id: str | None) -> None:
     assert call_id_of(value) == call_id
 
 
+@pytest.mark.parametrize(
+    ("values", "event"),
+    [
+        (["5"], DigitReceived("5")),
+        ([5], DigitReceived("5")),
+        (["", None, "d"], DigitReceived("D")),
+        (["#", "1"], DigitReceived("#")),
+        (["12"], MessageIgnored("bad_dtmf")),
+        ([None, {}], MessageIgnored("bad_dtmf")),
+    ],
+)
+def test_keys(values: list[object], event: DigitReceived | MessageIgnored) -> None:
+    assert digit_of(*values) == event
+
+
 def test_metadata_of_several_sources() -> None:
     assert metadata_of({"a": 1, "b": None}, {"a": "2", "c": {}}) == {"a": "2"}
     assert len(metadata_of({str(n): "x" for n in range(50)})) == 32
@@ -111,9 +127,21 @@ def test_a_backlog_keeps_order_and_its_bound() -> None:
 def test_early_audio_comes_out_once(pieces: list[bytes]) -> None:
     early = EarlyAudio()
     for piece in pieces:
-        early.keep(piece)
-    assert early.take(AudioFormat(sample_rate_hz=16000, channels=2)) == b"".join(pieces)
-    assert early.take(AudioFormat()) == b""
+        assert early.hear(piece) == ()
+    early.begin(AudioFormat(sample_rate_hz=16000, channels=2))
+    assert b"".join(event.data for event in early.release()) == b"".join(pieces)
+    assert early.release() == ()
+    early.begin(AudioFormat())
+    assert early.hear(b"later") == (AudioReceived(b"later"),)
+
+
+@given(st.binary(min_size=1, max_size=300), st.binary(max_size=300))
+def test_where_nothing_follows_the_start_it_comes_with_the_next_audio(first: bytes, second: bytes) -> None:
+    early = EarlyAudio()
+    early.hear(first)
+    early.begin(AudioFormat())
+    assert early.hear(second) == (AudioReceived(first + second),)
+    assert early.hear(second) == (AudioReceived(second),)
 
 
 @pytest.mark.parametrize("encoding", list(Encoding))
@@ -123,7 +151,8 @@ def test_the_newest_two_seconds_are_kept_in_whole_samples(encoding: Encoding, ch
     early, block = EarlyAudio(), fmt.bytes_per_sample * channels
     stream = bytes(n // block % 251 for n in range(150_000 // block * block))
     for at in range(0, len(stream), 777):
-        early.keep(stream[at : at + 777])
-    taken = early.take(fmt)
+        early.hear(stream[at : at + 777])
+    early.begin(fmt)
+    taken = b"".join(event.data for event in early.release())
     assert stream.endswith(taken) and len(taken) % block == 0
     assert 0 <= fmt.bytes_per_ms * 2000 - len(taken) < 4
