@@ -111,6 +111,25 @@ def test_the_demo_call_ends_in_a_promise_with_every_timing(server: Server) -> No
     assert json.loads(server.get("/readyz"))["ready"] is True
 
 
+def test_a_scripted_caller_goes_the_same_way_when_it_speaks(server: Server) -> None:
+    """The shortest; `voicegate bot test bill-reminder .../spoken.yaml --audio` has all."""
+    from dialogue.bots import load_bot
+    from dialogue.script import SCRIPTS_FOLDER, load_script
+    from gateway.spoken_script import caller_recordings, can_be_spoken, speak_call
+    from tts_stub.espeak import EspeakSynthesizer
+    from tts_stub.synthesis import Voice
+
+    bot = load_bot("bill-reminder")
+    script, faults = load_script(bot.directory / SCRIPTS_FOLDER / "spoken.yaml")
+    assert script is not None, faults
+    assert len(script.calls) >= 10 and all(map(can_be_spoken, script.calls))
+    shortest = min(script.calls, key=lambda call: len(call.turns))
+    said = caller_recordings(shortest, EspeakSynthesizer(), Voice(bot.voice.name, 150), sample_rate_hz=8000)
+    done = asyncio.run(speak_call(bot, shortest, said, server.url))
+    assert done.passed, list(done.mismatches())
+    assert done.disposition == shortest.ends == "do_not_call"
+
+
 def test_many_calls_at_once_hear_what_each_hears_alone(server: Server) -> None:
     """Two bots, three callers with different words, twenty calls: nobody hears another's words."""
     scripts = [PROMISE[:2], PROMISE[2:4], PROMISE[4:6]]
