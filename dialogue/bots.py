@@ -9,15 +9,18 @@ flow: flow.yaml
 nlu: nlu                             # artefact folder; may be another bot's
 examples: [examples.jsonl, examples.dev.jsonl]
 ```
+
+A file `faq.yaml` beside it, where there is one, is the bot's FAQ (`dialogue.faq_yaml`).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dialogue.faq_yaml import FAQ_FILE, load_faq
 from dialogue.flow import Flow
 from dialogue.flow_yaml import load_flow
 from dialogue.slots import LANGUAGES
@@ -48,7 +51,8 @@ class Voice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bot:
-    """One bot, checked. Immutable, shared by all its calls. `nlu_path` may not exist yet (not trained)."""
+    """One bot, checked. Immutable, shared by all its calls. `nlu_path` may not exist yet (not trained); `examples` are
+    the files of what its callers say."""
 
     name: str
     version: str
@@ -57,6 +61,7 @@ class Bot:
     flow: Flow
     directory: Path
     nlu_path: Path | None
+    examples: tuple[Path, ...] = ()
 
     def fixed_prompts(self) -> list[Say]:
         """Every prompt without slot values, once, the first words first: to be rendered before calls come."""
@@ -122,6 +127,12 @@ def _read(top: Section, directory: Path, faults: Faults) -> Bot | None:
     faults.found.extend(wrong)
     if flow is None:
         return None
+    if (faq_file := directory / FAQ_FILE).is_file():
+        faq, wrong = load_faq(faq_file, flow)
+        faults.found.extend(wrong)
+        flow = replace(flow, faq=faq) if faq is not None else flow
+        if nlu is None:
+            faults.add(1, f"without 'nlu' nobody looks into {FAQ_FILE}", "name a model, or remove the file")
     return Bot(
         name=name.text,
         version=version.text if version else "0",
@@ -130,6 +141,7 @@ def _read(top: Section, directory: Path, faults: Faults) -> Bot | None:
         flow=flow,
         directory=directory.resolve(),
         nlu_path=(directory / nlu.text).resolve() if nlu else None,
+        examples=tuple((directory / file.text).resolve() for file in files),
     )
 
 

@@ -148,8 +148,8 @@ class StepDraft:
 
     # Speech
 
-    def say(self, prompts: Sequence[Prompt], node: Node, *, question: bool = False) -> None:
-        """Say prompts, but those whose slot is empty or whose conditions do not hold."""
+    def say(self, prompts: Sequence[Prompt], node: Node, *, question: bool = False, source: str | None = None) -> None:
+        """Say prompts, but those whose slot is empty or whose conditions do not hold; `source` as in `Say`."""
         for prompt in prompts:
             values = {name: self._spoken(name) for name in prompt.slots}
             filled = {name: spoken for name, spoken in values.items() if spoken is not None}
@@ -162,6 +162,7 @@ class StepDraft:
                     recording=prompt.recording,
                     interruptible=prompt.interruptible,
                     question=question,
+                    source=source,
                 )
             )
 

@@ -13,7 +13,20 @@ from enum import StrEnum
 from dialogue.conditions import Condition
 from dialogue.slots import SlotSpec
 
-__all__ = ["ANY_INTENT", "Branch", "Flow", "Node", "Patience", "Prompt", "Stay", "Transition", "Webhook"]
+__all__ = [
+    "ANY_INTENT",
+    "Branch",
+    "Faq",
+    "FaqEntry",
+    "FaqPlace",
+    "Flow",
+    "Node",
+    "Patience",
+    "Prompt",
+    "Stay",
+    "Transition",
+    "Webhook",
+]
 
 ANY_INTENT = "*"
 """Key of a transition for every caller turn that no other one takes, words or not."""
@@ -43,6 +56,37 @@ class Prompt:
     def fill(self, values: Mapping[str, str]) -> str:
         """The text with each `{slot}` replaced."""
         return _SLOT_IN_TEXT.sub(lambda m: values[m[1]], self.text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaqEntry:
+    """What callers ask beside the matter of the call, in several wordings, and the answer to it.
+
+    Without `when` holding it is not answered.
+    """
+
+    questions: tuple[str, ...]
+    answer: tuple[Prompt, ...]
+    when: tuple[Condition, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Faq:
+    """A bot's questions and answers by name. `threshold` is the likeness from which one is answered, 0 to 1; None: as
+    measured for the language (`nlu.sentences`)."""
+
+    entries: Mapping[str, FaqEntry] = field(default_factory=dict)
+    threshold: float | None = None
+
+
+class FaqPlace(StrEnum):
+    """Where the FAQ stands among what can answer a turn at a node. A question's very wording always comes first."""
+
+    LAST = "last"
+    """After intents and slots: for what would not be understood."""
+    FIRST = "first"
+    """Before them."""
+    NEVER = "never"
 
 
 class Stay(StrEnum):
@@ -145,6 +189,7 @@ class Node:
     no_input_ms: int | None = None
     tail_ms: int | None = None
     expect: str | None = None
+    faq: FaqPlace = FaqPlace.LAST
 
     @property
     def listens(self) -> bool:
@@ -181,6 +226,7 @@ class Flow:
     anywhere: Mapping[str, tuple[Transition, ...]]
     keys: Mapping[str, tuple[Transition, ...]]
     webhooks: Mapping[str, Webhook] = field(default_factory=dict)
+    faq: Faq = Faq()
     give_up: str | None = None
     resume: tuple[Prompt, ...] = ()
     min_score: float = 0.0
@@ -205,3 +251,5 @@ class Flow:
         yield from (*self.resume, *self.filler, *self.time_up, *self.unavailable)
         for transition in self.transitions():
             yield from transition.say
+        for entry in self.faq.entries.values():
+            yield from entry.answer

@@ -10,10 +10,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dialogue.conditions import Condition, Relation
-from dialogue.flow import ANY_INTENT, Flow, Node, Prompt, Transition
+from dialogue.flow import ANY_INTENT, Faq, Flow, Node, Prompt, Transition
 from dialogue.yaml_source import Faults, Located, suggest
 
-__all__ = ["FlowReferences", "check_flow"]
+__all__ = ["FlowReferences", "check_faq", "check_flow"]
 
 
 @dataclass(slots=True)
@@ -43,6 +43,18 @@ def check_flow(flow: Flow, references: FlowReferences, intents: Collection[str] 
     _check_circles(flow, references.lines, faults)
     if len(faults.found) == before:  # with names missing, every slot behind them would seem empty
         _check_values(flow, references, faults)
+
+
+def check_faq(flow: Flow, faq: Faq, references: FlowReferences, faults: Faults) -> None:
+    """Note every fault between a bot's FAQ, whose `references` these are, and its flow."""
+    before = len(faults.found)
+    _check_names(flow, references, faults)
+    if len(faults.found) == before:
+        have = _filled_everywhere(flow, _filled_on_entry(flow))
+        lines = {id(prompt): line for prompt, line in references.prompts}
+        for entry in faq.entries.values():
+            known = have | _assured(None, entry.when)
+            _check_prompts(flow, entry.answer, known, "every node that listens", lines, faults)
 
 
 def _check_names(flow: Flow, references: FlowReferences, faults: Faults) -> None:
@@ -123,15 +135,7 @@ def _check_values(flow: Flow, references: FlowReferences, faults: Faults) -> Non
     filled = _filled_on_entry(flow)
 
     def check(prompts: Iterable[Prompt], have: frozenset[str], where: str) -> None:
-        for prompt in prompts:
-            known = have | _assured(prompt.needs, prompt.when)
-            for name in prompt.slots:
-                if not _has_value(flow, name, known):
-                    faults.add(
-                        lines[id(prompt)],
-                        f"{{{name}}} may have no value at {where}",
-                        f"fill it on every way there, or let the prompt say `needs: {name}`",
-                    )
+        _check_prompts(flow, prompts, have, where, lines, faults)
 
     for node in flow.nodes.values():
         have = filled[node.name]
@@ -139,11 +143,36 @@ def _check_values(flow: Flow, references: FlowReferences, faults: Faults) -> Non
         check(own, have, f"node {node.name!r}")
         for transition in _options(node.on, node.keys):
             check(transition.say, have | _gained(transition), f"node {node.name!r}")
-    listening = [filled[node.name] for node in flow.nodes.values() if node.listens]
-    everywhere = frozenset.intersection(*listening) if listening else frozenset()
+    everywhere = _filled_everywhere(flow, filled)
     for transition in _options(flow.anywhere, flow.keys):
         check(transition.say, everywhere | _gained(transition), "every node that listens")
     check(flow.resume, everywhere, "every node that listens")
+
+
+def _check_prompts(
+    flow: Flow,
+    prompts: Iterable[Prompt],
+    have: frozenset[str],
+    where: str,
+    lines: Mapping[int, int],
+    faults: Faults,
+) -> None:
+    """`lines` are those of prompts by their identity."""
+    for prompt in prompts:
+        known = have | _assured(prompt.needs, prompt.when)
+        for name in prompt.slots:
+            if not _has_value(flow, name, known):
+                faults.add(
+                    lines[id(prompt)],
+                    f"{{{name}}} may have no value at {where}",
+                    f"fill it on every way there, or let the prompt say `needs: {name}`",
+                )
+
+
+def _filled_everywhere(flow: Flow, filled: Mapping[str, frozenset[str]]) -> frozenset[str]:
+    """The slots that have a value wherever the caller is listened to."""
+    listening = [filled[node.name] for node in flow.nodes.values() if node.listens]
+    return frozenset.intersection(*listening) if listening else frozenset()
 
 
 def _assured(needs: str | None, when: Iterable[Condition]) -> frozenset[str]:

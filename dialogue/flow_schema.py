@@ -1,7 +1,7 @@
-"""The flow file's JSON Schema, for editors: keys, their meaning, allowed words.
+"""JSON Schemas of the flow file and the FAQ file, for editors: keys, their meaning, allowed words.
 
 It knows the form only; what parts say about each other is checked by `dialogue.flow_check`. A test holds its keys to
-those that `dialogue.flow_yaml` reads. Draft 2020-12, which yaml-language-server understands.
+those that `dialogue.flow_yaml` and `dialogue.faq_yaml` read. Draft 2020-12, which yaml-language-server understands.
 """
 
 from __future__ import annotations
@@ -11,16 +11,18 @@ from typing import Any, TypeAlias
 
 from dialogue.checksums import Checksum
 from dialogue.conditions import Relation
-from dialogue.flow import Stay
+from dialogue.faq_yaml import MAX_QUESTION_CHARS
+from dialogue.flow import FaqPlace, Stay
 from dialogue.flow_parts import MAX_PROMPT_CHARS
 from dialogue.node_yaml import EXPECTATIONS
 from dialogue.slots import LANGUAGES, SlotType
 
-__all__ = ["flow_schema"]
+__all__ = ["faq_schema", "flow_schema"]
 
 Schema: TypeAlias = dict[str, Any]
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_SHARE = {"minimum": 0, "maximum": 1}
 
 
 def flow_schema() -> Schema:
@@ -30,15 +32,13 @@ def flow_schema() -> Schema:
         "title": "voicegate flow",
         **_object(_top(), required=["start", "nodes"]),
         "$defs": {
-            "prompt": _prompt(),
-            "prompts": _one_or_more({"$ref": "#/$defs/prompt"}),
+            **_common(),
             "names": _one_or_more({"type": "string"}),
             "transition": _transition(),
             "transitions": {
                 "type": "object",
                 "additionalProperties": _one_or_more({"$ref": "#/$defs/transition"}),
             },
-            "conditions": _conditions(),
             "next": _one_or_more({"anyOf": [{"type": "string"}, _object(_next(), required=["to"])]}),
             "webhook": _object(_webhook(), required=["url"]),
             "subflow": _object(
@@ -51,6 +51,36 @@ def flow_schema() -> Schema:
             "no_match": _object(_patience("misunderstandings")),
             "node": _object(_node()),
         },
+    }
+
+
+def faq_schema() -> Schema:
+    """The same for the FAQ file."""
+    entries = {"type": "object", "additionalProperties": {"$ref": "#/$defs/entry"}}
+    top = {
+        "threshold": _say("How near a question must be; by default as measured for the language.", float, **_SHARE),
+        "entries": {"description": "What callers ask, by a name of yours.", **entries},
+    }
+    question = _say("One wording, as a caller says it.", str, maxLength=MAX_QUESTION_CHARS)
+    entry = {
+        "questions": {"description": "How callers ask it, in several ways.", **_one_or_more(question)},
+        "answer": _ref("What the bot answers; then it asks its own question again.", "prompts"),
+        "when": _ref("Answered only where all these hold.", "conditions"),
+    }
+    return {
+        "$schema": _DIALECT,
+        "title": "voicegate FAQ",
+        **_object(top, required=["entries"]),
+        "$defs": {**_common(), "entry": _object(entry, required=["questions", "answer"])},
+    }
+
+
+def _common() -> dict[str, Schema]:
+    """What both kinds of file have."""
+    return {
+        "prompt": _prompt(),
+        "prompts": _one_or_more({"$ref": "#/$defs/prompt"}),
+        "conditions": _conditions(),
     }
 
 
@@ -93,7 +123,7 @@ def _top() -> dict[str, Schema]:
         "webhooks": _map_of("Requests to your system.", "webhook"),
         "subflows": _map_of("Groups of nodes that other nodes use.", "subflow"),
         "resume": _ref("Said first when a call goes on after a lost line.", "prompts"),
-        "min_score": _say("An intent less sure than this is not understood.", float, minimum=0, maximum=1),
+        "min_score": _say("An intent less sure than this is not understood.", float, **_SHARE),
         "max_turns": _say("After so many caller turns the call goes to no_match's give_up.", int, minimum=1),
         "max_repeats": _say("After so many turns at one node without a new slot, the same.", int, minimum=1),
         "filler": _ref("Said while a reply is slow, each in turn.", "prompts"),
@@ -235,4 +265,5 @@ def _node() -> dict[str, Schema]:
         "no_match": _ref("This node's own; what it leaves out comes from the top.", "no_match"),
         "tail_ms": _say("Silence that ends the caller's turn here.", int, minimum=200, maximum=5000),
         "expect": _words("A hint to the recogniser; by default from the slot.", sorted(EXPECTATIONS)),
+        "faq": _words("Where the FAQ stands: after intents and slots, before them, or nowhere.", list(FaqPlace)),
     }

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import yaml
 
-from dialogue.flow import Branch, Node, Patience
+from dialogue.flow import Branch, FaqPlace, Node, Patience
 from dialogue.flow_parts import RETURN, FlowParts, Scope
 from dialogue.slots import SlotType
 from dialogue.yaml_source import Located, Section, suggest
@@ -199,6 +199,7 @@ class NodeReader:
             no_input_ms=no_input_ms,
             tail_ms=section.integer("tail_ms", low=200, high=5000),
             expect=self._expect(section, collect, confirm),
+            faq=self._faq(section),
         )
 
     def _then(self, section: Section) -> tuple[tuple[Branch, ...], str | None]:
@@ -240,6 +241,13 @@ class NodeReader:
         if collect is not None and collect in self._parts.slots:
             return _EXPECT.get(self._parts.slots[collect].type)
         return "yes_no" if confirm else None
+
+    def _faq(self, section: Section) -> FaqPlace:
+        place = section.text("faq")
+        if place is None or place.text in list(FaqPlace):
+            return FaqPlace(place.text) if place else FaqPlace.LAST
+        self._faults.add(place.line, f"unknown 'faq' {place.text!r}", suggest(place.text, FaqPlace))
+        return FaqPlace.LAST
 
     def _check_form(self, node: Node, section: Section) -> None:
         """A node does one thing: pass on, ask the operator's system, end, or listen."""

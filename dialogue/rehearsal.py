@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 from dialogue.bots import Bot
+from dialogue.flow import Faq
 from dialogue.script import Call, Expected, Turn
 from dialogue.step import MetadataError
 from dialogue.text_call import Reply, TextCall, Understand
-from nlu.meaning import OUT_OF_SCOPE, Meaning
+from nlu.meaning import OUT_OF_SCOPE, FaqMatch, Meaning
+from nlu.normalization import plain_words
 
 __all__ = ["Exchange", "Mismatch", "Rehearsal", "act_of", "judged", "judged_end", "rehearse"]
 
@@ -27,13 +29,15 @@ class Mismatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """What the caller did (`caller` "" before the greeting) and what came back."""
+    """What the caller did (`caller` "" before the greeting) and what came back; `source` says where the answer is from,
+    if not from the flow."""
 
     caller: str
     said: str
     node: str
     meaning: Meaning | None
     slots: dict[str, str]
+    source: str | None = None
     mismatches: tuple[Mismatch, ...] = ()
 
 
@@ -78,7 +82,7 @@ def rehearse(bot: Bot, call: Call, understand: Understand | None, *, today: date
             said = f"the bot ended the call before, with {talk.state.disposition!r}"
             at_end.append(Mismatch(line=turn.line, key="turns", expected=act_of(turn), got=said))
             break
-        reply = _perform(talk, turn, given=understand is None)
+        reply = _perform(talk, turn, None if understand else bot.flow.faq)
         transfer = reply.transfer or transfer
         exchanges.append(judged(_exchange(act_of(turn), reply), turn.expected, turn.line))
     state = talk.state
@@ -114,17 +118,27 @@ def act_of(turn: Turn) -> str:
     return "(comes back)" if turn.reconnects else "(silence)"
 
 
-def _perform(talk: TextCall, turn: Turn, *, given: bool) -> Reply:
+def _perform(talk: TextCall, turn: Turn, faq: Faq | None) -> Reply:
+    """`faq` None: the bot's model understands the caller; else the script's word is taken, for the FAQ too."""
     if turn.words is not None:
-        if not given:
+        if faq is None:
             return talk.say(turn.words)
-        intent = turn.expected.intent
-        return talk.mean(turn.words, Meaning(intent or OUT_OF_SCOPE, 1.0 if intent else 0.0, turn.marked))
+        return talk.mean(turn.words, _given(turn.words, turn, faq))
     if turn.keys is not None:
         return talk.press(turn.keys)
     if turn.fails or turn.answer is not None:
         return talk.answer(turn.answer)
     return talk.reconnect() if turn.reconnects else talk.wait()
+
+
+def _given(words: str, turn: Turn, faq: Faq) -> Meaning:
+    """What the script says was meant."""
+    intent, asked = turn.expected.intent, turn.expected.faq
+    match = None
+    if asked is not None:
+        wordings = faq.entries[asked].questions if asked in faq.entries else ()
+        match = FaqMatch(asked, 1.0, verbatim=plain_words(words) in map(plain_words, wordings))
+    return Meaning(intent or OUT_OF_SCOPE, 1.0 if intent else 0.0, turn.marked, match)
 
 
 def _exchange(caller: str, reply: Reply) -> Exchange:
@@ -134,6 +148,7 @@ def _exchange(caller: str, reply: Reply) -> Exchange:
         node=reply.state.node,
         meaning=reply.meaning,
         slots={name: slot.value for name, slot in reply.state.slots.items()},
+        source=reply.source,
     )
 
 
@@ -144,6 +159,8 @@ def _compare(expected: Expected, got: Exchange, line: int) -> Iterator[Mismatch]
         yield Mismatch(line=line, key="intent", expected=expected.intent, got=found)
     if expected.node is not None and got.node != expected.node:
         yield Mismatch(line=line, key="node", expected=expected.node, got=got.node)
+    if expected.faq is not None and got.source != f"faq/{expected.faq}":
+        yield Mismatch(line=line, key="faq", expected=expected.faq, got=got.source or "the flow answers")
     for part in expected.hears:
         if _plain(part) not in _plain(got.said):
             yield Mismatch(line=line, key="hears", expected=part, got=got.said or "nothing")

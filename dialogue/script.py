@@ -18,7 +18,7 @@ calls:
 A turn is one of `caller` (words), `keys`, `silence`, `reconnect` and `webhook` (what the operator's system answers:
 `failed`, or texts by key); the rest is expected of the bot. Nothing in the form is of text alone: the same script can
 be spoken. A part marked `[friday](date)` is what the understanding would mark. With a model the marks are only words,
-and `intent` is what it must find; without one both are taken as found.
+and `intent` and `faq` (the entry of the FAQ that answers) are what it must find; without one all are taken as found.
 """
 
 from __future__ import annotations
@@ -49,12 +49,14 @@ class Expected:
     """What must hold after a turn. None and empty: anything may.
 
     `slots` are normalised values; None: the slot must be empty. `hears` are parts of the reply, whatever the case.
+    `faq` is the entry of the FAQ that answers.
     """
 
     hears: tuple[str, ...] = ()
     hears_not: tuple[str, ...] = ()
     node: str | None = None
     intent: str | None = None
+    faq: str | None = None
     slots: Mapping[str, str | None] = field(default_factory=dict)
 
 
@@ -175,7 +177,7 @@ def _turn(node: yaml.Node, faults: Faults) -> Turn:
         faults.add(keys.line, f"keys {keys.text!r} are not on a telephone", "use 0-9, *, # and A-D, in quotes")
     text, marked = read_marked(words.text) if words else (None, ())
     answer, fails = _answer(section, faults)
-    intent, node_name = section.text("intent"), section.text("node")
+    intent, node_name, faq = section.text("intent"), section.text("node"), section.text("faq")
     turn = Turn(
         line=section.line,
         words=text,
@@ -189,6 +191,7 @@ def _turn(node: yaml.Node, faults: Faults) -> Turn:
             hears_not=tuple(part.text for part in section.texts("hears_not")),
             node=node_name.text if node_name else None,
             intent=intent.text if intent else None,
+            faq=faq.text if faq else None,
             slots=_slots(section.section("slots"), faults),
         ),
     )

@@ -18,6 +18,7 @@ class Turn:
 
     `heard` is what the caller had heard of the prompts before, where they spoke over them (None: all of it).
     `supersedes` is the withdrawn round whose words this turn begins with; that one is no longer in the history.
+    `source` says where the answer is from, if not from the flow: "faq/ENTRY".
     """
 
     round_id: int
@@ -28,6 +29,7 @@ class Turn:
     reply: str
     heard: str | None = None
     supersedes: int | None = None
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

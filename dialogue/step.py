@@ -7,12 +7,14 @@ States are the flow's nodes. What an event does at a listening node:
 | `CallStarted`   | variables from metadata and defaults, enter the start node                      |
 | `CallResumed`   | ended by the bot: its last action again; else "we were cut off", the question,  |
 |                 | or what the node says where it asks nothing                                     |
-| `CallerSaid`    | 1. a confirmed slot named anew: replaced, question again                        |
-|                 | 2. the intent's transition (node's own, then anywhere) that leads elsewhere     |
-|                 | 3. the collected slot read from the entities, else from the words: on to `then` |
-|                 | 4. the transition for any intent, `*`                                           |
-|                 | 5. refused by a validator: the `invalid` prompt; else no-match; both escalate   |
-| `DigitsPressed` | 3 of above for a digits slot, else the key's transition, else 5                 |
+| `CallerSaid`    | 1. a question of the FAQ in its very words: its answer, question again          |
+|                 | 2. a confirmed slot named anew: replaced, question again                        |
+|                 | 3. the intent's transition (node's own, then anywhere) that leads elsewhere     |
+|                 | 4. the collected slot read from the entities, else from the words: on to `then` |
+|                 | 5. a question near to one of the FAQ, where there was neither intent nor value  |
+|                 | 6. the transition for any intent, `*`                                           |
+|                 | 7. refused by a validator: the `invalid` prompt; else no-match; both escalate   |
+| `DigitsPressed` | 4 of above for a digits slot, else the key's transition, else 7                 |
 | `CallerSilent`  | no-input prompt and question, escalating to the node's `give_up`                |
 | `WebhookAnswered` | its slots filled and on to `then`; else to `failed`                           |
 | `TimeRanOut`    | the flow's last words for it, and the end                                       |
@@ -20,6 +22,7 @@ States are the flow's nodes. What an event does at a listening node:
 
 Odd cases: a node that collects is passed over where its slot is filled, but a value in this very turn
 replaces it ("I will pay Friday" later corrected to "I will pay Monday"). An entity serves one slot a turn.
+A node may have the FAQ first (5 before 2) or never. An answer of the FAQ's changes nothing but what was heard of.
 A prompt whose slot has no value is left out (`flow_check` finds those that can be). After the bot's end
 every event but `CallResumed` and `CallEnded` gives no action. A caller who comes back to one node again and again
 without filling a slot is let go by the flow's `give_up`. A node that a new version of the flow no
@@ -33,7 +36,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from dialogue.draft import StepDraft
-from dialogue.flow import ANY_INTENT, Flow, Node, Patience, Prompt, Stay, Transition
+from dialogue.flow import ANY_INTENT, FaqPlace, Flow, Node, Patience, Prompt, Stay, Transition
 from dialogue.slots import InvalidValue, SlotType, SlotValue, parse_slot
 from dialogue.state import HISTORY_TURNS, DialogueState, Turn
 from dialogue.turns import (
@@ -51,7 +54,7 @@ from dialogue.turns import (
     WebhookAnswered,
 )
 from dialogue.variables import MetadataError, read_variables
-from nlu.meaning import OUT_OF_SCOPE, Meaning
+from nlu.meaning import OUT_OF_SCOPE, FaqMatch, Meaning
 
 __all__ = ["TIME_RAN_OUT", "MetadataError", "step"]
 
@@ -213,6 +216,7 @@ class _Run:
             reply=" ".join(action.text for action in draft.actions if isinstance(action, Say)),
             heard=heard,
             supersedes=supersedes,
+            source=next((action.source for action in draft.actions if isinstance(action, Say) and action.source), None),
         )
         draft.state = replace(draft.state, history=(*draft.state.history, turn)[-HISTORY_TURNS:])
         return self._done()
@@ -267,7 +271,9 @@ class _Run:
         return self._meaning.intent if known and self._draft.heard.words else ""
 
     def _understand(self, node: Node) -> None:
-        draft, intent = self._draft, self._intent
+        draft, intent, match = self._draft, self._intent, self._meaning.faq
+        if match is not None and (match.verbatim or node.faq is FaqPlace.FIRST) and self._answer(node, match):
+            return
         route = self._route(node.on, self._flow.anywhere, intent)
         if node.confirm and (route is None or intent in node.on) and draft.correct(node):
             draft.ask(node)
@@ -281,6 +287,8 @@ class _Run:
             if isinstance(value, SlotValue):
                 self._enter(node.name)
                 return
+        if route is None and value is None and match is not None and self._answer(node, match):
+            return
         if anything := self._route(node.on, self._flow.anywhere, ANY_INTENT):
             self._take(node, anything)
         elif route and not node.collect:
@@ -314,14 +322,30 @@ class _Run:
         if transition.to is not None:
             self._enter(transition.to)
             return
-        # A side question is not an understood answer: failures go on counting, silence does not.
-        draft.state = replace(draft.state, no_input=0)
+        self._stay()
         if transition.stay is Stay.LISTEN:
             draft.listen(node)
             return
         if transition.stay is Stay.REPEAT:
             draft.say(node.say, node)
         draft.ask(node)
+
+    def _answer(self, node: Node, match: FaqMatch) -> bool:
+        """Answer a question of the FAQ and ask the node's again; False where it has no answer here."""
+        entry = self._flow.faq.entries.get(match.entry)  # the model's process may have read another version of the file
+        if entry is None or node.faq is FaqPlace.NEVER or not self._draft.hold(entry.when):
+            return False
+        said = len(self._draft.actions)
+        self._draft.say(entry.answer, node, source=f"faq/{match.entry}")
+        if len(self._draft.actions) == said:
+            return False
+        self._stay()
+        self._draft.ask(node)
+        return True
+
+    def _stay(self) -> None:
+        """A side question is not an understood answer: failures go on counting, silence does not."""
+        self._draft.state = replace(self._draft.state, no_input=0)
 
     def _enter(self, name: str) -> None:
         """Enter a node and those it passes on to, until one listens or ends. `flow_yaml` refuses circles."""

@@ -48,6 +48,11 @@ class Reply:
         return " ".join(action.text for action in self.actions if isinstance(action, Say))
 
     @property
+    def source(self) -> str | None:
+        """Where the answer is from, if not from the flow (see `Say`)."""
+        return next((action.source for action in self.actions if isinstance(action, Say) and action.source), None)
+
+    @property
     def transfer(self) -> str | None:
         """Where the caller was handed over to."""
         return next((action.target for action in self.actions if isinstance(action, Transfer)), None)

@@ -128,6 +128,8 @@ class Say:
     interruptible: bool = True
     question: bool = False
     """Whether it asks what the next `Listen` waits for: words of agreement over it can be an answer."""
+    source: str | None = None
+    """Where the words are from, if not from the flow: "faq/ENTRY"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

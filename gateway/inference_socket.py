@@ -21,7 +21,7 @@ import logging
 import socket
 import struct
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from gateway import background, logs
 from gateway.inference import Heard, Inference, InferenceError, TurnId, Understood
 from gateway.job_queue import Errand, Urgency
 from gateway.model_commands import ModelAction, ModelAdministration, ModelCommand, ModelError, ModelFault
-from nlu.meaning import Meaning, Slot
+from nlu.meaning import FaqMatch, Meaning, Slot
 from nlu.pool import VersionState, VersionStatus
 
 __all__ = ["InferenceServer", "SocketInference"]
@@ -129,7 +129,8 @@ class SocketInference:
         asked_in = None if turn is None else (turn.call_id, turn.round_id)
         request: _Body = {"op": "nlu", "timeout_s": timeout_s, "model": model, "text": text, "turn": asked_in}
         body = await self._ask(request, timeout_s, errand)
-        meaning = Meaning(body["intent"], body["score"], tuple(Slot(*slot) for slot in body["slots"]))
+        faq = None if body["faq"] is None else FaqMatch(*body["faq"])
+        meaning = Meaning(body["intent"], body["score"], tuple(Slot(*slot) for slot in body["slots"]), faq)
         return Understood(meaning, body["queue_ms"], body["compute_ms"], body["version"])
 
     async def administer(self, command: ModelCommand, *, timeout_s: float = 120.0) -> list[VersionStatus]:
@@ -332,6 +333,7 @@ class InferenceServer:
             "intent": meaning.intent,
             "score": meaning.score,
             "slots": [(s.name, s.text, s.start, s.end) for s in meaning.slots],
+            "faq": None if meaning.faq is None else astuple(meaning.faq),
             "queue_ms": understood.queue_ms,
             "compute_ms": understood.compute_ms,
             "version": understood.version,

@@ -23,6 +23,7 @@ from dialogue.bots import load_bot
 from dialogue.turns import DialogueError
 from gateway.batching import BatcherSettings
 from gateway.child import begin
+from gateway.faq_indexing import faq_indexes
 from gateway.inference_socket import InferenceServer
 from gateway.local_inference import LocalInference
 from gateway.metrics import InferenceMetrics
@@ -76,7 +77,8 @@ async def _serve(settings: Settings, path: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     asr = load_asr(settings.asr)
-    source = BotModels(map(load_bot, settings.all_bots), settings.nlu)
+    bots = [load_bot(name) for name in settings.all_bots]
+    source = BotModels(bots, settings.nlu)
     own = source.first()
     record = ChoiceRecord(path.with_name("models.json"), own)
     asr_batches = BatcherSettings(
@@ -90,16 +92,17 @@ async def _serve(settings: Settings, path: Path) -> None:
         asr_settings=asr_batches,
         nlu_settings=nlu_batches(settings.nlu, cuda=pick_device(settings.nlu.device).type == "cuda"),
         metrics=InferenceMetrics(),
+        faqs=faq_indexes(bots, device=settings.nlu.device),
         load=source.load,
         retire_after_s=settings.nlu.retire_after_s,
         changed=record.write,
     ) as inference:
-        bots = ", ".join(own) or "no bot"
+        served = ", ".join(own) or "no bot"
         del own  # or the first models would never leave memory
         await record.restore(inference)
         server = InferenceServer(inference, inference)
         await server.start(path)
-        log.info("models ready: %s; understanding for %s", asr.name, bots)
+        log.info("models ready: %s; understanding for %s", asr.name, served)
         await stop.wait()
         await server.stop()
 

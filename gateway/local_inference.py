@@ -10,11 +10,14 @@ from prometheus_client import CollectorRegistry
 
 from audio.asr import AsrEngine, AsrJob, Transcript
 from gateway.batching import Batcher, BatcherSettings
+from gateway.faq_serving import FaqServing
 from gateway.inference import Heard, InferenceError, TurnId, Understood
 from gateway.job_queue import Errand
 from gateway.metrics import InferenceMetrics
 from gateway.model_commands import ModelCommand
 from gateway.model_serving import ModelLoader, ModelServing, NluModel
+from gateway.second_opinion import SecondOpinion
+from nlu.faq import FaqIndex
 from nlu.pool import VersionStatus
 
 __all__ = ["LocalInference"]
@@ -30,13 +33,16 @@ class LocalInference:
         *,
         asr_settings: BatcherSettings | None = None,
         nlu_settings: BatcherSettings | None = None,
+        seconds: Mapping[str, SecondOpinion] | None = None,
         metrics: InferenceMetrics | None = None,
+        faqs: Mapping[str, FaqIndex] | None = None,
         load: ModelLoader | None = None,
         retire_after_s: float = 30.0,
         changed: Callable[[list[VersionStatus]], None] = lambda statuses: None,
     ) -> None:
-        """`nlu` maps a model name (a bot's) to its loaded engine; names of one engine share its batcher. The rest is
-        for `gateway.model_serving.ModelServing`."""
+        """`nlu` maps a model name (a bot's) to its loaded engine; names of one engine share its batcher. `seconds`
+        are the larger models of those that have one, `faqs` has the index of each bot with an FAQ. The rest is for
+        `gateway.model_serving.ModelServing`."""
         self._stack = AsyncExitStack()
         metrics = metrics or InferenceMetrics(CollectorRegistry())
         self.asr: Batcher[AsrJob, Transcript] = Batcher(
@@ -55,10 +61,15 @@ class LocalInference:
             retire_after_s=retire_after_s,
             changed=changed,
         )
+        self._seconds = dict(seconds or {})
+        self._faqs = FaqServing(faqs or {}, settings=nlu_settings or BatcherSettings(), metrics=metrics)
 
     async def __aenter__(self) -> LocalInference:
         await self._stack.enter_async_context(self.asr)
         await self._stack.enter_async_context(self._models)
+        for second in self._seconds.values():
+            await self._stack.enter_async_context(second)
+        await self._stack.enter_async_context(self._faqs)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -82,7 +93,10 @@ class LocalInference:
         turn: TurnId | None = None,
     ) -> Understood:
         """See `Inference.understand`."""
-        return await self._models.understand(model, text, timeout_s=timeout_s, errand=errand, turn=turn)
+        understood = await self._models.understand(model, text, timeout_s=timeout_s, errand=errand, turn=turn)
+        if (second := self._seconds.get(model)) is not None:
+            understood = await second.weigh(understood, text, errand=errand)
+        return await self._faqs.complete(model, text, understood, timeout_s=timeout_s, errand=errand)
 
     async def administer(self, command: ModelCommand, *, timeout_s: float = 120.0) -> list[VersionStatus]:
         """See `gateway.model_commands.ModelAdministration.administer`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["OUT_OF_SCOPE", "Meaning", "NluError", "Slot"]
+__all__ = ["OUT_OF_SCOPE", "FaqMatch", "Meaning", "NluError", "Slot"]
 
 OUT_OF_SCOPE = "oos"
 """The intent of text that belongs to none of the bot's intents."""
@@ -32,9 +32,22 @@ class Slot:
 
 
 @dataclass(frozen=True, slots=True)
+class FaqMatch:
+    """The entry of a bot's FAQ whose question a text is near to, by cosine; `verbatim`: it is that question."""
+
+    entry: str
+    score: float
+    verbatim: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Meaning:
-    """Intent, its calibrated probability (0..1) and the slots in text order, not overlapping."""
+    """Intent, its calibrated probability (0..1) and the slots in text order, not overlapping.
+
+    `faq` is the bot's question that the text asks, where it was looked for and one is near enough (`nlu.faq`).
+    """
 
     intent: str
     score: float
     slots: tuple[Slot, ...] = ()
+    faq: FaqMatch | None = None

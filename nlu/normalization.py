@@ -25,7 +25,7 @@ from nlu.chinese_text import say_chinese, write_chinese
 from nlu.draft import Draft, Rule, substitution
 from nlu.spoken_numbers import rewrite_numbers
 
-__all__ = ["NORMALIZER_VERSION", "NormalText", "normalize"]
+__all__ = ["NORMALIZER_VERSION", "NormalText", "normalize", "plain_words"]
 
 NORMALIZER_VERSION = 1
 
@@ -85,6 +85,11 @@ def normalize(raw: str) -> NormalText:
         if draft.text == before:
             break
     return NormalText(raw, draft.text, tuple(draft.starts), tuple(draft.ends))
+
+
+def plain_words(text: str) -> str:
+    """The words of a text's normal form and nothing between them but single spaces: what is heard of it."""
+    return " ".join("".join(char if char.isalnum() else " " for char in normalize(text).text).split())
 
 
 def _fold(draft: Draft) -> Draft:

@@ -115,7 +115,8 @@ def _act(call: TextCall, line: str) -> Callable[[], Reply] | None:
 def _print(reply: Reply, before: dict[str, str]) -> None:
     if reply.meaning is not None:
         marked = "".join(f"  {slot.name}={slot.text!r}" for slot in reply.meaning.slots)
-        _out.print(f"     [dim]{escape(f'{reply.meaning.intent} {reply.meaning.score:.2f}{marked}')}[/]")
+        found = "" if (faq := reply.meaning.faq) is None else f"  asks {faq.entry} {faq.score:.2f}"
+        _out.print(f"     [dim]{escape(f'{reply.meaning.intent} {reply.meaning.score:.2f}{marked}{found}')}[/]")
     _print_slots(_values(reply), before)
     _out.print(f"[green]bot[/]  {escape(reply.said or '(says nothing)')}  [dim]{escape(reply.state.node)}[/]")
     if (asked := reply.asks) is not None:

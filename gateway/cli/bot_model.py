@@ -8,7 +8,7 @@ import typer
 
 from dialogue.bots import Bot, BotError, load_bot
 from dialogue.text_call import Understand
-from nlu.meaning import NluError
+from nlu.meaning import Meaning, NluError
 
 __all__ = ["BotArgument", "bot_or_exit", "exit_with", "understanding_of"]
 
@@ -30,16 +30,25 @@ def bot_or_exit(name_or_dir: str) -> Bot:
 
 
 def understanding_of(bot: Bot) -> Understand:
-    """The bot's NLU model, loaded on the CPU; a program that cannot have it ends, saying how to get it."""
+    """The bot's NLU model and its FAQ, on the CPU; a program that cannot have them ends, saying how to get them."""
     if bot.nlu_path is None or not bot.nlu_path.is_dir():
         exit_with(
             f"bot {bot.name!r} has no trained model; train one with `voicegate nlu train`, or use --no-model, "
             "which takes the intents as written"
         )
-    from nlu.engine import NluEngine  # torch takes seconds to import; `voicegate --help` must not
+    # torch takes seconds to import; `voicegate --help` must not
+    from gateway.faq_indexing import faq_indexes
+    from gateway.faq_serving import looked_up
+    from nlu.engine import NluEngine
 
     try:
         engine = NluEngine.load(bot.nlu_path, device="cpu")
     except NluError as error:
         exit_with(str(error))
-    return lambda words: engine.predict([words])[0]
+    faq = faq_indexes([bot], device="cpu").get(bot.name)
+
+    def understand(words: str) -> Meaning:
+        (meaning,) = engine.predict([words])
+        return meaning if faq is None else looked_up(faq, words, meaning)
+
+    return understand

@@ -12,7 +12,7 @@ import typer
 
 from dialogue.bots import bundled_bots, load_bot
 from gateway.cli.bot_model import exit_with
-from gateway.cli.bot_schema import schema_text
+from gateway.cli.bot_schema import SCHEMAS, schema_text
 
 __all__ = ["new"]
 
@@ -29,7 +29,7 @@ def new(
 ) -> None:
     """Make a working bot to edit: it books an appointment.
 
-    The folder has a flow with comments, examples of what callers say, scripted conversations and a model, so
+    The folder has a flow with comments, an FAQ, examples of what callers say, scripted conversations and a model, so
     that `bot check`, `bot test` and `bot chat` work at once. Examples and model are those of bill-reminder
     that the flow uses: add your own, then train.
 
@@ -47,7 +47,8 @@ def new(
     source = load_bot(_TEMPLATE_OF)
     template = source.directory.parent / "templates" / "new"
     shutil.copytree(template, folder, dirs_exist_ok=True)
-    (folder / "flow.schema.json").write_text(schema_text(), encoding="utf-8")
+    for file, schema in SCHEMAS.items():
+        (folder / file).write_text(schema_text(schema()), encoding="utf-8")
     described = folder / "bot.yaml"
     described.write_text(described.read_text(encoding="utf-8").replace(_PLACEHOLDER, name), encoding="utf-8")
     intents = _intents_of(folder / "flow.yaml")

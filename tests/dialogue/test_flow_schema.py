@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from dialogue.bots import bundled_bots, load_bot
-from dialogue.flow_schema import flow_schema
+from dialogue.faq_yaml import load_faq
+from dialogue.flow_schema import faq_schema, flow_schema
 from dialogue.flow_yaml import load_flow
 from dialogue.slots import SlotType
 
@@ -101,3 +102,19 @@ def test_every_key_is_documented() -> None:
     names = {key for name in PLACES for key in keys_of(name)} | set(DEFINED["webhook"]["properties"])
     assert names - documented == set()
     assert {slot_type.value for slot_type in SlotType} <= documented
+
+
+FAQ_PLACES = {"top": "{key}: 1", "entry": "entries: {{a: {{{key}: 1}}}}"}
+
+
+@pytest.mark.parametrize("name", FAQ_PLACES)
+def test_the_schema_of_the_faq_has_the_keys_that_are_read(tmp_path: Path, name: str) -> None:
+    schema = faq_schema()
+    known = schema["properties"] if name == "top" else schema["$defs"][name]["properties"]
+    path = tmp_path / "faq.yaml"
+    path.write_text(FAQ_PLACES[name].format(key=STRANGE), encoding="utf-8")
+    _, faults = load_faq(path, load_bot("load").flow)
+    (fault,) = (fault for fault in faults if STRANGE in fault.what)
+    assert set(fault.mend.removeprefix("use one of ").split(", ")) == set(known)
+    assert set(known) <= set(re.findall(r"`(\w+)`", (ROOT / "docs" / "bots.md").read_text(encoding="utf-8")))
+    assert set(re.findall(r"'#/\$defs/(\w+)'", str(schema))) <= set(schema["$defs"])
