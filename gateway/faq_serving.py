@@ -4,8 +4,8 @@
                --intent, sure enough--> as it is
                --else--> Batcher -> nearest question --near enough--> that entry
 
-Indexes are made when the bots are loaded (`gateway.faq_indexing`) and do not depend on a model's version, so an exchange
-of models leaves them alone. What goes wrong here costs an answer, never the understanding.
+Indexes are made when the bots are loaded (`gateway.faq_indexing`) and do not depend on a model's version, so that an
+exchange of models leaves them alone. What goes wrong here costs an answer, never the understanding.
 """
 
 from __future__ import annotations
