@@ -4,9 +4,9 @@ CTranslate2 needs CUDA 12's cuBLAS; a GPU host with only a newer CUDA has a torc
 transformers' Whisper with SDPA attention; encoder and decoder are called one by one, because `model.generate` insists
 on 3,000 frames, so the short windows that telephone audio wants would be lost.
 
-Greedy decoding over a whole batch with a key/value cache: every prompt of a batch has the same length, so no mask is
-needed, and a window that has ended is fed end tokens until the last one has. Scores are kept in float32 whatever the
-weights are in.
+Decoding over a whole batch with a key/value cache: every prompt of a batch has the same length, so no mask is needed,
+and a window that has ended goes on for nothing until the last one has. Scores are kept in float32 whatever the weights
+are in.
 
 On a CPU CTranslate2 (int8) is faster: this engine is for GPUs, and for models that have no CTranslate2 form.
 
@@ -21,6 +21,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -50,14 +51,12 @@ _LANGUAGE = re.compile(r"<\|[a-z]{2,3}\|>")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Window:
-    """What was written of one window: tokens without the end token, natural logs with the end token's, then zeros."""
+    """What was written of one window, without the end token; `total` is the natural log of it all, end included."""
 
     tokens: list[int]
-    logprobs: list[float]
-
-    @property
-    def total(self) -> float:
-        return sum(self.logprobs)
+    total: float
+    logprobs: Sequence[float] = ()
+    """Of each token, where they were asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,12 +149,9 @@ class TorchWhisperEngine(WhisperRecogniser):
         if self._multilingual and None in languages:
             found = self._detect(hidden)
             languages = [known or best for known, best in zip(languages, found, strict=True)]
-        written = self._greedy(
-            hidden,
-            [[*before, *self._prompt(language)] for language in languages],
-            max_tokens,
-            sot_at=len(before),
-        )
+        prompts = [[*before, *self._prompt(language)] for language in languages]
+        decode = self._greedy if self.profile.beams == 1 else self._beam_search
+        written = decode(hidden, prompts, max_tokens, sot_at=len(before))
         return [
             # the end token's probability counts, the token does not
             Hypothesis(
@@ -171,7 +167,7 @@ class TorchWhisperEngine(WhisperRecogniser):
         """See `WhisperRecogniser._generate_within`."""
         prompts = [self._prompt(language)] * len(features)
         written = self._greedy(self._encode(features), prompts, max_tokens, allowed=allowed)
-        return [HeldHypothesis(tokens=one.tokens, logprobs=one.logprobs[: len(one.tokens)]) for one in written.windows]
+        return [HeldHypothesis(tokens=one.tokens, logprobs=one.logprobs) for one in written.windows]
 
     def _encode(self, features: NDArray[np.float32]) -> Tensor:
         """(B, mels, T) -> (B, T/2, width). Transformers insists on 3,000 frames, the weights do not."""
@@ -247,13 +243,57 @@ class TorchWhisperEngine(WhisperRecogniser):
             if not going.any():
                 break
             step_tokens, mask = tokens[:, step : step + 1], later_mask
+        texts = [[*takewhile(lambda token: token != self._end, ids)] for ids in tokens.tolist()]
         return _Written(
             windows=[
-                _Window(tokens=[*takewhile(lambda token: token != self._end, ids)], logprobs=values)
-                for ids, values in zip(tokens.tolist(), logprobs.tolist(), strict=True)
+                _Window(tokens=text, total=sum(values), logprobs=values[: len(text)])
+                for text, values in zip(texts, logprobs.tolist(), strict=True)
             ],
             no_speech=no_speech.tolist(),
         )
+
+    def _beam_search(self, hidden: Tensor, prompts: list[list[int]], max_tokens: int, *, sot_at: int = 0) -> _Written:
+        """Decode a batch with several beams a window; the likeliest whole text of each, whatever its length.
+
+        A text's probability only falls as it grows, so a window is done once its best whole text is likelier than
+        every beginning that is still followed. One that writes `max_tokens` counts as whole.
+        """
+        windows, beams = len(prompts), self.profile.beams
+        limit = min(max_tokens, self._weights.config.max_target_positions - len(prompts[0]))
+        later_mask = self._mask(None)
+        mask = later_mask.clone()
+        mask[self._suppressed_first] = True
+        logits, cache = self._decode_step(torch.tensor(prompts, device=self.device), hidden, None)
+        no_speech = [0.0] * windows
+        if self._no_speech is not None:
+            no_speech = logits[:, sot_at].softmax(dim=-1)[:, self._no_speech].tolist()
+        # From here on row w * beams + b is beam b of window w; at first one of each is alive, the others its shadows.
+        hidden = hidden.repeat_interleave(beams, dim=0)
+        cache.batch_repeat_interleave(beams)
+        logits = logits[:, -1].repeat_interleave(beams, dim=0)
+        totals = torch.full((windows, beams), -torch.inf, device=self.device)
+        totals[:, 0] = 0
+        texts = torch.empty((windows, beams, 0), dtype=torch.long, device=self.device)
+        best: list[tuple[float, list[int]]] = [(-float("inf"), [])] * windows
+        offset = torch.arange(windows, device=self.device)[:, None] * beams
+        for step in range(limit):
+            weighed = logits.masked_fill(mask, -torch.inf).log_softmax(dim=-1).view(windows, beams, -1)
+            mask = later_mask
+            ended = totals + weighed[:, :, self._end]
+            weighed[:, :, self._end] = -torch.inf
+            for window, (values, written) in enumerate(zip(ended.tolist(), texts.tolist(), strict=True)):
+                best[window] = max(best[window], *zip(values, written, strict=True), key=itemgetter(0))
+            totals, places = (totals[:, :, None] + weighed).flatten(1).topk(beams, dim=-1)
+            rows, chosen = places // weighed.shape[-1], places % weighed.shape[-1]
+            texts = torch.cat([texts.gather(1, rows[:, :, None].expand(-1, -1, step)), chosen[:, :, None]], dim=-1)
+            if all(total >= alive for (total, _), alive in zip(best, totals[:, 0].tolist(), strict=True)):
+                break
+            cache.reorder_cache((rows + offset).flatten())
+            logits = self._decode_step(chosen.reshape(-1, 1), hidden, cache)[0][:, -1]
+        else:
+            for window, (total, written) in enumerate(zip(totals[:, 0].tolist(), texts[:, 0].tolist(), strict=True)):
+                best[window] = max(best[window], (total, written), key=itemgetter(0))
+        return _Written(windows=[_Window(tokens=tokens, total=total) for total, tokens in best], no_speech=no_speech)
 
     def _mask(self, allowed: frozenset[int] | None) -> Tensor:
         """Bool (vocabulary,): tokens that may not be written."""

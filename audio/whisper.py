@@ -192,7 +192,7 @@ class WhisperRecogniser(ABC):
     def _generate(
         self, features: NDArray[np.float32], languages: list[str | None], max_tokens: int, before: Sequence[int]
     ) -> Sequence[Hypothesis]:
-        """One call of the model, greedy: beams brought nothing on telephone utterances and cost their number.
+        """One call of the model, with the beams of its profile.
 
         Args:
             features: shape (windows, mels, frames).

@@ -97,7 +97,10 @@ class WhisperEngine(WhisperRecogniser):
         results = self._model.generate(
             view,
             [[*before, *self._prompt(language)] for language in languages],
-            beam_size=1,
+            beam_size=self.profile.beams,
+            # By default a text is weighed by its mean token: that prefers two likely halves of a wrong word to the
+            # right one.
+            length_penalty=0,
             max_length=_max_length(max_tokens, len(before) + _LONGEST_PROMPT),
             return_scores=True,
             return_no_speech_prob=True,
@@ -105,7 +108,7 @@ class WhisperEngine(WhisperRecogniser):
         return [
             Hypothesis(
                 tokens=result.sequences_ids[0],
-                score=result.scores[0],
+                score=result.scores[0] / max(1, len(result.sequences_ids[0])),
                 no_speech_prob=result.no_speech_prob,
                 language=language,
             )

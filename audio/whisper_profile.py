@@ -51,6 +51,9 @@ class WhisperProfile:
     expectation_margin: Annotated[float, Field(gt=0)] | None = None
     """Natural log: expected words stand where none is less likely by more than this than what was heard freely (see
     `audio.expectation.is_plausible`). None: the model is not held to words."""
+    beams: Annotated[int, Field(ge=1, le=16)] = 1
+    """Beginnings of a text that are followed side by side; the whole text that is likeliest wins, whatever its length.
+    1: word piece by word piece the likeliest, as stock weights are used on telephone utterances."""
     takes_hints: bool = True
     """Goes on from a text before its prompt, as stock weights learned; where not held, it is hinted at the words."""
     gates: GateSettings = field(default_factory=GateSettings)

@@ -94,6 +94,26 @@ def test_both_engines_hear_the_same(engine: TorchWhisperEngine, other: WhisperEn
     assert [engine.padded_frames(job) for job in jobs] == [other.padded_frames(job) for job in jobs]
 
 
+def test_with_beams_both_engines_hear_the_same_and_more_likely_words(
+    engine: TorchWhisperEngine, other: WhisperEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In noise: where words are sure, one beam finds them too."""
+    noise = np.random.default_rng(5).normal(0, 900, 40000)
+    jobs = [replace(job, pcm=(job.pcm + noise[: len(job.pcm)]).astype(np.int16)) for job in recordings()[: len(RECORDINGS)]]
+    greedy = engine.transcribe(jobs)
+    for one in (engine, other):
+        monkeypatch.setattr(one, "profile", replace(one.profile, beams=3))
+    heard = engine.transcribe(jobs)
+    assert_alike(heard, other.transcribe(jobs))
+    assert_alike(heard, [engine.transcribe([job])[0] for job in jobs])
+
+    def likelihood(found: Transcript) -> float:
+        return found.avg_logprob * max(1, len(engine._encode_text(f" {found.text}")))
+
+    changed = [(a, b) for a, b in zip(greedy, heard, strict=True) if a.text != b.text]
+    assert changed and all(likelihood(b) >= likelihood(a) - 1e-3 for a, b in changed)
+
+
 def test_a_batch_gives_what_each_job_gives_alone(engine: TorchWhisperEngine) -> None:
     jobs = recordings()[:6]
     assert_alike(engine.transcribe(jobs), [engine.transcribe([job])[0] for job in jobs])
