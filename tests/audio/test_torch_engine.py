@@ -99,7 +99,8 @@ def test_with_beams_both_engines_hear_the_same_and_more_likely_words(
 ) -> None:
     """In noise: where words are sure, one beam finds them too."""
     noise = np.random.default_rng(5).normal(0, 900, 40000)
-    jobs = [replace(job, pcm=(job.pcm + noise[: len(job.pcm)]).astype(np.int16)) for job in recordings()[: len(RECORDINGS)]]
+    clean = recordings()[: len(RECORDINGS)]
+    jobs = [replace(job, pcm=(job.pcm + noise[: len(job.pcm)]).astype(np.int16)) for job in clean]
     greedy = engine.transcribe(jobs)
     for one in (engine, other):
         monkeypatch.setattr(one, "profile", replace(one.profile, beams=3))
