@@ -16,6 +16,7 @@ from dialogue.slots import SlotSpec
 __all__ = [
     "ANY_INTENT",
     "Branch",
+    "ComeBack",
     "Faq",
     "FaqEntry",
     "FaqPlace",
@@ -209,6 +210,19 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ComeBack:
+    """What a caller hears who was cut off and calls again: whether to go on, and then one of the other two.
+
+    With `forget` those slots are emptied and the call goes on from the start, where what is filled is passed over.
+    """
+
+    ask: tuple[Prompt, ...]
+    go_on: tuple[Prompt, ...] = ()
+    afresh: tuple[Prompt, ...] = ()
+    forget: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Flow:
     """A whole dialogue. `anywhere` and `keys` hold at every listening node that has no transition of its own.
 
@@ -216,7 +230,8 @@ class Flow:
     the intent probability below which a turn counts as not understood. After `max_turns` caller turns (None: no limit)
     the call goes to node `give_up`, and so it does after `max_repeats` turns that ended at one node while no more slots
     were filled. `filler` is said while a reply is slow, `time_up` before the call is ended for its length,
-    `unavailable` before one is ended that the gateway cannot serve.
+    `unavailable` before one is ended that the gateway cannot serve. `come_back` None: a caller who was cut off and
+    calls again begins afresh.
     """
 
     language: str
@@ -235,6 +250,7 @@ class Flow:
     filler: tuple[Prompt, ...] = ()
     time_up: tuple[Prompt, ...] = ()
     unavailable: tuple[Prompt, ...] = ()
+    come_back: ComeBack | None = None
 
     def transitions(self) -> Iterator[Transition]:
         """Every transition of the flow."""
@@ -249,6 +265,8 @@ class Flow:
             yield from (*node.say, *node.ask, *node.invalid)
             yield from (*node.no_input.prompts, *node.no_match.prompts)
         yield from (*self.resume, *self.filler, *self.time_up, *self.unavailable)
+        if self.come_back is not None:
+            yield from (*self.come_back.ask, *self.come_back.go_on, *self.come_back.afresh)
         for transition in self.transitions():
             yield from transition.say
         for entry in self.faq.entries.values():

@@ -147,6 +147,9 @@ def _check_values(flow: Flow, references: FlowReferences, faults: Faults) -> Non
     for transition in _options(flow.anywhere, flow.keys):
         check(transition.say, everywhere | _gained(transition), "every node that listens")
     check(flow.resume, everywhere, "every node that listens")
+    if flow.come_back is not None:
+        known = everywhere - set(flow.come_back.forget)
+        check((*flow.come_back.ask, *flow.come_back.go_on, *flow.come_back.afresh), known, "a call taken up again")
 
 
 def _check_prompts(

@@ -49,6 +49,7 @@ def flow_schema() -> Schema:
             "variable": _object(_variable(), required=["type"]),
             "no_input": _object({"after_ms": _after_ms(), **_patience("silences")}),
             "no_match": _object(_patience("misunderstandings")),
+            "come_back": _object(_come_back()),
             "node": _object(_node()),
         },
     }
@@ -129,6 +130,7 @@ def _top() -> dict[str, Schema]:
         "filler": _ref("Said while a reply is slow, each in turn.", "prompts"),
         "time_up": _ref("Said before a call is ended for its length.", "prompts"),
         "unavailable": _ref("Said before a call is ended that the gateway cannot serve.", "prompts"),
+        "come_back": _ref("What a caller hears who was cut off and calls again.", "come_back"),
     }
 
 
@@ -141,6 +143,16 @@ def _patience(what: str) -> dict[str, Schema]:
     return {
         "prompts": _ref(f"For the first, second, ... of several {what} in a row.", "prompts"),
         "give_up": _say("The node to go to when the prompts are used up.", str),
+    }
+
+
+def _come_back() -> dict[str, Schema]:
+    return {
+        "offer": _say("false: such a caller begins afresh.", bool),
+        "ask": _ref("Whether to go on where the other call stood.", "prompts"),
+        "go_on": _ref("Said after a yes.", "prompts"),
+        "afresh": _ref("Said after a no.", "prompts"),
+        "forget": _ref("Slots to empty after a yes; the call then goes on from the start.", "names"),
     }
 
 

@@ -42,7 +42,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from dialogue.flow import Flow, Prompt, Webhook
+from dialogue.flow import ComeBack, Flow, Prompt, Webhook
 from dialogue.flow_check import check_flow
 from dialogue.flow_parts import FlowParts
 from dialogue.node_yaml import NodeReader, read_patience
@@ -62,6 +62,15 @@ _UNAVAILABLE = {
     "en": "I am sorry, we have a technical problem. Please call again in a few minutes. Goodbye.",
     "zh": "很抱歉，系统暂时出现故障，请过几分钟再打来，再见。",
 }
+_COME_BACK = {
+    "en": (
+        "Welcome back. We were cut off before we had finished. Shall we go on where we were?",
+        "Good.",
+        "All right, from the beginning.",
+    ),
+    "zh": ("欢迎回来，刚才通话中断了。要接着刚才的继续吗？", "好的。", "好的，我们重新开始。"),
+}
+_NO_WORDS = ("", "", "")
 
 
 def load_flow(path: Path, *, language: str, intents: Collection[str] | None = None) -> tuple[Flow | None, list[Fault]]:
@@ -103,6 +112,7 @@ def _flow(parts: FlowParts, top: Section, language: str) -> Flow | None:
     filler = parts.prompts(top, "filler") or _default_prompt(_FILLERS, language)
     time_up = parts.prompts(top, "time_up") or _default_prompt(_TIME_UP, language)
     unavailable = parts.prompts(top, "unavailable") or _default_prompt(_UNAVAILABLE, language)
+    come_back = _come_back(parts, top, language)
     nodes = NodeReader(parts, no_input_ms=no_input_ms, no_input=no_input, no_match=no_match).nodes(top)
     top.finish()
     if max_turns and no_match.give_up is None:
@@ -127,12 +137,31 @@ def _flow(parts: FlowParts, top: Section, language: str) -> Flow | None:
         filler=filler,
         time_up=time_up,
         unavailable=unavailable,
+        come_back=come_back,
     )
 
 
 def _default_prompt(texts: Mapping[str, str], language: str) -> tuple[Prompt, ...]:
     text = texts.get(language)
     return () if text is None else (Prompt(text=text),)
+
+
+def _come_back(parts: FlowParts, top: Section, language: str) -> ComeBack | None:
+    """None where the flow offers nothing, or has no words for it in its language."""
+    section = top.section("come_back")
+    texts = _COME_BACK.get(language, _NO_WORDS)
+    ask, go_on, afresh = ((Prompt(text=text),) if text else () for text in texts)
+    if section is None:
+        return ComeBack(ask=ask, go_on=go_on, afresh=afresh) if ask else None
+    offered = section.flag("offer", True)
+    read = ComeBack(
+        ask=parts.prompts(section, "ask") or ask,
+        go_on=parts.prompts(section, "go_on") or go_on,
+        afresh=parts.prompts(section, "afresh") or afresh,
+        forget=parts.slot_names(section, "forget"),
+    )
+    section.finish()
+    return read if offered and read.ask else None
 
 
 def _webhooks(parts: FlowParts, top: Section) -> dict[str, Webhook]:

@@ -20,6 +20,7 @@ from datetime import date
 
 from dialogue.bots import Bot
 from dialogue.codec import CodecError, decode_actions, decode_state, encode_actions, encode_state
+from dialogue.coming_back import AFRESH_KEY, GO_ON_KEY
 from dialogue.slots import SlotType
 from dialogue.state import DialogueState
 from dialogue.step import step
@@ -40,6 +41,7 @@ from dialogue.turns import (
     CallResumed,
     CallStarted,
     DigitsPressed,
+    EarlierCall,
     Event,
     Listen,
     Say,
@@ -118,12 +120,14 @@ class DialogueLoop:
         *,
         caller: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        earlier: EarlierCall | None = None,
         exclusive: bool = True,
     ) -> Step:
         """Start the call, or go on with it where its stored state is.
 
         Args:
             metadata: values for the flow's variables, by name; other keys are ignored.
+            earlier: a call of the same caller's that was cut off, to be offered where this one is new.
             exclusive: take the call over and fence its earlier owner (a phone call has one). False for
                 request/response clients, whose requests may reach several processes at once: nobody is
                 fenced, a call in progress gives no actions, and writes that cross are put in order.
@@ -139,7 +143,7 @@ class DialogueLoop:
             if claim.body is None:
                 given = tuple(sorted((metadata or {}).items()))
                 day, at = self._today().isoformat(), self._clock()
-                started = CallStarted(today=day, at=at, caller=caller, metadata=given)
+                started = CallStarted(today=day, at=at, caller=caller, metadata=given, earlier=earlier)
                 # Not this loop's own key: two that start the same call at once must agree on one start.
                 return await self._apply(started, None, "start")
             self.state = _decode(claim.body)
@@ -194,6 +198,8 @@ class DialogueLoop:
     @property
     def key_entries(self) -> KeyEntries:
         """What may be keyed in at the present node."""
+        if self.state.returning:
+            return KeyEntries(entries=frozenset((GO_ON_KEY, AFRESH_KEY)))
         node = self._flow.nodes.get(self.state.node)
         if node is None:
             return KeyEntries()

@@ -50,7 +50,9 @@ class DialogueState:
     achieved so far; `disposition` is set once the bot has ended or transferred the call, `ended_by` once
     the call itself is over. `slots`, `visits` and `callback` are
     never mutated. `started_at` and `ended_at` are seconds since the epoch, 0 before. `acts` counts the requests to the
-    operator's system. `callback` is the call back agreed on: "date", "time", ... and their values.
+    operator's system. `callback` is the call back agreed on: "date", "time", ... and their values. `continues` is the
+    id of the same caller's earlier call that this one takes up; while `returning` the caller has yet to say whether to,
+    and `node` is where that call stood.
     """
 
     node: str = ""
@@ -71,6 +73,8 @@ class DialogueState:
     promises: tuple[Promise, ...] = ()
     callback: Mapping[str, str] = field(default_factory=dict)
     history: tuple[Turn, ...] = ()
+    continues: str | None = None
+    returning: bool = False
 
     @property
     def ended(self) -> bool:

@@ -4,7 +4,8 @@ States are the flow's nodes. What an event does at a listening node:
 
 | event           | first that applies                                                              |
 | --------------- | ------------------------------------------------------------------------------- |
-| `CallStarted`   | variables from metadata and defaults, enter the start node                      |
+| `CallStarted`   | variables from metadata and defaults, enter the start node; where an earlier    |
+|                 | call of the caller's was cut off, whether to go on is asked first               |
 | `CallResumed`   | ended by the bot: its last action again; else "we were cut off", the question,  |
 |                 | or what the node says where it asks nothing                                     |
 | `CallerSaid`    | 1. a question of the FAQ in its very words: its answer, question again          |
@@ -35,6 +36,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from dialogue.coming_back import begin_afresh, reads_as, take_up
 from dialogue.draft import StepDraft
 from dialogue.flow import ANY_INTENT, FaqPlace, Flow, Node, Patience, Prompt, Stay, Transition
 from dialogue.slots import InvalidValue, SlotType, SlotValue, parse_slot
@@ -83,7 +85,8 @@ def step(
         return replace(state, ended_by=event.by, ended_at=event.at), ()
     if isinstance(event, CallStarted):
         state = replace(state, today=event.today, started_at=event.at, slots=read_variables(flow, event))
-        return _Run(flow, state).start()
+        earlier = None if event.earlier is None else take_up(flow, state, event.earlier)
+        return _Run(flow, state).start() if earlier is None else _Run(flow, earlier).offer()
     if isinstance(event, CallResumed):
         return _Run(flow, replace(state, ended_by=None, ended_at=0.0)).resume()
     if isinstance(event, CallerSilent):
@@ -116,12 +119,47 @@ class _Run:
         self._enter(self._flow.start)
         return self._done()
 
+    def offer(self) -> tuple[DialogueState, tuple[Action, ...]]:
+        """Ask a caller who was cut off whether to go on."""
+        assert self._flow.come_back is not None
+        draft = self._draft
+        draft.say(self._flow.come_back.ask, draft.node, question=True)
+        draft.listen(replace(draft.node, expect="yes_no"))
+        return self._done()
+
+    def _hear_offer(self, go_on: bool | None) -> None:
+        """Go on where the earlier call stood, or from the start. `go_on` None: neither was said."""
+        come_back, draft = self._flow.come_back, self._draft
+        failures = draft.state.no_match + draft.state.no_input
+        draft.heard.forget()
+        if come_back is None or (go_on is None and failures):
+            draft.state = begin_afresh(self._flow, draft.state)
+            self._enter(self._flow.start)
+        elif go_on is None:
+            draft.state = replace(draft.state, no_match=1)
+            self.offer()
+        elif not go_on:
+            draft.state = begin_afresh(self._flow, draft.state)
+            draft.say(come_back.afresh, draft.node)
+            self._enter(self._flow.start)
+        else:
+            draft.state = replace(draft.state, returning=False, no_input=0, no_match=0)
+            draft.say(come_back.go_on, draft.node)
+            if come_back.forget:
+                draft.forget(come_back.forget)
+                self._enter(self._flow.start)
+                return
+            draft.say(draft.node.ask or draft.node.say, draft.node, question=True)
+            draft.listen(draft.node)
+
     def resume(self) -> tuple[DialogueState, tuple[Action, ...]]:
         draft = self._draft
         node = self._flow.nodes.get(draft.state.node)
         if node is None:
-            draft.state = replace(draft.state, disposition=None)
+            draft.state = replace(draft.state, disposition=None, returning=False)
             self._enter(self._flow.start)
+        elif draft.state.returning:
+            return self.offer()
         elif node.ends:
             draft.end(node)
         elif node.webhook is not None:
@@ -137,7 +175,9 @@ class _Run:
     def hear_nothing(self) -> tuple[DialogueState, tuple[Action, ...]]:
         draft = self._draft
         node = draft.node
-        if node.webhook is None:
+        if draft.state.returning:
+            self._hear_offer(None)
+        elif node.webhook is None:
             failures = draft.state.no_input
             draft.state = replace(draft.state, no_input=failures + 1)
             self._try_again(node, node.no_input, failures, None)
@@ -179,7 +219,9 @@ class _Run:
 
     def hear_words(self, event: CallerSaid) -> tuple[DialogueState, tuple[Action, ...]]:
         draft = self._draft
-        if draft.node.webhook is None and not self._turns_spent():
+        if draft.state.returning:
+            self._hear_offer(reads_as(self._flow, draft.heard.words))
+        elif draft.node.webhook is None and not self._turns_spent():
             draft.keep_early(self._intent)
             self._understand(draft.node)
             self._leave_circle()
@@ -187,7 +229,9 @@ class _Run:
 
     def hear_keys(self, event: DigitsPressed) -> tuple[DialogueState, tuple[Action, ...]]:
         draft = self._draft
-        if draft.node.webhook is None and not self._turns_spent():
+        if draft.state.returning:
+            self._hear_offer(reads_as(self._flow, draft.heard.words))
+        elif draft.node.webhook is None and not self._turns_spent():
             node = draft.node
             spec = self._flow.slots[node.collect] if node.collect else None
             value = draft.read(spec, asked=True) if spec and spec.type is SlotType.DIGITS else None

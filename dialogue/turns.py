@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from dialogue.state import DialogueState
 from nlu.meaning import Meaning
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "CallerSilent",
     "DialogueError",
     "DigitsPressed",
+    "EarlierCall",
     "Event",
     "HangUp",
     "Listen",
@@ -43,6 +45,14 @@ class DialogueError(Exception):
     """
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarlierCall:
+    """A call of the same caller that was cut off before the bot had finished, and where it stood."""
+
+    call_id: str
+    state: DialogueState
+
+
 # Events. `today` is the call's day as ISO date, so that "next Friday" means the same in a replay.
 
 
@@ -54,6 +64,7 @@ class CallStarted:
     at: float = 0.0
     caller: str | None = None
     metadata: tuple[tuple[str, str], ...] = ()
+    earlier: EarlierCall | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,7 @@ from typing import TypeAlias
 
 from audio.asr import Expectation
 from audio.endpointing import EndpointState
+from audio.formats import Pcm16
 from audio.inbound import InboundChain, InboundEvent
 from dialogue.bots import Bot
 from dialogue.loop import DialogueLoop, Step
@@ -40,6 +41,7 @@ from dialogue.turns import (
     CallWebhook,
     DialogueError,
     DigitsPressed,
+    EarlierCall,
     Event,
     HangUp,
     Listen,
@@ -49,6 +51,7 @@ from dialogue.turns import (
     WebhookAnswered,
 )
 from gateway.caller import Caller, Keyed, Spoke
+from gateway.callers import identity
 from gateway.continuation import Continuation, OpenTurn
 from gateway.filler import Filler
 from gateway.inference import TurnId
@@ -89,7 +92,17 @@ class _TimeUp:
     pass
 
 
-_Entry: TypeAlias = Spoke | Keyed | _Silent | _TimeUp
+@dataclass(frozen=True, slots=True)
+class _Whispered:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class _HangUpAsked:
+    pass
+
+
+_Entry: TypeAlias = Spoke | Keyed | _Silent | _TimeUp | _Whispered | _HangUpAsked
 
 
 class Conversation:
@@ -126,6 +139,7 @@ class Conversation:
         self._dialogue: DialogueLoop | None = None
         self._bot: Bot | None = None
         self._origin: Origin | None = None
+        self._who: str | None = None
         self._call_id = ""
         self._speaker: Speaker | None = None
         self._listener: Listener | None = None
@@ -135,6 +149,8 @@ class Conversation:
         self._turn_running = False
         self._ending = False
         self._over = ""
+        self._bot_speaks = asyncio.Event()  # cleared while a supervisor has taken the call over
+        self._bot_speaks.set()
         self._silence_timer: asyncio.TimerHandle | None = None
         self._filler: Filler | None = None
 
@@ -166,8 +182,13 @@ class Conversation:
             on_heard=self._arm_silence_timer,
             watch=self._watch,
         )
+        secret = self._settings.auth.secret
+        self._who = identity(start.caller, secret.get_secret_value() if secret is not None else None)
+        earlier = await self._earlier_call(bot, call_id)
         try:
-            step = await self._stored(lambda: dialogue.open(caller=start.caller, metadata=start.metadata))
+            step = await self._stored(
+                lambda: dialogue.open(caller=start.caller, metadata=start.metadata, earlier=earlier)
+            )
         except StoreAwayError:
             services.metrics.refused.labels("store_away").inc()
             self._tell(SessionReady(call_id=call_id, resumed=False))
@@ -177,8 +198,12 @@ class Conversation:
             if bot.name in services.nlu_versions:
                 models["nlu"] = services.nlu_versions[bot.name]
             if services.records is not None:
-                self._origin = origin_of(bot, call_id, models)
+                self._origin = origin_of(bot, call_id, models, caller=self._who or "")
                 tasks.create_task(services.records.opened(self._origin), name="record")
+            if services.callers is not None and self._who is not None:
+                tasks.create_task(services.callers.seen(self._who, call_id, bot.name), name="caller")
+            if step.state.returning and not step.resumed:
+                services.metrics.offers.inc()
             self._listener = Listener(
                 services.inference,
                 services.metrics,
@@ -223,6 +248,25 @@ class Conversation:
         except (TimeoutError, DialogueError) as exc:
             log.error("the end of the call was not saved: %s", type(exc).__name__)
 
+    async def leave(self) -> None:
+        """Note that the caller is gone: one whom the bot had more to say to may call again and go on."""
+        callers, dialogue, bot = self._services.callers, self._dialogue, self._bot
+        if callers is None or self._who is None or dialogue is None or bot is None or self._services.store.away:
+            return
+        finished = dialogue.state.disposition is not None
+        try:
+            async with asyncio.timeout(_SAVE_S):
+                await callers.left(self._who, self._call_id, bot.name, finished=finished)
+        except TimeoutError:
+            log.warning("where the caller left the call is not noted")
+
+    async def _earlier_call(self, bot: Bot, call_id: str) -> EarlierCall | None:
+        """The call that this caller was cut off from, if any."""
+        callers = self._services.callers
+        if callers is None or self._who is None or bot.flow.come_back is None or self._services.store.away:
+            return None
+        return await callers.earlier(self._who, call_id, bot.name)
+
     async def _apologise(self, dialogue: DialogueLoop, speaker: Speaker) -> str:
         """Take leave of a call whose state cannot be kept. It goes on where it was if it comes back later."""
         assert self._bot is not None
@@ -263,6 +307,44 @@ class Conversation:
         """The call has lasted as long as one may: the bot takes its leave when the turn in progress is over."""
         self._put(_TimeUp())
 
+    # From a supervisor (`gateway.monitoring.supervision.Supervised`).
+
+    @property
+    def talking(self) -> bool:
+        """The dialogue is open and its last words are not being said yet."""
+        return self._speaker is not None and not self._ending and not self._over
+
+    def whisper(self, text: str) -> bool:
+        """Have the bot say this next; False: there is no room."""
+        return self._put(_Whispered(text))
+
+    def take_over(self) -> None:
+        """The bot is silent from now on, and what the caller says is no turn."""
+        assert self._speaker is not None
+        self._bot_speaks.clear()
+        self._cancel_silence_timer()
+        self._speaker.mute()
+
+    def relay(self, pcm: Pcm16) -> bool:
+        """What the supervisor says, int16 mono at the call's rate; False: it was too much at once."""
+        return self._speaker is not None and self._speaker.relay(pcm)
+
+    def hand_back(self) -> None:
+        """The bot has the call again, where it was."""
+        if self._speaker is not None:
+            self._speaker.unmute()
+        self._bot_speaks.set()
+        self._arm_silence_timer()
+
+    def hang_up(self) -> bool:
+        """End the call when the turn in progress is over; False: there is no room."""
+        if not self._put(_HangUpAsked()):
+            return False
+        self.hand_back()
+        if self._speaker is not None:
+            self._speaker.mute()
+        return True
+
     # From the caller's side (`gateway.caller.Counterpart`).
 
     @property
@@ -272,8 +354,8 @@ class Conversation:
 
     @property
     def ending(self) -> bool:
-        """The bot's last words are being said."""
-        return self._ending
+        """The bot's last words are being said, or a supervisor speaks in its place."""
+        return self._ending or not self._bot_speaks.is_set()
 
     def expected(self, began: float, over: Overlap | None) -> Expectation | None:
         """What the dialogue waits for; of a caller who goes on, what it waited for before."""
@@ -293,6 +375,8 @@ class Conversation:
         return self._put(entry)
 
     def _put(self, entry: _Entry) -> bool:
+        if not self._bot_speaks.is_set() and isinstance(entry, Spoke | Keyed | _Silent):
+            return True  # said to the supervisor
         try:
             self._inbox.put_nowait(entry)
         except asyncio.QueueFull:
@@ -324,6 +408,12 @@ class Conversation:
                 await self._perform(await self._handle(dialogue, CallerSilent()))
             case _TimeUp():
                 await self._perform(await self._handle(dialogue, TimeRanOut()))
+            case _Whispered(text=text):
+                assert self._speaker is not None
+                await self._speaker.say(Say(text=text, node=dialogue.state.node), dialogue.state.round_id)
+            case _HangUpAsked():
+                self._tell(EndCall("supervisor"))
+                self._over = "bot"
 
     async def _caller_took_turn(self, dialogue: DialogueLoop, entry: Spoke | Keyed) -> None:
         if isinstance(entry, Spoke):
@@ -488,14 +578,19 @@ class Conversation:
                     await self._perform(await self._handle(dialogue, answered))
                 case Transfer():
                     self._ending = True
-                    await speaker.heard.wait()
+                    await self._last_words_heard(speaker)
                     self._tell(TransferCall(target=action.target, context=dict(action.context)))
                     self._over = "transfer"
                 case HangUp():
                     self._ending = True
-                    await speaker.heard.wait()
+                    await self._last_words_heard(speaker)
                     self._tell(EndCall(action.disposition))
                     self._over = "bot"
+
+    async def _last_words_heard(self, speaker: Speaker) -> None:
+        """Until the caller has heard all, and no supervisor has the call."""
+        await speaker.heard.wait()
+        await self._bot_speaks.wait()
 
     def _stop_prompt(self) -> str | None:
         """Empty playout; what had been heard of it, None: all of it."""
@@ -509,7 +604,7 @@ class Conversation:
         if listen is None or listen.no_input_ms is None or speaker is None or self._over:
             return
         quiet = speaker.heard.is_set() and self._chain.state is EndpointState.SILENCE
-        if quiet and not self._turn_running:
+        if quiet and not self._turn_running and self._bot_speaks.is_set():
             self._silence_timer = self._loop.call_later(listen.no_input_ms / 1000, self._put, _Silent())
 
     def _cancel_silence_timer(self) -> None:

@@ -46,17 +46,8 @@ class Metrics:
             buckets=_HTTP,
             registry=registry,
         )
-        self.store_away = Gauge(
-            "voicegate_store_away",
-            "Workers that do not reach the state store.",
-            registry=registry,
-            multiprocess_mode="livesum",
-        )
-        self.store_steps = Counter(
-            "voicegate_store_steps",
-            "Dialogue steps taken while the store was away, by what became of them.",
-            ["outcome"],
-            registry=registry,
+        self.offers = Counter(
+            "voicegate_offers", "Callers who had been cut off, asked whether to go on.", registry=registry
         )
         self.store_away = Gauge(
             "voicegate_store_away",

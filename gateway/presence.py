@@ -15,15 +15,17 @@ from collections.abc import Callable
 import redis.asyncio as redis
 from redis.exceptions import RedisError
 
+from dialogue.connection import connect
 from gateway import background
 
-__all__ = ["Presence", "gateway_name", "present_workers"]
+__all__ = ["Presence", "gateway_name", "presence_key", "present_workers"]
 
 log = logging.getLogger(__name__)
 
 _PREFIX = "vg:worker:"
 _TTL_S = 4
 _EVERY_S = 1.0
+_COMMAND_S = 2.0
 
 
 def gateway_name(port: int) -> str:
@@ -31,12 +33,17 @@ def gateway_name(port: int) -> str:
     return f"{socket.gethostname()}:{port}"
 
 
+def presence_key(gateway: str, name: str) -> str:
+    """The key that is there while a gateway's worker lives."""
+    return f"{_PREFIX}{gateway}:{name}"
+
+
 class Presence:
     """Keeps one worker's key alive. Use as an async context, entered when the worker accepts calls."""
 
     def __init__(self, redis_url: str, *, gateway: str, name: str, calls: Callable[[], int]) -> None:
-        self._client = redis.Redis.from_url(redis_url, decode_responses=True, socket_timeout=2.0)
-        self._key = f"{_PREFIX}{gateway}:{name}"
+        self._client = connect(redis_url, timeout_s=_COMMAND_S)
+        self._key = presence_key(gateway, name)
         self._calls = calls
         self._task: asyncio.Task[None] | None = None
 

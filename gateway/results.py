@@ -66,6 +66,7 @@ _COMMAND_S: Final = 2.0
 # ARGV[3]  the record, JSON
 # ARGV[4]  length of the stream, about
 # ARGV[5]  seconds for which the call id is remembered
+# ARGV[6]  the caller, hashed
 #
 # Returns 1 where the record was appended, 0 where the call has one.
 _PUBLISH: Final = """
@@ -73,7 +74,7 @@ redis.call('ZREM', KEYS[1], ARGV[1])
 if not redis.call('SET', KEYS[2], '1', 'NX', 'EX', ARGV[5]) then
   return 0
 end
-redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[4], '*', 'call_id', ARGV[2], 'record', ARGV[3])
+redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[4], '*', 'call_id', ARGV[2], 'caller', ARGV[6], 'record', ARGV[3])
 return 1
 """
 
@@ -87,23 +88,28 @@ class Origin:
     bot_version: str
     language: str
     models: tuple[tuple[str, str], ...] = ()
+    caller: str = ""
+    """Who called, hashed (`gateway.callers.identity`): an entry of the stream names it beside the record."""
 
     def member(self) -> str:
         """The call as a member of the set of open calls."""
-        return json.dumps([self.call_id, self.bot, self.bot_version, self.language, self.models], ensure_ascii=False)
+        told = [self.call_id, self.bot, self.bot_version, self.language, self.models, self.caller]
+        return json.dumps(told, ensure_ascii=False)
 
     @classmethod
     def of_member(cls, member: str) -> Origin:
         """The inverse of `member`."""
-        call_id, bot, version, language, models = json.loads(member)
+        call_id, bot, version, language, models, caller = json.loads(member)
         pairs = tuple((name, value) for name, value in models)
-        return cls(call_id=call_id, bot=bot, bot_version=version, language=language, models=pairs)
+        return cls(call_id=call_id, bot=bot, bot_version=version, language=language, models=pairs, caller=caller)
 
 
-def origin_of(bot: Bot, call_id: str, models: Mapping[str, str]) -> Origin:
-    """The origin of a call served by `bot`; `models` are versions by kind ("asr", "nlu")."""
+def origin_of(bot: Bot, call_id: str, models: Mapping[str, str], *, caller: str = "") -> Origin:
+    """The origin of a call served by `bot`; `models` are versions by kind ("asr", "nlu"), `caller` is hashed."""
     named = tuple(sorted(models.items()))
-    return Origin(call_id=call_id, bot=bot.name, bot_version=bot.version, language=bot.language, models=named)
+    return Origin(
+        call_id=call_id, bot=bot.name, bot_version=bot.version, language=bot.language, models=named, caller=caller
+    )
 
 
 def artefact_versions(bots: Iterable[Bot]) -> dict[str, str]:
@@ -141,6 +147,7 @@ def record_of(origin: Origin, state: DialogueState | None, *, ended_by: str, now
         "ended_by": ended_by,
         "disposition": state.disposition or state.outcome,
         "node": state.node,
+        "continues": None if state.returning else state.continues,
         "slots": {name: slot.value for name, slot in state.slots.items()},
         "promises": [{"node": promise.node, "slots": dict(promise.slots)} for promise in state.promises],
         "callback": dict(state.callback) or None,
@@ -241,6 +248,7 @@ class CallRecords:
                 json.dumps(record, ensure_ascii=False),
                 self._settings.stream_length,
                 2 * self._ttl_s,
+                origin.caller,
             ],
         )
         self._metrics.records.labels("published" if appended else "repeated").inc()

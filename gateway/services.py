@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from audio.detection import VoiceDetector, WebRtcDetector
 from dialogue.bots import Bot
 from dialogue.store import CallStore
+from gateway.callers import Callers
 from gateway.inference import Inference
 from gateway.metrics import Metrics
 from gateway.monitoring.bus import EventBus
@@ -32,6 +33,8 @@ class Services:
     metrics: Metrics
     clock: PlayoutClock
     webhooks: Webhooks
+    callers: Callers | None = None
+    """None: nobody is offered to go on with an earlier call (tests, benches)."""
     records: CallRecords | None = None
     """None: calls leave no record (tests, benches)."""
     bus: EventBus = field(default_factory=EventBus)

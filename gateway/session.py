@@ -375,6 +375,7 @@ class CallSession:
         finally:
             if self.ended_by in ("bot", "caller", "transfer"):
                 await conversation.save_end(self.ended_by)
+            await conversation.leave()
 
     async def _tell_carrier(self, start: CallStart, ended_by: str) -> None:
         """Have the carrier end or transfer the call. What it then does to the connection is our doing."""

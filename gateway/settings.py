@@ -110,6 +110,8 @@ class TurnSettings(_Area):
     withdrawn. 0: never."""
     filler_ms: int = Field(1500, ge=0)
     """A reply that takes longer than this is announced by the bot's filler. 0: never."""
+    come_back_s: int = Field(900, ge=0)
+    """A caller who was cut off and calls again this soon is asked whether to go on. 0: never."""
 
 
 class RedisSettings(_Area):

@@ -28,11 +28,13 @@ from websockets.http11 import Request, Response
 from audio.cascade import detector_maker
 from audio.silero import SileroError
 from dialogue.bots import Bot, load_bot
+from dialogue.connection import connect
 from dialogue.store import RedisStore
 from dialogue.turns import DialogueError
 from dialogue.write_back import WriteBackStore
 from gateway import background
 from gateway.auth import Authenticator, AuthError
+from gateway.callers import Callers
 from gateway.carriers import TwilioCalls
 from gateway.child import begin
 from gateway.dialect_auth import SIGNATURE_HEADER, Admit, Doorkeeper
@@ -42,7 +44,7 @@ from gateway.inference_socket import SocketInference
 from gateway.key_set import KeySetError
 from gateway.metrics import Metrics
 from gateway.playout_clock import PlayoutClock
-from gateway.presence import Presence, gateway_name
+from gateway.presence import Presence, gateway_name, presence_key
 from gateway.processes import EXIT_CONFIG, PortTakenError
 from gateway.recognised import RecognisedReceiver
 from gateway.recognition import RecognitionSession
@@ -257,6 +259,14 @@ async def services(settings: Settings, redis_url: str, inference: Inference) -> 
         stack.push_async_callback(webhooks.aclose)
         records = CallRecords(redis_url, settings.results, metrics, webhooks, ttl_s=settings.redis.call_ttl_s)
         await stack.enter_async_context(records)
+        client = connect(redis_url, timeout_s=settings.redis.patience_s)
+        stack.push_async_callback(client.aclose)
+        callers = Callers(
+            client,
+            come_back_s=settings.turns.come_back_s,
+            ttl_s=settings.redis.call_ttl_s,
+            worker_key=presence_key(gateway_name(settings.port), str(os.getpid())),
+        )
         for bot in bots.values():
             for fault in webhooks.refused_hosts(bot):
                 log.warning("%s", fault)
@@ -270,6 +280,7 @@ async def services(settings: Settings, redis_url: str, inference: Inference) -> 
             clock=PlayoutClock(asyncio.get_running_loop()),
             webhooks=webhooks,
             records=records,
+            callers=callers,
             nlu_versions=artefact_versions(bots.values()),
             make_detector=detector_maker(settings.detector),
         )

@@ -29,6 +29,7 @@ PLACES = {
     "variable": "variables: {{a: {{type: text, {key}: 1}}}}",
     "no_input": "no_input: {{{key}: 1}}",
     "no_match": "no_match: {{{key}: 1}}",
+    "come_back": "come_back: {{{key}: 1}}",
     "node": "nodes: {{a: {{{key}: 1}}}}",
     "transition": "anywhere: {{a: {{{key}: 1}}}}",
     "prompt": "resume: {{text: a, {key}: 1}}",

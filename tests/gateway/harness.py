@@ -22,6 +22,7 @@ from audio.formats import Pcm16
 from dialogue.bots import load_bot
 from dialogue.store import CallStore, MemoryStore
 from gateway.auth import Authenticator
+from gateway.callers import Callers
 from gateway.local_inference import LocalInference
 from gateway.metrics import Metrics
 from gateway.playout_clock import PlayoutClock
@@ -191,6 +192,7 @@ async def rig(
     flow: str = FLOW,
     environ: dict[str, str] | None = None,
     records: CallRecords | None = None,
+    callers: Callers | None = None,
 ) -> AsyncIterator[Rig]:
     """A worker on a free port. `hear`: what the recogniser says; settings by `environ`."""
     bot = load_bot(str(write_bot(folder / "tester", no_input=no_input, flow=flow)))
@@ -212,6 +214,7 @@ async def rig(
             clock=PlayoutClock(asyncio.get_running_loop()),
             webhooks=Webhooks(settings.webhooks, metrics),
             records=records,
+            callers=callers,
             make_detector=detector_maker(settings.detector),
         )
         sock = socket.create_server(("127.0.0.1", 0))

@@ -107,7 +107,9 @@ def test_what_a_record_says() -> None:
         promises=(Promise(node="promised", slots=(("day", "2026-11-27"),)),),
         callback={"date": "2026-11-30"},
     )
-    origin = Origin(call_id="c", bot="b", bot_version="7", language="en", models=(("asr", "bundled"), ("nlu", "8c0")))
+    origin = Origin(
+        call_id="c", bot="b", bot_version="7", language="en", models=(("asr", "bundled"), ("nlu", "8c0")), caller="e3b0"
+    )
     assert Origin.of_member(origin.member()) == origin
     assert record_of(origin, state, ended_by="bot", now=0.0) == {
         "version": 1,
@@ -119,6 +121,7 @@ def test_what_a_record_says() -> None:
         "ended_by": "bot",
         "disposition": "promised",
         "node": "goodbye",
+        "continues": None,
         "slots": {"day": "2026-11-27"},
         "promises": [{"node": "promised", "slots": {"day": "2026-11-27"}}],
         "callback": {"date": "2026-11-30"},
