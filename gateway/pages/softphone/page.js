@@ -107,11 +107,19 @@ async function loadSetup() {
   } catch {
     return;
   }
-  find("token-field").hidden = !gateway.needsToken;
-  find("token").setAttribute("aria-invalid", String(gateway.needsToken && !gateway.authorized && find("token").value !== ""));
+  showToken(find("token").value.trim() !== "");
   offer(find("bot"), gateway.bots.map(({ name }) => name), asked.bot);
   offer(find("language"), gateway.bots.map(({ language }) => language), asked.language);
   showCall();
+}
+
+function showToken(given) {
+  find("token-field").hidden = !gateway.needsToken;
+  find("token").setAttribute("aria-invalid", String(given && !gateway.authorized));
+  find("token-known").hidden = !given;
+  find("token-known").textContent = gateway.authorized
+    ? "This token opens the gateway."
+    : "The gateway does not know this token, or it is not for calls.";
 }
 
 /** Fill a choice, and keep what was chosen; what the page's address asks for is there even if nobody knows it. */
