@@ -27,7 +27,7 @@ from dialogue.slots import LANGUAGES
 from dialogue.turns import DialogueError, Say
 from dialogue.yaml_source import Fault, Faults, Section, read_yaml
 
-__all__ = ["Bot", "BotError", "Voice", "bundled_bots", "load_bot"]
+__all__ = ["Bot", "BotError", "LargerModel", "Voice", "bundled_bots", "load_bot"]
 
 _BUNDLED = Path(__file__).parent / "bots"
 
@@ -50,6 +50,15 @@ class Voice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LargerModel:
+    """Whom to ask where the bot's own model is in doubt: its intent's probability below `below`, or out of scope."""
+
+    nlu_path: Path
+    below: float
+    within_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Bot:
     """One bot, checked. Immutable, shared by all its calls. `nlu_path` may not exist yet (not trained); `examples` are
     the files of what its callers say."""
@@ -61,6 +70,7 @@ class Bot:
     flow: Flow
     directory: Path
     nlu_path: Path | None
+    second_opinion: LargerModel | None = None
     examples: tuple[Path, ...] = ()
 
     def fixed_prompts(self) -> list[Say]:
@@ -111,6 +121,7 @@ def _read(top: Section, directory: Path, faults: Faults) -> Bot | None:
     name, version, language = (top.text(key) for key in ("name", "version", "language"))
     flow_file, nlu = top.text("flow"), top.text("nlu")
     voice = _voice(top.section("voice"))
+    larger = _larger_model(top, directory, faults)
     files = top.texts("examples")
     if language and language.text not in LANGUAGES:
         faults.add(language.line, f"language {language.text!r} has no slot readers", f"use {', '.join(LANGUAGES)}")
@@ -141,7 +152,28 @@ def _read(top: Section, directory: Path, faults: Faults) -> Bot | None:
         flow=flow,
         directory=directory.resolve(),
         nlu_path=(directory / nlu.text).resolve() if nlu else None,
+        second_opinion=larger,
         examples=tuple((directory / file.text).resolve() for file in files),
+    )
+
+
+def _larger_model(top: Section, directory: Path, faults: Faults) -> LargerModel | None:
+    section = top.section("second_opinion")
+    if section is None:
+        return None
+    section.require("nlu", "name the larger model's folder")
+    nlu = section.text("nlu")
+    below = section.decimal("below", low=0, high=1)
+    within_ms = section.integer("within_ms", low=10, high=5000)
+    section.finish()
+    if "nlu" not in top:
+        faults.add(top.line_of("second_opinion"), "a second opinion without a first", "name the bot's own `nlu` too")
+    if nlu is None:
+        return None
+    return LargerModel(
+        nlu_path=(directory / nlu.text).resolve(),
+        below=float(below) if below is not None else 0.9,
+        within_s=(within_ms or 200) / 1000,
     )
 
 

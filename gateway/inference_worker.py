@@ -29,6 +29,7 @@ from gateway.local_inference import LocalInference
 from gateway.metrics import InferenceMetrics
 from gateway.model_loading import BotModels, ChoiceRecord
 from gateway.processes import EXIT_CONFIG
+from gateway.second_opinion import Doubt, SecondOpinion
 from gateway.settings import AsrSettings, NluSettings, Settings
 from nlu.engine import pick_device
 from nlu.meaning import NluError
@@ -80,6 +81,14 @@ async def _serve(settings: Settings, path: Path) -> None:
     bots = [load_bot(name) for name in settings.all_bots]
     source = BotModels(bots, settings.nlu)
     own = source.first()
+    nlu_settings = nlu_batches(settings.nlu, cuda=pick_device(settings.nlu.device).type == "cuda")
+    metrics = InferenceMetrics()
+    seconds = {
+        bot: SecondOpinion(
+            bot, model, Doubt(below=when.below, within_s=when.within_s), settings=nlu_settings, metrics=metrics
+        )
+        for bot, (model, when) in source.larger().items()
+    }
     record = ChoiceRecord(path.with_name("models.json"), own)
     asr_batches = BatcherSettings(
         max_batch=settings.asr.max_batch or (16 if asr.device == "cuda" else 1),
@@ -90,8 +99,9 @@ async def _serve(settings: Settings, path: Path) -> None:
         asr,
         own,
         asr_settings=asr_batches,
-        nlu_settings=nlu_batches(settings.nlu, cuda=pick_device(settings.nlu.device).type == "cuda"),
-        metrics=InferenceMetrics(),
+        nlu_settings=nlu_settings,
+        seconds=seconds,
+        metrics=metrics,
         faqs=faq_indexes(bots, device=settings.nlu.device),
         load=source.load,
         retire_after_s=settings.nlu.retire_after_s,

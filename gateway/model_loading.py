@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dialogue.bots import Bot
+from dialogue.bots import Bot, LargerModel
 from dialogue.flow import ANY_INTENT
 from gateway.model_commands import ModelAction, ModelAdministration, ModelCommand, ModelError, ModelFault
 from gateway.model_serving import NluModel
@@ -57,6 +57,25 @@ class BotModels:
             models[bot.name] = engines[path]
             for misfit in misfits(bot, models[bot.name], None):
                 log.warning("bot %s: %s", bot.name, misfit)
+        return models
+
+    def larger(self) -> dict[str, tuple[NluEngine, LargerModel]]:
+        """The larger models of the bots that have one, warm, and when they are asked.
+
+        Raises:
+            NluError: one cannot be used, or does not fit its bot.
+        """
+        models: dict[str, tuple[NluEngine, LargerModel]] = {}
+        engines: dict[Path, NluEngine] = {}
+        for bot in self._bots.values():
+            if (larger := bot.second_opinion) is None:
+                continue
+            if larger.nlu_path not in engines:
+                engines[larger.nlu_path] = self._load(larger.nlu_path)
+                engines[larger.nlu_path].warm_up()
+            if found := misfits(bot, engines[larger.nlu_path], None):
+                raise NluError(f"{larger.nlu_path}: no second opinion for bot {bot.name}: {'; '.join(found)}")
+            models[bot.name] = engines[larger.nlu_path], larger
         return models
 
     def load(self, bot: str, path: str, present: NluModel[Any]) -> NluEngine:

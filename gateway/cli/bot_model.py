@@ -39,16 +39,21 @@ def understanding_of(bot: Bot) -> Understand:
     # torch takes seconds to import; `voicegate --help` must not
     from gateway.faq_indexing import faq_indexes
     from gateway.faq_serving import looked_up
+    from gateway.second_opinion import is_doubtful
     from nlu.engine import NluEngine
 
+    larger = bot.second_opinion
     try:
         engine = NluEngine.load(bot.nlu_path, device="cpu")
+        second = NluEngine.load(larger.nlu_path, device="cpu") if larger is not None else None
     except NluError as error:
         exit_with(str(error))
     faq = faq_indexes([bot], device="cpu").get(bot.name)
 
     def understand(words: str) -> Meaning:
         (meaning,) = engine.predict([words])
+        if second is not None and larger is not None and is_doubtful(meaning, larger.below):
+            (meaning,) = second.predict([words])
         return meaning if faq is None else looked_up(faq, words, meaning)
 
     return understand

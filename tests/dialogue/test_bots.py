@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dialogue.bots import BotError, bundled_bots, load_bot
+from dialogue.bots import BotError, LargerModel, bundled_bots, load_bot
 
 pytestmark = pytest.mark.unit
 
@@ -42,6 +42,16 @@ def test_the_load_bot_borrows_an_artefact() -> None:
 def test_a_bot_is_loaded_from_its_folder(copy: Path) -> None:
     bot = load_bot(copy)
     assert (bot.name, bot.directory, bot.nlu_path) == ("bill-reminder", copy, copy / "nlu")
+
+
+def test_a_second_opinion_names_a_larger_model(copy: Path) -> None:
+    file = copy / "bot.yaml"
+    text = file.read_text()
+    assert load_bot(copy).second_opinion is None
+    file.write_text(text + "second_opinion: {nlu: large, below: 0.7, within_ms: 150}\n")
+    assert load_bot(copy).second_opinion == LargerModel(nlu_path=copy / "large", below=0.7, within_s=0.15)
+    file.write_text(text + "second_opinion: {nlu: large}\n")
+    assert load_bot(copy).second_opinion == LargerModel(nlu_path=copy / "large", below=0.9, within_s=0.2)
 
 
 def test_examples_mark_what_the_flow_reads(copy: Path) -> None:
@@ -93,6 +103,9 @@ def test_faults_of_all_files_come_together(copy: Path) -> None:
         ("flow: flow.yaml\n", "", "has no 'flow'"),
         ("examples.dev.jsonl", "examples.test.jsonl", "cannot be read"),
         ("nlu: nlu", "model: nlu", "unknown key 'model'"),
+        ("nlu: nlu", "second_opinion: {nlu: large}", "a second opinion without a first"),
+        ("nlu: nlu", "nlu: nlu\nsecond_opinion: {below: 0.5}", "has no 'nlu'"),
+        ("nlu: nlu", "nlu: nlu\nsecond_opinion: {nlu: x, below: 2}", "below"),
     ],
 )
 def test_a_fault_of_the_bot_file(copy: Path, old: str, new: str, what: str) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dialogue.bots import Bot, load_bot
+from dialogue.bots import Bot, LargerModel, load_bot
 from gateway.batching import BatcherSettings
 from gateway.inference import TurnId
 from gateway.inference_socket import InferenceServer, SocketInference
@@ -27,7 +27,7 @@ from gateway.model_loading import BotModels, ChoiceRecord, misfits
 from gateway.settings import NluSettings
 from nlu.artefact import read_artefact, write_artefact
 from nlu.engine import NluEngine
-from nlu.meaning import Meaning
+from nlu.meaning import Meaning, NluError
 from nlu.pool import VersionState
 from nlu.training import TrainConfig, train
 from tests.fakes import ScriptedAsr
@@ -298,3 +298,16 @@ def test_bots_that_name_one_artefact_share_it(tmp_path: Path, trained: Path) -> 
     untrained = dataclasses.replace(bots[0], name="none", nlu_path=None)
     models = BotModels([*shared, untrained], NluSettings.model_validate({})).first()
     assert models["bot0"] is models["bot1"] and set(models) == {"bot0", "bot1"}
+
+
+def test_a_larger_model_is_loaded_beside_the_bots_own_and_must_fit(tmp_path: Path, trained: Path) -> None:
+    larger = LargerModel(nlu_path=trained / "v2", below=0.9, within_s=0.2)
+    bot = dataclasses.replace(load_bot(write_bot(tmp_path / NAME)), nlu_path=trained / "v1", second_opinion=larger)
+    source = BotModels([bot], NluSettings.model_validate({}))
+    engine, when = source.larger()[NAME]
+    assert (Path(engine.path), when) == (trained / "v2", larger) and engine.version != source.first()[NAME].version
+    without = dataclasses.replace(bot, second_opinion=None)
+    assert BotModels([without], NluSettings.model_validate({})).larger() == {}
+    unfit = dataclasses.replace(bot, second_opinion=dataclasses.replace(larger, nlu_path=trained / "fewer"))
+    with pytest.raises(NluError, match="no second opinion for bot tester: it does not know the intents affirm"):
+        BotModels([unfit], NluSettings.model_validate({})).larger()
