@@ -76,6 +76,12 @@ class Scope(StrEnum):
     """Ask for intents and hold dialogues in text, over HTTP."""
     MONITOR = "monitor"
     """Watch and hear other people's calls."""
+    MONITOR_RAW = "monitor:raw"
+    """See callers' numbers and addresses too, which are hidden from others; holds `monitor`."""
+    SUPERVISE = "supervise"
+    """Whisper to the bot, take calls over, hang up; holds `monitor`."""
+    RECORDINGS = "recordings"
+    """Hear and download recordings."""
     ADMIN = "admin"
     """Change the running gateway; holds all the others."""
 
@@ -97,7 +103,12 @@ class Refusal(StrEnum):
     FOREIGN_PAGE = "foreign_page"
 
 
-_HOLDS: Final = {Scope.ADMIN: frozenset(Scope), Scope.CALL: frozenset({Scope.CHAT})}
+_HOLDS: Final = {
+    Scope.ADMIN: frozenset(Scope),
+    Scope.CALL: frozenset({Scope.CHAT}),
+    Scope.MONITOR_RAW: frozenset({Scope.MONITOR}),
+    Scope.SUPERVISE: frozenset({Scope.MONITOR}),
+}
 """What a scope allows beside itself."""
 
 _FORBIDDEN: Final = frozenset({Refusal.MISSING_SCOPE, Refusal.NOT_LOOPBACK, Refusal.FOREIGN_PAGE})

@@ -40,6 +40,9 @@ from gateway.inference_socket import SocketInference
 from gateway.key_set import KeySetError
 from gateway.metrics import HttpMetrics, Metrics
 from gateway.models_api import models_router
+from gateway.monitoring.api import monitor_router
+from gateway.monitoring.audit import AuditLog
+from gateway.monitoring.hub import MonitorHub
 from gateway.pages_api import pages_router
 from gateway.presence import gateway_name, present_workers
 from gateway.processes import EXIT_CONFIG
@@ -99,10 +102,12 @@ def control_app(
         webhooks=webhooks,
     )
 
+    hub = MonitorHub(redis_url)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         watch = asyncio.create_task(certificate.watch()) if certificate is not None else None
-        async with inference, authenticator:
+        async with inference, authenticator, hub:
             yield
         await background.stop([watch] if watch is not None else [])
         await webhooks.aclose()
@@ -121,6 +126,7 @@ def control_app(
     Edge.install(app, body_bytes=settings.api.body_bytes, metrics=metrics or HttpMetrics(CollectorRegistry()))
     app.include_router(text_router(dialogues, text_chars=settings.api.text_chars))
     app.include_router(models_router(inference))
+    app.include_router(monitor_router(hub, AuditLog(client)))
     app.include_router(pages_router(settings, bots.values(), authenticator))
 
     @app.get("/healthz", summary="This process is up")

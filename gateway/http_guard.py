@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from starlette.requests import HTTPConnection
 
 from gateway.auth import Authenticator, AuthError, Identity, Scope
 from gateway.http_errors import ApiError
@@ -74,7 +75,7 @@ class Guard:
         """What one request may take."""
         return self._settings.timeout_s
 
-    def authorize(self, request: Request, scope: Scope) -> Identity:
+    def authorize(self, request: HTTPConnection, scope: Scope) -> Identity:
         """Who asks.
 
         Raises:

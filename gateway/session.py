@@ -22,7 +22,7 @@ from typing import Protocol
 
 from audio.detection import FRAME_MS
 from audio.endpointing import EndpointState
-from audio.formats import UnsupportedFormatError
+from audio.formats import AudioFormat, UnsupportedFormatError
 from audio.inbound import (
     InboundChain,
     InboundEvent,
@@ -245,6 +245,16 @@ class CallSession:
             self._frames_counted += fresh
 
     @property
+    def conversation(self) -> Conversation | None:
+        """What is said in it; None before the start is known."""
+        return self._conversation
+
+    @property
+    def audio_format(self) -> AudioFormat | None:
+        """The call's own; None before the start is known."""
+        return self._start.result().format if self._start.done() and not self._start.cancelled() else None
+
+    @property
     def frames_seen(self) -> int:
         """Inbound frames judged so far."""
         return self._chain.frames_seen if self._chain is not None else 0
@@ -318,6 +328,8 @@ class CallSession:
         if chain is None or flood is None:
             return
         self._audio_at = now = time.monotonic()
+        if (tap := self.watch.tap) is not None:
+            tap.caller(data, now)
         if not flood.count(len(data), now):
             ahead = f"audio is more than {self._limits.flood_s:g} s ahead of real time"
             self._fail("flooding", f"{ahead}; send it as it is spoken", CloseCode.FLOODING)

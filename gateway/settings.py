@@ -33,6 +33,7 @@ __all__ = [
     "AuthSettings",
     "ControlSettings",
     "LimitSettings",
+    "MonitoringSettings",
     "NluSettings",
     "PlayoutSettings",
     "RedisSettings",
@@ -274,6 +275,19 @@ class ResultSettings(_Area):
     """How long a record is tried to be posted."""
 
 
+class MonitoringSettings(_Area):
+    """Where calls' events go besides to those who watch, and what is hidden in them."""
+
+    redact_amounts: bool = False
+    """Hide sums of money too, not only numbers and addresses."""
+    stream: str | None = None
+    """Redis stream that gets every event of every call, redacted."""
+    stream_length: int = Field(100_000, ge=1)
+    """Events kept there, about."""
+    webhook: str | None = None
+    """Address to which events are posted in batches, redacted; its host must be among webhooks.hosts."""
+
+
 class ApiSettings(_Area):
     """What one request to the HTTP API, and all of them together, may take."""
 
@@ -315,6 +329,7 @@ class Settings(_Area):
     twilio: TwilioSettings = TwilioSettings()  # type: ignore[call-arg]
     webhooks: WebhookSettings = WebhookSettings()  # type: ignore[call-arg]
     results: ResultSettings = ResultSettings()  # type: ignore[call-arg]
+    monitoring: MonitoringSettings = MonitoringSettings()  # type: ignore[call-arg]
     api: ApiSettings = ApiSettings()  # type: ignore[call-arg]
     detector: DetectorSettings = DetectorSettings()
     endpointing: EndpointSettings = EndpointSettings()
@@ -445,6 +460,8 @@ def _cross_checks(settings: Settings) -> list[str]:
         faults.append("results.stream: must hold {results}, as vg:{results}:stream does, to work in a cluster too")
     if settings.results.webhook is not None and not settings.results.webhook.startswith(("https://", "http://")):
         faults.append("results.webhook: must begin with https://, or http:// for this machine")
+    if settings.monitoring.webhook is not None and not settings.monitoring.webhook.startswith(("https://", "http://")):
+        faults.append("monitoring.webhook: must begin with https://, or http:// for this machine")
     if settings.webhooks.secret is not None and len(settings.webhooks.secret.get_secret_value()) < 32:
         faults.append("webhooks.secret: shorter than 32 characters; make one: openssl rand -hex 32")
     if settings.auth.jwks is not None:

@@ -34,6 +34,7 @@ __all__ = ["ReplyClock", "Speaker", "voice_of"]
 
 _HEARD_GRACE_S = 0.25  # a peer's own buffer: it plays a little later than it receives
 _MOST_LAG_S = 2.0  # a mark that comes later than this says more about the peer's program than about its buffer
+_MOST_RELAYED_S = 1.0  # of a supervisor's voice that may wait: what is older than this confuses
 _KEPT_S = 2.0  # of what was played: as far back as echo is looked for
 
 
@@ -102,6 +103,7 @@ class Speaker:
         self._tell = tell
         self._on_heard = on_heard
         self._watch = watch
+        self._muted = False
         self._loop = asyncio.get_running_loop()
         self._playout = Playout(
             bytes_per_ms=self._format.bytes_per_ms,
@@ -149,6 +151,8 @@ class Speaker:
         """Queue a prompt; its first frames leave at once if nothing plays."""
         begun = time.monotonic()
         audio, first_sound = self._encoded(await self.prepare(say))
+        if self._muted:
+            return
         now = time.monotonic()
         if self._playout.held:
             clock = None  # the caller speaks: how long that takes is no delay of ours
@@ -158,7 +162,7 @@ class Speaker:
     def interject(self, say: Say, round_id: int) -> bool:
         """Say something that no reply waits for, if nothing else is being said and it is in memory."""
         prompt = self._ready(say)
-        if prompt is None or not self.heard.is_set() or self._playout.held:
+        if prompt is None or not self.heard.is_set() or self._playout.held or self._muted:
             return False
         audio, first_sound = self._encoded(prompt)
         self._queue(_Report(say, round_id, None, {}), audio, first_sound, interruptible=True, now=time.monotonic())
@@ -180,6 +184,50 @@ class Speaker:
         self._playout.enqueue(item, now)
         self._play(now)
 
+    # A supervisor in the bot's place.
+
+    def mute(self) -> None:
+        """Stop at once, also what may not be interrupted; from now on nothing that the bot says is heard."""
+        now = time.monotonic()
+        self._muted = True
+        item = self._playout.current(now)
+        heard = None if item is None else self._words_heard(item, now)
+        self._drop(item, now)
+        self._all_heard(heard)
+
+    def unmute(self) -> None:
+        """The bot is heard again, and who spoke in its place no more."""
+        if self._muted:
+            self._muted = False
+            now = time.monotonic()
+            self._drop(self._playout.current(now), now)
+
+    def relay(self, pcm: Pcm16) -> bool:
+        """Send a supervisor's voice; False where too much of it waits already.
+
+        Args:
+            pcm: int16 mono at the call's rate.
+        """
+        now = time.monotonic()
+        if not self._muted or self._playout.left_s(now) > _MOST_RELAYED_S:
+            return False
+        audio = memoryview(encode(self._format, pcm))
+        self._playout.enqueue(PlayoutItem(audio=audio, mark="", interruptible=False), now)
+        self._play(now)
+        return True
+
+    def _drop(self, current: PlayoutItem | None, now: float) -> None:
+        """Empty playout; `current` is what is being heard of it."""
+        if current is not None and not self._playout.held:
+            self._clear(now)
+        self._playout.drop()
+        self._cancel_held_timer()
+
+    def _clear(self, now: float) -> None:
+        self._tell(ClearPlayout())
+        if (tap := self._watch.tap) is not None:
+            tap.bot_cleared(now)
+
     @property
     def held(self) -> bool:
         """Whether prompts wait for the caller's words to be known."""
@@ -194,7 +242,7 @@ class Speaker:
         if item is None or not item.interruptible or self._playout.held:
             return False
         self._hold(now)
-        self._tell(ClearPlayout())
+        self._clear(now)
         self._watch.prompt_held()
         return True
 
@@ -272,10 +320,7 @@ class Speaker:
         heard = None
         if item is not None:
             heard = self._words_heard(item, now)
-            if not self._playout.held:
-                self._tell(ClearPlayout())
-        self._playout.drop()
-        self._cancel_held_timer()
+        self._drop(item, now)
         self._all_heard(heard)
         return heard
 
@@ -310,9 +355,11 @@ class Speaker:
                 for message in self._protocol.send_audio(step.audio):
                     self._connection.send(message)
                 self._played.append((step.heard_at, step.audio))
+                if (tap := self._watch.tap) is not None:
+                    tap.bot(step.audio, step.heard_at)
                 if step.first_sound:
                     self._tell_prompt(step.item.mark)
-            else:
+            elif step.item.mark:  # a supervisor's voice has none
                 self._tell(SendMark(step.item.mark))
                 if (report := self._reports.get(step.item.mark)) is not None:
                     report.heard_at = step.heard_at

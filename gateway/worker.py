@@ -43,6 +43,7 @@ from gateway.inference import Inference
 from gateway.inference_socket import SocketInference
 from gateway.key_set import KeySetError
 from gateway.metrics import Metrics
+from gateway.monitoring.bridge import MonitorBridge
 from gateway.playout_clock import PlayoutClock
 from gateway.presence import Presence, gateway_name, presence_key
 from gateway.processes import EXIT_CONFIG, PortTakenError
@@ -300,6 +301,16 @@ async def _serve(settings: Settings, redis_url: str, inference_socket: Path, ind
         worker = GatewayWorker(shared, authenticator)
         await worker.listen(_shared_port(settings.host, settings.port))
         here = gateway_name(settings.port)
+        monitor = MonitorBridge(
+            redis_url,
+            shared.bus,
+            lambda: worker.sessions,
+            settings.monitoring,
+            shared.metrics,
+            shared.webhooks,
+            name=f"{here}:{os.getpid()}",
+        )
+        await stack.enter_async_context(monitor)
         async with Presence(redis_url, gateway=here, name=str(os.getpid()), calls=lambda: worker.calls):
             # What exists now lives as long as we do: keep the collector from walking it in the middle of calls.
             gc.collect()

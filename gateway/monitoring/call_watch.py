@@ -11,8 +11,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from audio.formats import AudioFormat
 from dialogue.bots import Bot
 from dialogue.loop import DialogueLoop
+from dialogue.slots import SlotValue
 from dialogue.state import DialogueState
 from gateway.interruption import Verdict
 from gateway.monitoring.bus import EventBus
@@ -43,6 +45,7 @@ from gateway.monitoring.events import (
     TurnSuperseded,
     TurnUnderstood,
 )
+from gateway.monitoring.stereo import AudioTap, StereoLine
 from gateway.protocols import seam
 
 __all__ = ["BUDGETS_MS", "CallWatch"]
@@ -65,6 +68,8 @@ class CallWatch:
         self.taken_over_by: str | None = None
         """The supervisor who speaks in the bot's place."""
         self.recorded = False
+        self.tap: AudioTap | None = None
+        """There while somebody hears the call's audio."""
         self.timeline: Callable[[Published], None] | None = None
         """Gets the call's events too, whoever else does: its recording."""
         self._bus = bus
@@ -77,9 +82,9 @@ class CallWatch:
         self._call_id = ""
         self._caller: str | None = None
         self._models: dict[str, str] = {}
-        # As last told.
+        # After the last step.
         self._node = ""
-        self._slots: dict[str, str] = {}
+        self._slots: Mapping[str, SlotValue] = {}
         self._spoke_at_ms = 0
 
     @property
@@ -145,7 +150,7 @@ class CallWatch:
             recorded=self.recorded,
             started_at=state.started_at,
             node=state.node,
-            slots=_slots_of(state),
+            slots={name: slot.value for name, slot in state.slots.items()},
             turns=state.turns,
             history=tuple(
                 PastTurn(
@@ -162,11 +167,21 @@ class CallWatch:
         )
         return Published(event, self._call_id, self._seq, self._position_ms(), time.time())
 
-    def introduce(self) -> None:
-        """Tell where the call stands: somebody has begun to watch."""
-        if self.active and (now := self.present()) is not None and isinstance(now.event, CallPresent):
-            self._node, self._slots = now.event.node, dict(now.event.slots)
-            self._publish(now.event)
+    # Its audio.
+
+    def open_line(self, fmt: AudioFormat) -> StereoLine:
+        """Both sides from now on, for one who hears them. `fmt` is the call's."""
+        if self.tap is None:
+            self.tap = AudioTap(fmt, on_empty=self._close_tap)
+        return self.tap.open_line(time.monotonic())
+
+    def close_line(self, line: StereoLine) -> None:
+        """Nobody hears this one any more."""
+        if self.tap is not None:
+            self.tap.close_line(line)
+
+    def _close_tap(self) -> None:
+        self.tap = None
 
     # What is said to the peer is most of what happens.
 
@@ -223,15 +238,14 @@ class CallWatch:
 
     def stepped(self, state: DialogueState) -> None:
         """The dialogue took a step."""
+        before, self._node = self._node, state.node
+        known, self._slots = self._slots, state.slots
         if not self.active:
             return
-        if state.node != self._node:
-            self._publish(NodeEntered(round_id=state.round_id, node=state.node, before=self._node))
-            self._node = state.node
-        slots = _slots_of(state)
-        if fresh := {name: value for name, value in slots.items() if self._slots.get(name) != value}:
+        if state.node != before:
+            self._publish(NodeEntered(round_id=state.round_id, node=state.node, before=before))
+        if fresh := {name: slot.value for name, slot in state.slots.items() if known.get(name) != slot}:
             self._publish(SlotsFilled(round_id=state.round_id, slots=fresh))
-        self._slots = slots
 
     def judged(self, verdict: Verdict, *, over_prompt: bool, ignored: bool) -> None:
         """What speech was: a turn, or nothing to answer."""
@@ -276,7 +290,3 @@ class CallWatch:
             self._bus.publish(published)
         if self.timeline is not None:
             self.timeline(published)
-
-
-def _slots_of(state: DialogueState) -> dict[str, str]:
-    return {name: slot.value for name, slot in state.slots.items()}

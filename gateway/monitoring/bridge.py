@@ -1,0 +1,297 @@
+"""A worker's side of monitoring: its events and its calls' audio out to Redis, and orders from there.
+
+    orders --listen--> watch: a lease    list: calls    listen: a lease    act: supervision
+    bus --0.1 s together--> one PUBLISH for all who watch, redacted; one more where somebody may see it raw
+                        '--> the sinks of the settings: a Redis stream, a webhook
+
+While nobody watches and no sink is set, nothing is subscribed to the bus and the worker's only tie is one idle
+connection. A Redis that is away costs events, never a call: they are dropped, oldest first, and counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import AsyncExitStack
+from typing import Any, Final
+
+import redis.asyncio as redis
+from redis.exceptions import RedisError
+
+from gateway import background
+from gateway.metrics import Metrics
+from gateway.monitoring.bus import EventBus, Subscription
+from gateway.monitoring.events import Published, to_json
+from gateway.monitoring.redaction import Redactor
+from gateway.monitoring.supervision import NotNowError, SupervisedCall, Supervision
+from gateway.monitoring.wire import (
+    EVENTS,
+    LEASE_S,
+    ORDERS,
+    RAW_EVENTS,
+    Answer,
+    Order,
+    OrderKind,
+    audio_channel,
+    voice_channel,
+)
+from gateway.settings import MonitoringSettings
+from gateway.webhooks import PostError, Webhooks
+
+__all__ = ["MonitorBridge"]
+
+log = logging.getLogger(__name__)
+
+_BATCH_S: Final = 0.1
+_AUDIO_EVERY_S: Final = 0.06
+_SWEEP_S: Final = 1.0
+_RETRY_S: Final = 1.0
+_COMMAND_S: Final = 2.0
+_POST_TIMEOUT_S: Final = 10.0
+_MOST_POSTED: Final = 500
+_MOST_WAITING_POSTS: Final = 10_000
+
+
+class MonitorBridge:
+    """One per worker; an async context, entered when it accepts calls."""
+
+    def __init__(
+        self,
+        redis_url: str,
+        bus: EventBus,
+        calls: Callable[[], Iterable[SupervisedCall]],
+        settings: MonitoringSettings,
+        metrics: Metrics,
+        webhooks: Webhooks,
+        *,
+        name: str,
+    ) -> None:
+        """The first command connects.
+
+        Args:
+            calls: the worker's calls.
+            name: the worker's, in answers and posts.
+        """
+        self._client = redis.Redis.from_url(
+            redis_url, socket_timeout=_COMMAND_S, socket_connect_timeout=_COMMAND_S, decode_responses=False
+        )
+        self._reader = redis.Redis.from_url(  # its reads block
+            redis_url, socket_timeout=None, socket_connect_timeout=_COMMAND_S, decode_responses=False
+        )
+        self._orders = self._reader.pubsub(ignore_subscribe_messages=True)
+        self._bus = bus
+        self._calls = calls
+        self._settings = settings
+        self._metrics = metrics
+        self._webhooks = webhooks
+        self._name = name
+        self._redact = Redactor(amounts=settings.redact_amounts)
+        self._supervision = Supervision(calls, metrics)
+        self._watchers: dict[tuple[str, bool], float] = {}  # (who, raw) -> until, monotonic seconds
+        self._stack = AsyncExitStack()
+        self._publishing: asyncio.Task[None] | None = None
+        self._sounding: asyncio.Task[None] | None = None
+        self._posts: deque[str] = deque(maxlen=_MOST_WAITING_POSTS)
+        self._posting = asyncio.Event()
+        self._posted = 0
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> MonitorBridge:
+        self._tasks = [
+            asyncio.create_task(self._take_orders(), name="monitor orders"),
+            asyncio.create_task(self._sweep_for_ever(), name="monitor sweep"),
+        ]
+        if self._settings.webhook is not None:
+            self._tasks.append(asyncio.create_task(self._post_for_ever(self._settings.webhook), name="monitor posts"))
+        self._publish_if_wanted()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        running = (self._publishing, self._sounding, *self._tasks)
+        await background.stop(task for task in running if task is not None)
+        self._supervision.close()
+        await self._orders.aclose()  # type: ignore[no-untyped-call]
+        await self._reader.aclose()
+        await self._client.aclose()
+
+    @property
+    def _has_sink(self) -> bool:
+        return self._settings.stream is not None or self._settings.webhook is not None
+
+    # Orders.
+
+    async def _take_orders(self) -> None:
+        told = False
+        while True:
+            try:
+                await self._orders.subscribe(ORDERS)
+                async for message in self._orders.listen():
+                    told = False
+                    await self._take(message)
+            except (RedisError, OSError) as error:
+                if not told:
+                    log.warning("no orders from supervisors: %s; trying again", type(error).__name__)
+                    told = True
+                await asyncio.sleep(_RETRY_S)
+
+    async def _take(self, message: dict[str, Any]) -> None:
+        channel: str = message["channel"].decode()
+        if channel != ORDERS:
+            self._supervision.voice(channel.removeprefix(voice_channel("")), message["data"])
+            return
+        try:
+            order = Order.decoded(message["data"])
+        except ValueError as error:
+            log.warning("an order that cannot be read (%s); are all gateways of one version?", type(error).__name__)
+            return
+        answer = await self._carry_out(order)
+        if order.reply_to:
+            await self._client.publish(order.reply_to, answer.encoded())
+
+    async def _carry_out(self, order: Order) -> Answer:
+        now = time.monotonic()
+        if order.kind is OrderKind.WATCH:
+            self._watchers[order.sender, order.raw] = now + LEASE_S
+            self._publish_if_wanted()
+            return Answer(id=order.id, worker=self._name)
+        if order.kind is OrderKind.LIST:
+            return Answer(id=order.id, worker=self._name, lines=self._listed(order))
+        call = self._supervision.find(order.call_id)
+        if order.kind is OrderKind.UNLISTEN:
+            self._supervision.stop_listening(order.call_id, order.session)
+        if call is None or order.kind is OrderKind.UNLISTEN:
+            return Answer(id=order.id, worker=self._name)
+        try:
+            if order.kind is OrderKind.LISTEN:
+                return Answer(id=order.id, worker=self._name, result=self._listen(call, order, now))
+            if order.kind is OrderKind.KEEP:
+                self._supervision.keep(order, now)
+            else:
+                self._supervision.act(call, order, now)
+        except NotNowError as error:
+            return Answer(id=order.id, worker=self._name, fault=(error.code, str(error)))
+        await self._hear_supervisors()
+        fmt = call.audio_format
+        rate = fmt.sample_rate_hz if fmt is not None else 0
+        return Answer(id=order.id, worker=self._name, result={"sample_rate": rate})
+
+    def _listed(self, order: Order) -> tuple[str, ...]:
+        redact = None if order.raw else self._redact
+        present = (call.watch.present() for call in self._calls() if order.call_id in ("", call.call_id))
+        return tuple(to_json(one, redact) for one in present if one is not None)
+
+    def _listen(self, call: SupervisedCall, order: Order, now: float) -> dict[str, Any]:
+        line = self._supervision.listen(call, order, now)
+        if self._sounding is None or self._sounding.done():
+            self._sounding = asyncio.create_task(self._sound(), name="monitor audio")
+        return {"sample_rate": line.sample_rate_hz}
+
+    async def _hear_supervisors(self) -> None:
+        """Have the channels of those who speak in a call, and no others."""
+        wanted = {voice_channel(call_id) for call_id in self._supervision.taken_over}
+        present = {channel.decode() for channel in self._orders.channels} - {ORDERS}
+        if fresh := wanted - present:
+            await self._orders.subscribe(*fresh)
+        if gone := present - wanted:
+            await self._orders.unsubscribe(*gone)
+
+    async def _sweep_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            now = time.monotonic()
+            self._watchers = {who: until for who, until in self._watchers.items() if until > now}
+            self._publish_if_wanted()
+            self._supervision.sweep(now)
+            try:
+                await self._hear_supervisors()
+            except (RedisError, OSError) as error:
+                log.info("supervisors' channels were not changed: %s", type(error).__name__)
+
+    # Events.
+
+    @property
+    def _wanted(self) -> bool:
+        return bool(self._watchers) or self._has_sink
+
+    def _publish_if_wanted(self) -> None:
+        running = self._publishing is not None and not self._publishing.done()
+        if self._wanted and not running:
+            self._publishing = asyncio.create_task(self._publish(), name="monitor events")
+
+    async def _publish(self) -> None:
+        """Send events on, until one comes that nobody wants."""
+        with self._bus.subscribe() as subscription:
+            while self._wanted:
+                events = await subscription.some()
+                await asyncio.sleep(_BATCH_S)  # what comes together is sent together
+                events += subscription.take()
+                self._count_dropped(subscription)
+                try:
+                    await self._send(events)
+                except (RedisError, OSError) as error:
+                    self._metrics.dropped.labels("monitor_events").inc(len(events))
+                    log.info("%d events were not sent: %s", len(events), type(error).__name__)
+
+    def _count_dropped(self, subscription: Subscription) -> None:
+        if subscription.dropped:
+            self._metrics.dropped.labels("monitor_events").inc(subscription.dropped)
+            subscription.dropped = 0
+
+    async def _send(self, events: list[Published]) -> None:
+        redacted = any(not raw for _, raw in self._watchers)
+        pipeline = self._client.pipeline(transaction=False)
+        if self._has_sink or redacted:
+            lines = [to_json(event, self._redact) for event in events]
+            if redacted:
+                pipeline.publish(EVENTS, "\n".join(lines))
+            self._sink(pipeline, lines)
+        if any(raw for _, raw in self._watchers):
+            pipeline.publish(RAW_EVENTS, "\n".join(to_json(event, None) for event in events))
+        await pipeline.execute()
+
+    def _sink(self, pipeline: redis.client.Pipeline, lines: list[str]) -> None:
+        if self._settings.stream is not None:
+            for line in lines:
+                pipeline.xadd(
+                    self._settings.stream, {"event": line}, maxlen=self._settings.stream_length, approximate=True
+                )
+        if self._settings.webhook is not None:
+            if (over := len(self._posts) + len(lines) - _MOST_WAITING_POSTS) > 0:
+                self._metrics.dropped.labels("monitor_posts").inc(over)
+            self._posts.extend(lines)
+            self._posting.set()
+
+    async def _post_for_ever(self, url: str) -> None:
+        while True:
+            await self._posting.wait()
+            batch = [self._posts.popleft() for _ in range(min(len(self._posts), _MOST_POSTED))]
+            if not self._posts:
+                self._posting.clear()
+            self._posted += 1
+            body = {"worker": self._name, "batch": self._posted, "events": [json.loads(line) for line in batch]}
+            key = f"{self._name}/{self._posted}"
+            try:
+                await self._webhooks.post(url, body, key=key, timeout_s=_POST_TIMEOUT_S)
+            except (PostError, TimeoutError) as error:
+                self._metrics.dropped.labels("monitor_posts").inc(len(batch))
+                log.warning("%d events were not posted: %s", len(batch), error or "no answer in time")
+                await asyncio.sleep(_RETRY_S)
+
+    # Audio.
+
+    async def _sound(self) -> None:
+        """Send what is said in the calls that are listened to, while there are any."""
+        while self._supervision.heard:
+            await asyncio.sleep(_AUDIO_EVERY_S)
+            pipeline = self._client.pipeline(transaction=False)
+            for call_id, chunk in self._supervision.chunks(time.monotonic()):
+                pipeline.publish(audio_channel(call_id), chunk)
+            try:
+                await pipeline.execute()
+            except (RedisError, OSError) as error:
+                self._metrics.dropped.labels("audio").inc()
+                log.info("a chunk of audio was not sent: %s", type(error).__name__)

@@ -1,0 +1,149 @@
+"""Watching over HTTP and WebSockets: a real worker, a real Valkey, a real control plane."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from gateway.auth import Scope, mint
+from gateway.monitoring import bridge
+from tests.gateway.harness import silence, speech
+from tests.gateway.monitoring.floor import floor
+
+pytestmark = pytest.mark.redis
+
+SECRET = "x" * 40
+
+
+async def test_a_watcher_sees_a_call_from_start_to_end(redis_url: str, tmp_path: Path) -> None:
+    async with floor(redis_url, tmp_path, hear="yes") as at:
+        watcher = await at.watch()
+        peer = await at.calls.peer(start={"call_id": "seen", "caller": "+1 555 123 4567"})
+        started = await watcher.until("call_started", call_id="seen")
+        assert (started["v"], started["seq"], started["bot"], started["caller"]) == (1, 1, "tester", "[phone]")
+        await watcher.until("prompt_started", call_id="seen")
+        await peer.send(silence(100))
+        await peer.send(speech())
+        await peer.send(silence(2000))
+        ended = await watcher.until("call_ended", call_id="seen")
+        assert ended["ended_by"] == "bot"
+        seqs = [line["seq"] for line in watcher.lines if line.get("call_id") == "seen"]
+        assert seqs == list(range(1, len(seqs) + 1))
+        assert (await watcher.until("turn_heard"))["text"] == "yes"
+
+
+async def test_one_who_comes_later_gets_the_calls_in_progress_and_then_what_happens(
+    redis_url: str, tmp_path: Path
+) -> None:
+    async with floor(redis_url, tmp_path, hear="more") as at:
+        peer = await at.calls.peer(start={"call_id": "going-on"})
+        await peer.event("prompt")
+        watcher = await at.watch("?call=going-on")
+        present = await watcher.until("call_present")
+        assert (present["node"], present["turns"], present["history"]) == ("greet", 0, [])
+        await peer.send(silence(100))
+        await peer.send(speech())
+        await peer.send(silence(2000))
+        assert (await watcher.until("turn_understood"))["intent"] == "more"
+        assert {line["call_id"] for line in watcher.lines if "call_id" in line} == {"going-on"}
+        await watcher.until("prompt_started", node="greet")
+        listed = (await at.api.client.get("/v1/calls")).json()
+        assert (listed["complete"], [call["call_id"] for call in listed["calls"]]) == (True, ["going-on"])
+        one = (await at.api.client.get("/v1/calls/going-on")).json()
+        assert [(turn["said"], turn["intent"]) for turn in one["history"]] == [("more", "more")]
+        missing = await at.api.client.get("/v1/calls/nobody")
+        assert (missing.status_code, missing.json()["code"]) == (404, "unknown_call")
+
+
+async def test_a_watcher_may_ask_for_some_types_alone(redis_url: str, tmp_path: Path) -> None:
+    async with floor(redis_url, tmp_path) as at:
+        watcher = await at.watch("?types=call_started,call_ended")
+        peer = await at.calls.peer(start={"call_id": "few"})
+        await watcher.until("call_started")
+        await peer.event("prompt")
+        await peer.say(type="stop")
+        await watcher.until("call_ended", ended_by="caller")
+        assert {line["type"] for line in watcher.lines} == {"watching", "call_started", "call_ended"}
+
+
+async def test_a_worker_builds_nothing_once_the_last_watcher_has_gone(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge, "LEASE_S", 0.5)
+    async with floor(redis_url, tmp_path) as at:
+        bus = at.calls.services.bus
+        assert not bus.listening
+        watcher = await at.watch()
+        assert bus.listening
+        await watcher._ws.close()
+        async with asyncio.timeout(20):
+            while bus.listening:  # the lease runs out, and the next event is the last
+                peer = await at.calls.peer()
+                await peer.event("ready")
+                await peer.say(type="stop")
+                await at.calls.no_calls()
+
+
+async def test_words_are_hidden_but_from_those_who_may_see_them_and_that_is_audited(
+    redis_url: str, tmp_path: Path
+) -> None:
+    secret = {"VOICEGATE_AUTH_SECRET": SECRET}
+    async with floor(redis_url, tmp_path, hear="call five five five one two three four", environ=secret) as at:
+        headers = {scope: {"Authorization": f"Bearer {mint(SECRET, f'of-{scope}', [scope], 60)}"} for scope in Scope}
+        with pytest.raises(InvalidStatus) as refused:
+            await at.watch(additional_headers=headers[Scope.CALL])
+        assert refused.value.response.status_code == 403
+        with pytest.raises(InvalidStatus) as refused:
+            await at.watch("?raw=1", additional_headers=headers[Scope.MONITOR])
+        assert refused.value.response.status_code == 403
+        with pytest.raises(InvalidStatus) as refused:
+            await at.watch()
+        assert refused.value.response.status_code == 401
+
+        watcher = await at.watch(additional_headers=headers[Scope.MONITOR])
+        trusted = await at.watch("?raw=1", additional_headers=headers[Scope.MONITOR_RAW])
+        caller = {"Authorization": headers[Scope.CALL]["Authorization"]}
+        peer = await at.calls.peer(start={"call_id": "private"}, additional_headers=caller)
+        await watcher.until("prompt_started")
+        await peer.send(silence(100))
+        await peer.send(speech())
+        await peer.send(silence(2000))
+        assert (await watcher.until("turn_heard"))["text"] == "call [phone]"
+        assert (await trusted.until("turn_heard"))["text"] == "call five five five one two three four"
+        assert not any("five" in str(line) for line in watcher.lines)
+
+        client = at.api.client
+        assert (await client.get("/v1/calls", headers=headers[Scope.CHAT])).status_code == 403
+        assert (await client.get("/v1/calls?raw=1", headers=headers[Scope.SUPERVISE])).status_code == 403
+        assert (await client.get("/v1/calls?raw=1", headers=headers[Scope.MONITOR_RAW])).status_code == 200
+        assert (await client.get("/v1/audit", headers=headers[Scope.MONITOR])).status_code == 403
+        entries = (await client.get("/v1/audit", headers=headers[Scope.ADMIN])).json()["entries"]
+        mine = [(entry["who"], entry["act"]) for entry in entries if entry["who"] == "of-monitor:raw"]
+        assert mine[:2] == [("of-monitor:raw", "raw_calls"), ("of-monitor:raw", "raw_events")]
+
+
+async def test_pages_of_strangers_may_not_watch_though_the_browser_is_here(redis_url: str, tmp_path: Path) -> None:
+    async with floor(redis_url, tmp_path) as at:
+        own = f"http://127.0.0.1:{at.api.port}"
+        await at.watch(origin=own)
+        for origin, host in (("http://evil.example", None), ("http://evil.example", "evil.example")):
+            more = {"additional_headers": {"Host": host}} if host else {}
+            with pytest.raises(InvalidStatus) as refused:
+                await at.watch(origin=origin, **more)
+            assert refused.value.response.status_code == 403
+        answer = await at.api.client.get("/v1/calls", headers={"Origin": "http://evil.example"})
+        assert (answer.status_code, answer.json()["code"]) == (403, "foreign_page")
+
+
+async def test_the_schema_describes_what_comes(redis_url: str, tmp_path: Path) -> None:
+    async with floor(redis_url, tmp_path) as at:
+        schema = (await at.api.client.get("/v1/monitor/schema")).json()
+        kinds = {kind["title"]: kind for kind in schema["oneOf"]}
+        watcher = await at.watch()
+        await at.calls.peer(start={"call_id": "described"})
+        await watcher.until("prompt_started")
+        for line in watcher.lines[1:]:
+            assert set(kinds[line["type"]]["required"]) == set(line)
