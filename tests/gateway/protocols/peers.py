@@ -51,6 +51,8 @@ class LinePeer:
     sizes: list[int] = field(default_factory=list)
     marks: list[str] = field(default_factory=list)
     clears: int = 0
+    largest: int = 0
+    """Of all messages, in bytes."""
     hung_up: bool = False
     """The bot ended the call in the dialect's own words."""
     texts: list[str] = field(default_factory=list)
@@ -93,6 +95,7 @@ class LinePeer:
         try:
             async for message in self.ws:
                 self.note("S", message if isinstance(message, str) else f"[binary, {len(message)} bytes]")
+                self.largest = max(self.largest, len(message.encode() if isinstance(message, str) else message))
                 async with self.news:
                     if isinstance(message, str):
                         self.texts.append(message)

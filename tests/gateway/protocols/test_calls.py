@@ -86,6 +86,7 @@ async def test_the_greeting_comes_at_once_bit_exact_in_frames_of_the_right_size(
         chunk_ms = 320 if name.startswith("freeswitch-json") or name == "jambonz-files" else 20
         body = peer.sizes[:-1] if name.startswith("jambonz-stream") else peer.sizes  # the silence behind the prompt
         assert set(body[:-1]) == {peer.fmt.bytes_per_ms * chunk_ms}
+        assert peer.largest <= 16384
         assert line.running.metric("voicegate_calls", protocol=peer.protocol) == 1
         assert peer.ws.subprotocol == (peer.subprotocols[0] if peer.subprotocols else None)
         assert peer.ws.response is not None and "Sec-WebSocket-Extensions" not in peer.ws.response.headers

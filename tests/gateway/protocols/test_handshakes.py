@@ -52,6 +52,18 @@ TWILIO = (
         (TWILIO, "/twilio", "", None),
         (LWS, "/vosk", "", None),
     ],
+    ids=[
+        "asterisk-media",
+        "asterisk-none",
+        "asterisk-two",
+        "asterisk-strange",
+        "freeswitch-plain",
+        "freeswitch-deflate",
+        "jambonz-drachtio",
+        "jambonz-own",
+        "twilio",
+        "vosk",
+    ],
 )
 async def test_the_answer_to_each_products_request(
     tmp_path: Path, request_of: str, path: str, more: str, named: str | None
