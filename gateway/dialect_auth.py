@@ -64,7 +64,8 @@ class Doorkeeper:
         Raises:
             AuthError: refused.
         """
-        origins = headers.get_all("Origin")
+        # Without a User-Agent it is no browser: libwsc and libwebsockets, under FreeSWITCH, send an Origin too.
+        origins = headers.get_all("Origin") if "User-Agent" in headers else []
         foreign = not self._origins.admits(origins, headers.get_all("Host"))
         if not foreign and in_networks(peer_ip, self._networks):
             return None

@@ -5,13 +5,15 @@ the header `Origin` which page it was. Where a place in the network is all that 
 set, or `auth.trusted_networks`), any web site could so place calls through its visitors. A token is no such place: a
 page that has one was given it.
 
-    no Origin                        no browser: PBXs, programs
-    Origin of the host asked for     our own pages; PBX modules that name the gateway itself (mod_audio_fork)
+    no Origin, or no User-Agent      no browser: PBXs, programs; FreeSWITCH's modules send an Origin that means nothing
+    Origin of the host asked for     our own pages
     `auth.origins`                   pages that the operator knows
     anything else                    needs a token
 
 Of a host asked for by name over plain ws:// the name proves nothing: a site may have its own name lead to our address
 (DNS rebinding). Then only addresses and localhost count. Over TLS the certificate has settled the name.
+
+No page can keep its browser from sending a User-Agent: a WebSocket opened by a script has no headers of the script's.
 
 Source: RFC 6455 section 10.2; RFC 6454 section 6.2 for what an origin looks like.
 """

@@ -19,7 +19,9 @@ pytestmark = pytest.mark.unit
 SECRET = "x" * 40
 
 
-async def status(port: int, *headers: str, path: str = "/v1/call", host: str = "127.0.0.1:8765") -> int:
+async def status(
+    port: int, *headers: str, path: str = "/v1/call", host: str = "127.0.0.1:8765", browser: bool = True
+) -> int:
     lines = [
         f"GET {path} HTTP/1.1",
         f"Host: {host}",
@@ -27,6 +29,7 @@ async def status(port: int, *headers: str, path: str = "/v1/call", host: str = "
         "Upgrade: websocket",
         "Sec-WebSocket-Version: 13",
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        *(["User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0)"] if browser else []),
         *headers,
     ]
     async with dial(port) as peer:
@@ -90,6 +93,14 @@ async def test_without_authentication_a_strangers_page_cannot_call_from_its_visi
         rebound = await status(running.port, "Origin: http://evil.example.com:8765", host="evil.example.com:8765")
         assert rebound == 403
         assert running.metric("voicegate_refused_total", reason="unauthorized") == 5
+
+
+async def test_an_origin_without_a_browser_is_no_page(tmp_path: Path) -> None:
+    """FreeSWITCH's modules send one, with the name that they call."""
+    async with rig(tmp_path) as running:
+        asked = {"path": "/freeswitch", "host": "gateway:8765"}
+        assert await status(running.port, "Origin: http://gateway:8765", browser=False, **asked) == 101
+        assert await status(running.port, "Origin: http://gateway:8765", **asked) == 403
 
 
 async def test_nor_from_a_trusted_network_unless_it_has_a_token(tmp_path: Path) -> None:
