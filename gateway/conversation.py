@@ -31,7 +31,6 @@ from typing import TypeAlias
 from audio.asr import Expectation
 from audio.endpointing import EndpointState
 from audio.formats import Pcm16
-from audio.formats import Pcm16
 from audio.inbound import InboundChain, InboundEvent
 from dialogue.bots import Bot
 from dialogue.loop import DialogueLoop, Step
@@ -346,44 +345,6 @@ class Conversation:
             self._speaker.mute()
         return True
 
-    # From a supervisor (`gateway.monitoring.supervision.Supervised`).
-
-    @property
-    def talking(self) -> bool:
-        """The dialogue is open and its last words are not being said yet."""
-        return self._speaker is not None and not self._ending and not self._over
-
-    def whisper(self, text: str) -> bool:
-        """Have the bot say this next; False: there is no room."""
-        return self._put(_Whispered(text))
-
-    def take_over(self) -> None:
-        """The bot is silent from now on, and what the caller says is no turn."""
-        assert self._speaker is not None
-        self._bot_speaks.clear()
-        self._cancel_silence_timer()
-        self._speaker.mute()
-
-    def relay(self, pcm: Pcm16) -> bool:
-        """What the supervisor says, int16 mono at the call's rate; False: it was too much at once."""
-        return self._speaker is not None and self._speaker.relay(pcm)
-
-    def hand_back(self) -> None:
-        """The bot has the call again, where it was."""
-        if self._speaker is not None:
-            self._speaker.unmute()
-        self._bot_speaks.set()
-        self._arm_silence_timer()
-
-    def hang_up(self) -> bool:
-        """End the call when the turn in progress is over; False: there is no room."""
-        if not self._put(_HangUpAsked()):
-            return False
-        self.hand_back()
-        if self._speaker is not None:
-            self._speaker.mute()
-        return True
-
     # From the caller's side (`gateway.caller.Counterpart`).
 
     @property
@@ -447,12 +408,6 @@ class Conversation:
                 await self._perform(await self._handle(dialogue, CallerSilent()))
             case _TimeUp():
                 await self._perform(await self._handle(dialogue, TimeRanOut()))
-            case _Whispered(text=text):
-                assert self._speaker is not None
-                await self._speaker.say(Say(text=text, node=dialogue.state.node), dialogue.state.round_id)
-            case _HangUpAsked():
-                self._tell(EndCall("supervisor"))
-                self._over = "bot"
             case _Whispered(text=text):
                 assert self._speaker is not None
                 await self._speaker.say(Say(text=text, node=dialogue.state.node), dialogue.state.round_id)
@@ -631,11 +586,6 @@ class Conversation:
                     await self._last_words_heard(speaker)
                     self._tell(EndCall(action.disposition))
                     self._over = "bot"
-
-    async def _last_words_heard(self, speaker: Speaker) -> None:
-        """Until the caller has heard all, and no supervisor has the call."""
-        await speaker.heard.wait()
-        await self._bot_speaks.wait()
 
     async def _last_words_heard(self, speaker: Speaker) -> None:
         """Until the caller has heard all, and no supervisor has the call."""
