@@ -32,7 +32,6 @@ from typing import Any
 
 import numpy as np
 import uvloop
-from prometheus_client import CollectorRegistry
 from websockets.asyncio.client import ClientConnection, connect
 
 from audio.asr import AsrJob, Transcript
@@ -43,20 +42,12 @@ from audio.files import read_audio
 from audio.formats import AudioFormat, Pcm16
 from audio.inbound import InboundChain, SpeechStarted
 from bench.frame_path import machine
+from bench.lone_worker import listen
 from dialogue.bots import Bot, load_bot
-from dialogue.store import MemoryStore
-from gateway.auth import Authenticator
 from gateway.inference import Heard, TurnId, Understood
 from gateway.job_queue import Errand
-from gateway.metrics import Metrics
-from gateway.playout_clock import PlayoutClock
-from gateway.services import Services
-from gateway.settings import load
-from gateway.webhooks import Webhooks
-from gateway.worker import GatewayWorker, prompt_specs
 from nlu.meaning import OUT_OF_SCOPE, Meaning
 from tts_stub.espeak import EspeakSynthesizer
-from tts_stub.prompts import PromptCache
 from tts_stub.synthesis import Voice
 
 RATE_HZ = 8000
@@ -177,23 +168,7 @@ def talker() -> Bot:
 
 async def serve(sock: socket.socket, ready: Callable[[], None], *, by_correlation: bool) -> None:
     """A worker on `sock`; `ready` is called once its prompts are made."""
-    bot = talker()
-    settings = load(environ={}, flags={"bot": bot.name, "bots": ()})
-    metrics = Metrics(CollectorRegistry())
-    prompts = PromptCache(EspeakSynthesizer(), max_bytes=1 << 26, timeout_s=10)
-    await prompts.render_all(prompt_specs({bot.name: bot}))
-    services = Services(
-        settings=settings,
-        inference=Scripted(clips(), by_correlation=by_correlation),
-        bots={bot.name: bot},
-        store=MemoryStore(),
-        prompts=prompts,
-        metrics=metrics,
-        clock=PlayoutClock(asyncio.get_running_loop()),
-        webhooks=Webhooks(settings.webhooks, metrics),
-        make_detector=detector_maker(settings.detector),
-    )
-    await GatewayWorker(services, Authenticator(settings.auth)).listen(sock)
+    await listen(sock, talker(), Scripted(clips(), by_correlation=by_correlation))
     ready()
     await asyncio.Event().wait()
 

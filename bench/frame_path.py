@@ -41,31 +41,20 @@ from pathlib import Path
 
 import numpy as np
 import uvloop
-from prometheus_client import CollectorRegistry
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request
 
 from audio.asr import AsrJob, Transcript
-from audio.cascade import detector_maker
 from audio.detection import DetectorKind, DetectorSettings
 from audio.files import read_audio
 from audio.formats import Pcm16
 from audio.g711 import mulaw_encode
+from bench.lone_worker import listen
 from dialogue.bots import load_bot
-from dialogue.store import MemoryStore
-from gateway.auth import Authenticator
 from gateway.inference import Heard, TurnId, Understood
 from gateway.job_queue import Errand
-from gateway.metrics import Metrics
-from gateway.playout_clock import PlayoutClock
-from gateway.services import Services
-from gateway.settings import load
-from gateway.webhooks import Webhooks
 from gateway.websocket import Connection, ConnectionSettings
-from gateway.worker import GatewayWorker, prompt_specs
 from nlu.meaning import Meaning
-from tts_stub.espeak import EspeakSynthesizer
-from tts_stub.prompts import PromptCache
 
 FRAME_S = 0.02
 FRAME_BYTES = 320
@@ -149,25 +138,7 @@ async def serve_connection(sock: socket.socket) -> Callable[[], int]:
 
 
 async def serve_gateway(sock: socket.socket, detector: DetectorKind = DetectorKind.AUTO) -> Callable[[], int]:
-    bot = load_bot("load")
-    settings = load(environ={}, flags={"bot": "load", "bots": ()})
-    registry = CollectorRegistry()
-    prompts = PromptCache(EspeakSynthesizer(), max_bytes=1 << 26, timeout_s=10)
-    await prompts.render_all(prompt_specs({"load": bot}))
-    metrics = Metrics(registry)
-    services = Services(
-        settings=settings,
-        inference=Deaf(),
-        bots={"load": bot},
-        store=MemoryStore(),
-        prompts=prompts,
-        metrics=metrics,
-        clock=PlayoutClock(asyncio.get_running_loop()),
-        webhooks=Webhooks(settings.webhooks, metrics),
-        make_detector=detector_maker(DetectorSettings(kind=detector)),
-    )
-    worker = GatewayWorker(services, Authenticator(settings.auth))
-    await worker.listen(sock)
+    worker = await listen(sock, load_bot("load"), Deaf(), detector=DetectorSettings(kind=detector))
     return lambda: worker.frames_seen
 
 
@@ -265,6 +236,7 @@ LINES = {
         ),
         twilio_media,
     ),
+    "vosk": Line("/vosk", ('{"config":{"sample_rate":8000}}',), linear),
 }
 
 

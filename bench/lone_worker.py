@@ -1,0 +1,53 @@
+"""A gateway worker in the bench's own process, with everything real but what is handed in."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+from prometheus_client import CollectorRegistry
+
+from audio.cascade import detector_maker
+from audio.detection import DetectorSettings
+from dialogue.bots import Bot
+from dialogue.store import MemoryStore
+from gateway.auth import Authenticator
+from gateway.inference import Inference
+from gateway.metrics import Metrics
+from gateway.playout_clock import PlayoutClock
+from gateway.services import Services
+from gateway.settings import load
+from gateway.webhooks import Webhooks
+from gateway.worker import GatewayWorker, prompt_specs
+from tts_stub.espeak import EspeakSynthesizer
+from tts_stub.prompts import PromptCache
+
+__all__ = ["listen"]
+
+
+async def listen(
+    sock: socket.socket, bot: Bot, inference: Inference, *, detector: DetectorSettings | None = None
+) -> GatewayWorker:
+    """Serve `bot` on `sock` with default settings, its prompts made beforehand, state in memory.
+
+    Args:
+        detector: other than the settings' own.
+    """
+    settings = load(environ={}, flags={"bot": bot.name, "bots": ()})
+    metrics = Metrics(CollectorRegistry())
+    prompts = PromptCache(EspeakSynthesizer(), max_bytes=1 << 26, timeout_s=10)
+    await prompts.render_all(prompt_specs({bot.name: bot}))
+    services = Services(
+        settings=settings,
+        inference=inference,
+        bots={bot.name: bot},
+        store=MemoryStore(),
+        prompts=prompts,
+        metrics=metrics,
+        clock=PlayoutClock(asyncio.get_running_loop()),
+        webhooks=Webhooks(settings.webhooks, metrics),
+        make_detector=detector_maker(detector or settings.detector),
+    )
+    worker = GatewayWorker(services, Authenticator(settings.auth))
+    await worker.listen(sock)
+    return worker
