@@ -79,6 +79,8 @@ _PHRASES: Mapping[Manner, tuple[str, ...]] = {
         *_every("no", "problem|problem at all|worries"),
         *_every("thanks|thank you", "|very much|so much|a lot"),
         *_every("gotcha|understood|fair enough"),
+        *_every("|please|you", "go on|go ahead|continue|keep going|carry on"),
+        *_every("i'm|i am", "here|listening|still here|still listening"),
         # What may stand around these: 对啊, 是的, 好嘞; not 了.
         *_every("|那|都|就|也", "对|是|好|行|可以|当然|成|中|得|没错|要得", f"{_PARTICLES}|的|嘞|勒|滴|哒|的呢|的吧"),
         *_every("ok|okay|欧克", "的|啦|哈"),
@@ -90,6 +92,9 @@ _PHRASES: Mapping[Manner, tuple[str, ...]] = {
         *_every("有道理|说得对|说的对|说得是|说的是"),
         *_every("没问题|没事|没关系|没毛病|没意见", _PARTICLES),
         *_every("谢谢", "|你|您|了|啦", "|啊|哈"),
+        *_every("|我", "在听|听着|在听着", "|呢|的|啊"),
+        *_every("|你|您|请|请你|请您|那你|那您", "继续|接着|继续说|接着说|继续讲", "|吧|啊"),
+        *_every("你|您", "说|讲", "|吧"),
         "可不", "可不是", "可不是嘛",
     ),
     Manner.LISTENING: (
@@ -97,13 +102,8 @@ _PHRASES: Mapping[Manner, tuple[str, ...]] = {
         *_every("|oh", "wow|really|gosh|boy|man|dear|geez|gee|goodness|heavens"),
         *_every("|oh", "my", "|god|gosh|goodness|lord|dear|word"), "no kidding",
         *_every("is that", "so|right|true"), "you don't say",
-        *_every("|please|you", "go on|go ahead|continue|keep going|carry on"),
-        *_every("i'm|i am", "here|listening|still here|still listening"),
         *_every("嗯|恩|唔|哦|噢|喔|啊|呃|额|哎|诶|欸|唉|哈|呵|哇|昂", "|呢|呐|哪|哼"),
         *_every("|原来|是|哦", "这样|这样子|如此|是这样", "|啊|呀|的|哦|的啊"),
-        *_every("|我", "在听|听着|在听着", "|呢|的|啊"),
-        *_every("|你|您|请|请你|请您|那你|那您", "继续|接着|继续说|接着说|继续讲", "|吧|啊"),
-        *_every("你|您", "说|讲", "|吧"),
         *_every("是|真的|是真的", "吗"), "真的", "真的啊", "哎呀", "哎哟", "天哪", "天啊",
     ),
 }  # fmt: skip
