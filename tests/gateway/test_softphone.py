@@ -229,3 +229,39 @@ def test_the_pure_scripts() -> None:
     done = subprocess.run([node, "--test", *tests], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stdout
     assert len(tests) == 2 and re.search(r"^\S+ pass [1-9]", done.stdout, flags=re.M)
+
+
+# Its colours.
+
+_READ_ON = {  # text: the grounds it stands on
+    "ink": ("paper", "surface", "sunken", "bot-tint", "caller-tint"),
+    "soft": ("paper", "surface", "sunken", "bot-tint", "caller-tint"),
+    "bot": ("bot-tint",),
+    "caller": ("caller-tint", "surface"),
+    "warn": ("warn-tint",),
+    "stop": ("sunken",),
+    "on-colour": ("go", "stop"),
+}
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of #rgb or #rrggbb. Source: WCAG 2.2."""
+    digits = colour if len(colour) == 6 else "".join(2 * digit for digit in colour)
+    parts = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_text_can_be_read_on_its_ground(theme: str) -> None:
+    light, dark = (PAGES / "shared" / "style.css").read_text(encoding="utf-8").split("prefers-color-scheme: dark", 1)
+    colours = dict(re.findall(r"--([a-z-]+): #([0-9a-f]{3,6});", light))
+    if theme == "dark":
+        colours |= dict(re.findall(r"--([a-z-]+): #([0-9a-f]{3,6});", dark))
+    poor = {}
+    for text, grounds in _READ_ON.items():
+        for ground in grounds:
+            bright, dim = sorted((luminance(colours[text]), luminance(colours[ground])), reverse=True)
+            if (contrast := (bright + 0.05) / (dim + 0.05)) < 4.5:
+                poor[f"{text} on {ground}"] = round(contrast, 2)
+    assert poor == {}

@@ -16,9 +16,10 @@ import pytest
 
 from audio.files import read_audio
 from audio.formats import Pcm16
+from bench.chromium import spoken_after
 from gateway.auth import Scope, mint
 from gateway.session import CallSession
-from tests.gateway.chromium import WAIT_MS, chromium, spoken_after
+from tests.gateway.chromium import WAIT_MS, browser
 from tests.gateway.harness import DEMO, Rig, rig, write_bot
 from tests.gateway.http_harness import api
 
@@ -57,11 +58,12 @@ async def desk(
     folder: Path, redis_url: str, *options: str, environ: dict[str, str] | None = None, **rigged: Any
 ) -> AsyncIterator[Desk]:
     async with AsyncExitStack() as stack:
-        browser = await stack.enter_async_context(chromium(spoken_after(2.0, SPEECH, folder / "mic.wav"), *options))
+        microphone = spoken_after(2.0, SPEECH, folder / "mic.wav")
+        running_browser = await stack.enter_async_context(browser(*options, microphone=microphone))
         running = await stack.enter_async_context(rig(folder, environ=environ, **rigged))
         known = {"VOICEGATE_PORT": str(running.port), **(environ or {})}
         control = await stack.enter_async_context(api(redis_url, write_bot(folder / "tester"), environ=known))
-        made = Desk(browser, running, control.port, [])
+        made = Desk(running_browser, running, control.port, [])
         yield made
         assert made.faults == []
 

@@ -49,6 +49,7 @@ export class CallView {
     const ended = call.phase === "ended" ? describe(call.ending) : null;
     document.body.dataset.phase = call.phase;
     document.body.dataset.underWay = underWay;
+    document.body.dataset.muted = muted;
 
     const [status, detail] = this.words(call, { muted, bot, ended });
     say(find("status"), status);
@@ -56,7 +57,8 @@ export class CallView {
 
     find("dial").dataset.act = underWay ? "hang-up" : "call";
     say(find("dial-word"), underWay ? "Hang up" : call.phase === "ended" ? "Call again" : "Call");
-    find("mute").hidden = find("keys").hidden = !underWay;
+    find("mute").hidden = !underWay;
+    find("keys").hidden = call.phase !== "talking";
     find("mute").setAttribute("aria-pressed", String(muted));
     const again = find("again");
     again.hidden = call.phase !== "reconnecting" && !ended?.resumable;

@@ -28,7 +28,11 @@ export function announcement(message) {
 }
 
 const HANDLERS = {
-  ready: (talk, { resumed }) => (resumed ? add(talk, { side: "note", text: "The call goes on where it was." }) : talk),
+  ready(talk, { resumed }) {
+    if (!resumed) return talk;
+    const lines = talk.lines.map((line) => (isBeingSaid(line) ? { ...line, state: "cut" } : line));
+    return add({ ...talk, lines }, { side: "note", text: "The call goes on where it was." });
+  },
 
   speech_started: (talk) => ({ ...talk, callerSpeaks: true }),
 

@@ -172,6 +172,7 @@ export class Phone {
         break;
       case "error":
         this.dispatch({ type: "error", code: message.code, message: message.message });
+        if (this.call.phase !== "talking") return; // it ends the call, and is told there
         break;
     }
     this.hear(message);
