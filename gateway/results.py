@@ -38,7 +38,16 @@ from gateway.metrics import Metrics
 from gateway.settings import ResultSettings
 from gateway.webhooks import PostError, Webhooks
 
-__all__ = ["RECORD_VERSION", "CallRecords", "Origin", "artefact_versions", "origin_of", "record_of"]
+__all__ = [
+    "OPEN_KEY",
+    "RECORD_VERSION",
+    "CallRecords",
+    "Origin",
+    "artefact_versions",
+    "done_key",
+    "origin_of",
+    "record_of",
+]
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +111,11 @@ class Origin:
         call_id, bot, version, language, models, caller = json.loads(member)
         pairs = tuple((name, value) for name, value in models)
         return cls(call_id=call_id, bot=bot, bot_version=version, language=language, models=pairs, caller=caller)
+
+
+def done_key(call_id: str) -> str:
+    """There once the call's record is in the stream."""
+    return f"vg:{{results}}:done:{call_id}"
 
 
 def origin_of(bot: Bot, call_id: str, models: Mapping[str, str], *, caller: str = "") -> Origin:
@@ -210,7 +224,7 @@ class CallRecords:
         """A call has begun; from now on it gets a record, whatever becomes of us. A server that is away is logged:
         `ended` publishes all the same."""
         try:
-            await self._client.zadd(_OPEN_KEY, {origin.member(): time.time() + _LOOK_AGAIN_S})
+            await self._client.zadd(OPEN_KEY, {origin.member(): time.time() + _LOOK_AGAIN_S})
         except (RedisError, OSError) as error:
             log.warning("the call is not among the open ones: %s", type(error).__name__)
 
@@ -241,7 +255,7 @@ class CallRecords:
         told = replace(origin, models=tuple(sorted(models.items())))  # the set of open calls knows it by `origin`
         record = record_of(told, state, ended_by=ended_by, now=time.time())
         appended = await self._publish(
-            keys=[_OPEN_KEY, f"vg:{{results}}:done:{origin.call_id}", self._settings.stream],
+            keys=[OPEN_KEY, done_key(origin.call_id), self._settings.stream],
             args=[
                 origin.member(),
                 origin.call_id,
@@ -272,7 +286,7 @@ class CallRecords:
         """
         for call_id in list(self._unpublished):
             await self._publish_end(call_id)
-        due = cast("list[str]", await self._client.zrangebyscore(_OPEN_KEY, "-inf", now, start=0, num=_SWEEP_BATCH))
+        due = cast("list[str]", await self._client.zrangebyscore(OPEN_KEY, "-inf", now, start=0, num=_SWEEP_BATCH))
         for member in due:
             origin = Origin.of_member(member)
             key = state_keys(origin.call_id)[0]
@@ -283,7 +297,7 @@ class CallRecords:
             elif state is None or left_s < min(_EXPIRY_MARGIN_S, self._ttl_s / 2):
                 await self._record(origin, state, ended_by="lost")
             else:
-                await self._client.zadd(_OPEN_KEY, {member: now + _LOOK_AGAIN_S}, xx=True)
+                await self._client.zadd(OPEN_KEY, {member: now + _LOOK_AGAIN_S}, xx=True)
 
     # Posting.
 

@@ -19,6 +19,6 @@ app = typer.Typer(
 
 def main() -> None:
     """Entry point of the console script."""
-    for name in ("serve", "call", "nlu", "asr", "bot", "models", "token", "certificate", "doctor", "replay", "sip"):
+    for name in ("serve", "call", "nlu", "asr", "bot", "models", "state", "token", "certificate", "doctor", "replay", "sip"):
         importlib.import_module(f"gateway.cli.{name}").register(app)
     app()

@@ -60,7 +60,7 @@ async def test_a_step_is_read_back(opened: Opener, call_id: str) -> None:
         await store.claim(call_id, owner=new_owner())
         assert await store.write(call_id, write(1, 0, 1, "first ü")) == Written(1)
         assert await store.read(call_id) == "first ü"
-        assert await store.claim(call_id, owner=new_owner()) == Claim(2, 1, "first ü")
+        assert await store.claim(call_id, owner=new_owner()) == Claim(2, 1, "first ü", 1)
 
 
 async def test_the_same_round_answers_the_same_and_changes_nothing(opened: Opener, call_id: str) -> None:
@@ -145,7 +145,7 @@ async def test_an_old_version_gets_the_present_state(opened: Opener, call_id: st
 async def test_a_writer_ahead_of_a_store_that_lost_data_is_believed(opened: Opener, call_id: str) -> None:
     async with opened() as store:
         assert await store.write(call_id, write(3, 7, 5, "kept in memory")) == Written(8)
-        assert await store.claim(call_id, owner=new_owner()) == Claim(4, 8, "kept in memory")
+        assert await store.claim(call_id, owner=new_owner()) == Claim(4, 8, "kept in memory", 5)
 
 
 async def test_events_that_are_no_rounds_come_between_them(opened: Opener, call_id: str) -> None:
