@@ -224,7 +224,13 @@ class CallWatch:
 
     def _prompt_started(self, prompt: seam.PromptStarted) -> None:
         self._publish(
-            PromptStarted(round_id=prompt.round_id, node=prompt.node, text=prompt.text, timing=dict(prompt.timing))
+            PromptStarted(
+                round_id=prompt.round_id,
+                node=prompt.node,
+                text=prompt.text,
+                timing=dict(prompt.timing),
+                source=prompt.source,
+            )
         )
         for budget, took_ms in prompt.timing.items():
             self._measured(budget, took_ms)

@@ -224,13 +224,15 @@ class CallerSilent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptStarted:
-    """The first sound of a prompt was sent. `timing` in ms by the budgets' and stages' names: a turn's waterfall."""
+    """The first sound of a prompt was sent. `timing` in ms by the budgets' and stages' names: a turn's waterfall.
+    `source` says where the words are from, if not from the flow: "faq/ENTRY", "assistant"."""
 
     type: ClassVar = "prompt_started"
     round_id: int
     node: Label
     text: str
     timing: Mapping[Label, float]
+    source: Label | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
+from gateway.auth import Scope, mint
 from gateway.monitoring.bridge import MonitorBridge
 from gateway.settings import load
 from tests.gateway.harness import Rig, rig, write_bot
@@ -53,7 +55,10 @@ class AudioSocket:
     async def until(self, wanted: Callable[[], bool]) -> None:
         async with asyncio.timeout(20):
             while not wanted():
-                message = await self.ws.recv()
+                try:
+                    message = await self.ws.recv()
+                except ConnectionClosed as closed:
+                    raise AssertionError(f"{closed}; got {self.texts}") from None
                 if isinstance(message, str):
                     self.texts.append(json.loads(message))
                 else:
@@ -96,7 +101,9 @@ class Floor:
         return AudioSocket(await self._connect(f"/v1/calls/{call_id}/audio", **options))
 
     async def _connect(self, path: str, **options: Any) -> ClientConnection:
-        ws = await connect(f"ws://127.0.0.1:{self.api.port}{path}", proxy=None, max_size=None, **options)
+        ws = await connect(
+            f"ws://127.0.0.1:{self.api.port}{path}", proxy=None, max_size=None, max_queue=None, **options
+        )
         self._open.append(ws)
         return ws
 
@@ -112,8 +119,9 @@ async def floor(
 ) -> AsyncIterator[Floor]:
     """One worker, one control plane. `environ` is for both."""
     more = {"flow": flow} if flow is not None else {}
+    environ = {"VOICEGATE_LIMITS_FLOOD_S": "60", **(environ or {})}  # tests speak faster than callers
     async with rig(folder, hear=hear, environ=environ, **more) as calls:
-        settings = load(environ=environ or {})
+        settings = load(environ=environ)
         bridge = MonitorBridge(
             redis_url,
             calls.services.bus,
@@ -135,8 +143,6 @@ async def floor(
                     await ws.close()
 
 
-def _bearer(environ: dict[str, str] | None) -> dict[str, str]:
-    from gateway.auth import Scope, mint
-
-    secret = (environ or {}).get("VOICEGATE_AUTH_SECRET")
+def _bearer(environ: dict[str, str]) -> dict[str, str]:
+    secret = environ.get("VOICEGATE_AUTH_SECRET")
     return {"Authorization": f"Bearer {mint(secret, 'test', [Scope.ADMIN], 60)}"} if secret else {}

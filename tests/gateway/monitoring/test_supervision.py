@@ -1,0 +1,204 @@
+"""Hearing, prompting, taking over, handing back, hanging up: from a supervisor's socket to the caller's ear."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from audio.formats import Pcm16
+from gateway.auth import Scope, mint
+from tests.gateway.harness import Peer, silence, speech
+from tests.gateway.monitoring.floor import AudioSocket, Floor, floor
+
+pytestmark = pytest.mark.redis
+
+SECRET = "x" * 40
+TONE = (8000 * np.sin(np.arange(8000) * 2 * np.pi * 440 / 8000)).astype(np.int16)
+
+
+async def streaming(peer: Peer, pcm: Pcm16) -> None:
+    """As a telephone does: 20 ms every 20 ms."""
+    begun = asyncio.get_running_loop().time()
+    for index in range(0, len(pcm) // 160):
+        await peer.ws.send(pcm[index * 160 : (index + 1) * 160].tobytes())
+        await asyncio.sleep(max(0.0, begun + (index + 1) * 0.02 - asyncio.get_running_loop().time()))
+
+
+def found_in(sound: Pcm16, wanted: Pcm16) -> bool:
+    """Whether `wanted` stands in `sound`, sample for sample."""
+    return wanted.astype("<i2").tobytes() in sound.astype("<i2").tobytes()
+
+
+async def call(at: Floor, call_id: str) -> Peer:
+    """A call whose greeting is being heard."""
+    peer = await at.calls.peer(start={"call_id": call_id})
+    await peer.event("prompt", timeout_s=15)
+    return peer
+
+
+async def test_a_listener_hears_both_sides_sample_for_sample(redis_url: str, tmp_path: Path) -> None:
+    async with floor(redis_url, tmp_path) as at:
+        peer = await at.calls.peer(start={"call_id": "heard"})
+        await peer.event("ready")
+        ear = await at.listen("heard")
+        told = await ear.text("listening")
+        assert (told["sample_rate"], told["channels"], told["encoding"]) == (8000, 2, "pcm_s16le")
+        await streaming(peer, np.concatenate([silence(200), TONE, silence(400)]))
+        await ear.until(lambda: found_in(ear.stereo[:, 0], TONE[800:]))
+        # What the caller was sent from then on, as it was sent.
+        sent = np.frombuffer(bytes(peer.audio), "<i2")
+        await ear.until(lambda: bool(np.abs(ear.stereo[:, 1]).max() > 0))
+        heard = ear.stereo[:, 1]
+        loud = np.flatnonzero(heard)
+        assert found_in(sent, heard[loud[0] : loud[0] + 4000])
+
+
+async def test_a_call_costs_a_tap_only_while_somebody_listens(redis_url: str, tmp_path: Path) -> None:
+    async with floor(redis_url, tmp_path) as at:
+        await call(at, "tapped")
+        (session,) = at.calls.worker.sessions
+        assert session.watch.tap is None
+        watcher = await at.watch()
+        ear = await at.listen("tapped")
+        await ear.text("listening")
+        assert session.watch.tap is not None
+        assert (await watcher.until("supervised", act="listen"))["by"] == "loopback"
+        await ear.ws.close()
+        await watcher.until("supervised", act="unlisten")
+        assert session.watch.tap is None
+
+
+async def test_a_listener_to_no_call_is_told_so(redis_url: str, tmp_path: Path) -> None:
+    async with floor(redis_url, tmp_path) as at:
+        ear = await at.listen("nobody")
+        assert (await ear.text("error"))["code"] == "not_found"
+        await ear.ws.wait_closed()
+        assert ear.ws.close_code == 4404
+
+
+async def test_a_whisper_is_what_the_bot_says_next(redis_url: str, tmp_path: Path) -> None:
+    async with floor(redis_url, tmp_path) as at:
+        peer = await call(at, "whispered")
+        answer = await at.api.post("/v1/calls/whispered/whisper", {"text": "Offer the ten percent"})
+        assert answer.status_code == 200, answer.text
+        prompt = await peer.event("prompt", count=2, timeout_s=15)
+        assert (prompt["text"], prompt["node"]) == ("Offer the ten percent", "greet")
+        empty = await at.api.post("/v1/calls/whispered/whisper", {"text": ""})
+        assert empty.status_code == 422
+        gone = await at.api.post("/v1/calls/nobody/whisper", {"text": "Hello"})
+        assert (gone.status_code, gone.json()["code"]) == (404, "unknown_call")
+
+
+async def taken_over(at: Floor, call_id: str) -> AudioSocket:
+    desk = await at.listen(call_id)
+    await desk.text("listening")
+    await desk.say(type="take_over")
+    await desk.text("taken_over")
+    return desk
+
+
+async def test_a_supervisor_speaks_in_the_bots_place_and_hands_back(redis_url: str, tmp_path: Path) -> None:
+    async with floor(redis_url, tmp_path, hear="more") as at:
+        peer = await call(at, "taken")
+        watcher = await at.watch("?call=taken")
+        desk = await taken_over(at, "taken")
+        await peer.event("clear")  # the greeting was cut
+        await watcher.until("supervised", act="take_over")
+        assert (await at.api.client.get("/v1/calls/taken")).json()["taken_over_by"] == "loopback"
+        heard = len(peer.audio)
+        for start in range(0, 8000, 800):
+            await desk.ws.send(TONE[start : start + 800].tobytes())
+            await asyncio.sleep(0.05)
+        async with asyncio.timeout(15):
+            while not found_in(np.frombuffer(bytes(peer.audio[heard // 2 * 2 :]), "<i2"), TONE[:4000]):
+                await asyncio.sleep(0.02)
+        # What the caller says meanwhile is no turn.
+        await peer.send(np.concatenate([silence(100), speech(), silence(2000)]))
+        await watcher.until("speech_ended")
+        # A second supervisor is refused.
+        other = await at.listen("taken")
+        await other.text("listening")
+        await other.say(type="take_over")
+        assert (await other.text("error"))["code"] == "taken_over"
+        refused = await at.api.post("/v1/calls/taken/whisper", {"text": "Hello"})
+        assert (refused.status_code, refused.json()["code"]) == (409, "taken_over")
+
+        await desk.say(type="hand_back")
+        await desk.text("handed_back")
+        await watcher.until("supervised", act="hand_back")
+        assert not any(line["type"] == "turn_heard" for line in watcher.lines)
+        await peer.send(np.concatenate([silence(100), speech(), silence(2000)]))
+        assert (await peer.event("prompt", count=2, timeout_s=20))["text"] == "Tell me more about that"
+        acts = [entry["act"] for entry in (await at.api.client.get("/v1/audit?count=20")).json()["entries"]]
+        assert {"listen", "take_over", "hand_back"} <= set(acts)
+
+
+async def test_a_supervisor_whose_browser_goes_away_leaves_the_call_to_the_bot(redis_url: str, tmp_path: Path) -> None:
+    async with floor(redis_url, tmp_path) as at:
+        await call(at, "left")
+        watcher = await at.watch("?call=left")
+        desk = await taken_over(at, "left")
+        desk.ws.transport.abort()
+        await watcher.until("supervised", act="hand_back")
+        assert (await at.api.client.get("/v1/calls/left")).json()["taken_over_by"] is None
+
+
+async def test_the_bots_hanging_up_waits_for_the_supervisor(redis_url: str, tmp_path: Path) -> None:
+    """The turn that ends the call was under way as it was taken over."""
+    async with floor(redis_url, tmp_path, hear="yes") as at:
+        peer = await call(at, "kept")
+        at.calls.asr.gate.clear()
+        await peer.send(np.concatenate([silence(100), speech(), silence(2000)]))
+        await peer.event("speech_ended", timeout_s=15)  # the recogniser has the turn, and hangs
+        desk = await taken_over(at, "kept")
+        at.calls.asr.gate.set()
+        watcher = await at.watch("?call=kept")
+        await peer.event("intent", timeout_s=15)
+        assert "hangup" not in peer.kinds()
+        await desk.say(type="hand_back")
+        await watcher.until("call_ended", ended_by="bot")
+
+
+@pytest.mark.parametrize("taken", [False, True])
+async def test_a_supervisor_ends_a_call(redis_url: str, tmp_path: Path, taken: bool) -> None:
+    async with floor(redis_url, tmp_path) as at:
+        peer = await call(at, "ended")
+        if taken:
+            await taken_over(at, "ended")
+        watcher = await at.watch("?call=ended")
+        answer = await at.api.client.post("/v1/calls/ended/hang-up")
+        assert (answer.status_code, answer.json()) == (200, {"call_id": "ended", "act": "hang_up"})
+        assert (await peer.event("hangup", timeout_s=15))["reason"] == "supervisor"
+        assert (await watcher.until("call_ended"))["ended_by"] == "bot"
+        assert await peer.closed(timeout_s=15) == 1000
+
+
+async def test_acting_needs_more_than_watching(redis_url: str, tmp_path: Path) -> None:
+    async with floor(redis_url, tmp_path, environ={"VOICEGATE_AUTH_SECRET": SECRET}) as at:
+
+        def bearer(scope: Scope) -> dict[str, str]:
+            return {"Authorization": f"Bearer {mint(SECRET, 'ann', [scope], 60)}"}
+
+        peer = await at.calls.peer(start={"call_id": "guarded"}, additional_headers=bearer(Scope.CALL))
+        await peer.event("prompt", timeout_s=15)
+        for act in ("hang-up", "hand-back"):
+            answer = await at.api.client.post(f"/v1/calls/guarded/{act}", headers=bearer(Scope.MONITOR))
+            assert answer.status_code == 403
+        desk = await at.listen("guarded", additional_headers=bearer(Scope.MONITOR))
+        await desk.text("listening")
+        await desk.say(type="take_over")
+        assert (await desk.text("error"))["code"] == "forbidden"
+        await desk.ws.send("nonsense")
+        await desk.until(lambda: desk.texts[-1].get("code") == "bad_message")
+        boss = await at.listen("guarded", additional_headers=bearer(Scope.SUPERVISE))
+        await boss.text("listening")
+        await boss.say(type="take_over")
+        await boss.text("taken_over")
+        again = await at.api.client.post("/v1/calls/guarded/hand-back", headers=bearer(Scope.SUPERVISE))
+        assert again.status_code == 200
+        await boss.text("handed_back")
+        nothing = await at.api.client.post("/v1/calls/guarded/hand-back", headers=bearer(Scope.SUPERVISE))
+        assert (nothing.status_code, nothing.json()["code"]) == (409, "not_taken_over")
