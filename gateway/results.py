@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 
 RECORD_VERSION: Final = 1
 
-_OPEN_KEY: Final = "vg:{results}:open"
+OPEN_KEY: Final = "vg:{results}:open"
 _GROUP: Final = "webhook"
 _LOOK_AGAIN_S: Final = 120.0
 """An open call is looked at so long after its start, and from then on as often."""
