@@ -10,7 +10,8 @@ nlu: nlu                             # artefact folder; may be another bot's
 examples: [examples.jsonl, examples.dev.jsonl]
 ```
 
-A file `faq.yaml` beside it, where there is one, is the bot's FAQ (`dialogue.faq_yaml`).
+`assistant` is the section of `dialogue.assistant`. A file `faq.yaml` beside it, where there is one, is the bot's FAQ
+(`dialogue.faq_yaml`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dialogue.assistant import Assistant, read_assistant
 from dialogue.faq_yaml import FAQ_FILE, load_faq
 from dialogue.flow import Flow
 from dialogue.flow_yaml import load_flow
@@ -72,6 +74,7 @@ class Bot:
     nlu_path: Path | None
     second_opinion: LargerModel | None = None
     examples: tuple[Path, ...] = ()
+    assistant: Assistant | None = None
 
     def fixed_prompts(self) -> list[Say]:
         """Every prompt without slot values, once, the first words first: to be rendered before calls come."""
@@ -122,6 +125,7 @@ def _read(top: Section, directory: Path, faults: Faults) -> Bot | None:
     flow_file, nlu = top.text("flow"), top.text("nlu")
     voice = _voice(top.section("voice"))
     larger = _larger_model(top, directory, faults)
+    assistant = read_assistant(top, language.text if language else "", faults)
     files = top.texts("examples")
     if language and language.text not in LANGUAGES:
         faults.add(language.line, f"language {language.text!r} has no slot readers", f"use {', '.join(LANGUAGES)}")
@@ -154,6 +158,7 @@ def _read(top: Section, directory: Path, faults: Faults) -> Bot | None:
         nlu_path=(directory / nlu.text).resolve() if nlu else None,
         second_opinion=larger,
         examples=tuple((directory / file.text).resolve() for file in files),
+        assistant=assistant,
     )
 
 

@@ -166,6 +166,10 @@ class StepDraft:
                 )
             )
 
+    def say_words(self, sentences: Sequence[str], node: Node, source: str) -> None:
+        """Say what stands in no file of the bot's."""
+        self.actions += [Say(text=sentence, node=node.name, source=source) for sentence in sentences]
+
     def ask(self, node: Node) -> None:
         """Ask the node's question and listen."""
         self.say(node.ask, node, question=True)

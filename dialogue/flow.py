@@ -164,6 +164,8 @@ class Node:
     On entry it also notes `outcome`, the slots that are now promised (`promise`), and a call back (`callback`: the
     slots of its "date", "time" and the like).
 
+    Where nothing answers the caller, the bot's second track may, if it has one and the node lets it (`assistant`).
+
     What a flow file leaves to the flow's own settings (patience, `no_input_ms`, `expect`) is filled in here.
     """
 
@@ -191,6 +193,7 @@ class Node:
     tail_ms: int | None = None
     expect: str | None = None
     faq: FaqPlace = FaqPlace.LAST
+    assistant: bool = True
 
     @property
     def listens(self) -> bool:

@@ -278,4 +278,5 @@ def _node() -> dict[str, Schema]:
         "tail_ms": _say("Silence that ends the caller's turn here.", int, minimum=200, maximum=5000),
         "expect": _words("A hint to the recogniser; by default from the slot.", sorted(EXPECTATIONS)),
         "faq": _words("Where the FAQ stands: after intents and slots, before them, or nowhere.", list(FaqPlace)),
+        "assistant": _say("false: the bot's assistant is not asked here.", bool),
     }

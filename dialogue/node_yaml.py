@@ -200,6 +200,7 @@ class NodeReader:
             tail_ms=section.integer("tail_ms", low=200, high=5000),
             expect=self._expect(section, collect, confirm),
             faq=self._faq(section),
+            assistant=section.flag("assistant", True),
         )
 
     def _then(self, section: Section) -> tuple[tuple[Branch, ...], str | None]:

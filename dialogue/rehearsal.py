@@ -122,8 +122,8 @@ def _perform(talk: TextCall, turn: Turn, faq: Faq | None) -> Reply:
     """`faq` None: the bot's model understands the caller; else the script's word is taken, for the FAQ too."""
     if turn.words is not None:
         if faq is None:
-            return talk.say(turn.words)
-        return talk.mean(turn.words, _given(turn.words, turn, faq))
+            return talk.say(turn.words, turn.assistant)
+        return talk.mean(turn.words, _given(turn.words, turn, faq), turn.assistant)
     if turn.keys is not None:
         return talk.press(turn.keys)
     if turn.fails or turn.answer is not None:

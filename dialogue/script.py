@@ -16,7 +16,8 @@ calls:
 ```
 
 A turn is one of `caller` (words), `keys`, `silence`, `reconnect` and `webhook` (what the operator's system answers:
-`failed`, or texts by key); the rest is expected of the bot. Nothing in the form is of text alone: the same script can
+`failed`, or texts by key); with `assistant` is what the bot's second track would say to the words, which is heard where
+nothing else answers; the rest is expected of the bot. Nothing in the form is of text alone: the same script can
 be spoken. A part marked `[friday](date)` is what the understanding would mark. With a model the marks are only words,
 and `intent` and `faq` (the entry of the FAQ that answers) are what it must find; without one all are taken as found.
 """
@@ -64,7 +65,7 @@ class Expected:
 class Turn:
     """One thing the caller does: says `words`, presses `keys`, comes back after a lost line, or (none of these)
     keeps silent. `marked` are the parts of the words that the script marks as slots. With `answer` it is the operator's
-    system that acts: texts by key, or None in `fails`."""
+    system that acts: texts by key, or None in `fails`. `assistant` is what the bot's second track would say."""
 
     line: int
     words: str | None = None
@@ -73,6 +74,7 @@ class Turn:
     reconnects: bool = False
     answer: Mapping[str, str] | None = None
     fails: bool = False
+    assistant: tuple[str, ...] = ()
     expected: Expected = Expected()
 
 
@@ -186,6 +188,7 @@ def _turn(node: yaml.Node, faults: Faults) -> Turn:
         reconnects="reconnect" in section,
         answer=answer,
         fails=fails,
+        assistant=tuple(sentence.text for sentence in section.texts("assistant")),
         expected=Expected(
             hears=tuple(part.text for part in section.texts("hears")),
             hears_not=tuple(part.text for part in section.texts("hears_not")),

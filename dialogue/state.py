@@ -18,7 +18,8 @@ class Turn:
 
     `heard` is what the caller had heard of the prompts before, where they spoke over them (None: all of it).
     `supersedes` is the withdrawn round whose words this turn begins with; that one is no longer in the history.
-    `source` says where the answer is from, if not from the flow: "faq/ENTRY".
+    `source` says where the answer is from, if not from the flow: "faq/ENTRY", "assistant"; `unanswered`: there were
+    words, and nothing that answers them.
     """
 
     round_id: int
@@ -30,6 +31,7 @@ class Turn:
     heard: str | None = None
     supersedes: int | None = None
     source: str | None = None
+    unanswered: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

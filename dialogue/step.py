@@ -14,8 +14,9 @@ States are the flow's nodes. What an event does at a listening node:
 |                 | 4. the collected slot read from the entities, else from the words: on to `then` |
 |                 | 5. a question near to one of the FAQ, where there was neither intent nor value  |
 |                 | 6. the transition for any intent, `*`                                           |
-|                 | 7. refused by a validator: the `invalid` prompt; else no-match; both escalate   |
-| `DigitsPressed` | 4 of above for a digits slot, else the key's transition, else 7                 |
+|                 | 7. what the second track says, where no value was refused; question again       |
+|                 | 8. refused by a validator: the `invalid` prompt; else no-match; both escalate   |
+| `DigitsPressed` | 4 of above for a digits slot, else the key's transition, else 8                 |
 | `CallerSilent`  | no-input prompt and question, escalating to the node's `give_up`                |
 | `WebhookAnswered` | its slots filled and on to `then`; else to `failed`                           |
 | `TimeRanOut`    | the flow's last words for it, and the end                                       |
@@ -23,8 +24,8 @@ States are the flow's nodes. What an event does at a listening node:
 
 Odd cases: a node that collects is passed over where its slot is filled, but a value in this very turn
 replaces it ("I will pay Friday" later corrected to "I will pay Monday"). An entity serves one slot a turn.
-A node may have the FAQ first (5 before 2) or never. An answer of the FAQ's changes nothing but what was heard of.
-A prompt whose slot has no value is left out (`flow_check` finds those that can be). After the bot's end
+A node may have the FAQ first (5 before 2) or never. What the FAQ or the second track answers fills no slot and leads
+nowhere. A prompt whose slot has no value is left out (`flow_check` finds those that can be). After the bot's end
 every event but `CallResumed` and `CallEnded` gives no action. A caller who comes back to one node again and again
 without filling a slot is let go by the flow's `give_up`. A node that a new version of the flow no
 longer has restarts the dialogue, with its slots. While a webhook is asked the caller is not heard: turns are
@@ -36,6 +37,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from dialogue.assistant import ASSISTANT
 from dialogue.coming_back import begin_afresh, reads_as, take_up
 from dialogue.draft import StepDraft
 from dialogue.flow import ANY_INTENT, FaqPlace, Flow, Node, Patience, Prompt, Stay, Transition
@@ -111,6 +113,8 @@ class _Run:
         self._from = state.node
         self._said = words
         self._meaning = meaning
+        self._assistant: tuple[str, ...] = ()
+        self._unanswered = False
         self._draft = StepDraft(flow, state, words, meaning.slots)
 
     # Events
@@ -219,6 +223,7 @@ class _Run:
 
     def hear_words(self, event: CallerSaid) -> tuple[DialogueState, tuple[Action, ...]]:
         draft = self._draft
+        self._assistant = event.assistant
         if draft.state.returning:
             self._hear_offer(reads_as(self._flow, draft.heard.words))
         elif draft.node.webhook is None and not self._turns_spent():
@@ -261,6 +266,7 @@ class _Run:
             heard=heard,
             supersedes=supersedes,
             source=next((action.source for action in draft.actions if isinstance(action, Say) and action.source), None),
+            unanswered=self._unanswered,
         )
         draft.state = replace(draft.state, history=(*draft.state.history, turn)[-HISTORY_TURNS:])
         return self._done()
@@ -337,7 +343,12 @@ class _Run:
             self._take(node, anything)
         elif route and not node.collect:
             self._take(node, route)
+        elif value is None and node.assistant and self._assistant:
+            draft.say_words(self._assistant, node, ASSISTANT)
+            self._stay()
+            draft.ask(node)
         else:
+            self._unanswered = value is None and bool(draft.heard.words)
             self._misunderstand(node, value)
 
     def _route(

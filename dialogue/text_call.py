@@ -81,13 +81,13 @@ class TextCall:
         """
         return self._step(CallStarted(today=self._today.isoformat(), metadata=self._metadata))
 
-    def say(self, words: str) -> Reply:
-        """The caller says something."""
-        return self.mean(words, self._understand(words))
+    def say(self, words: str, assistant: tuple[str, ...] = ()) -> Reply:
+        """The caller says something; `assistant` is what the bot's second track would say to it."""
+        return self.mean(words, self._understand(words), assistant)
 
-    def mean(self, words: str, meaning: Meaning) -> Reply:
-        """The caller says something whose meaning is known."""
-        return self._step(CallerSaid(text=words, meaning=meaning), meaning)
+    def mean(self, words: str, meaning: Meaning, assistant: tuple[str, ...] = ()) -> Reply:
+        """The same, where the meaning is known."""
+        return self._step(CallerSaid(text=words, meaning=meaning, assistant=assistant), meaning)
 
     def press(self, keys: str) -> Reply:
         """The caller enters digits on the keypad; the `#` that ends an entry is left out, as the gateway does."""

@@ -83,6 +83,8 @@ class CallerSaid:
     supersedes: int | None = None
     """The round before, where its caller went on with the same thought: `text` holds the words of both, and the
     round is withdrawn (`DialogueLoop.withdrawable`)."""
+    assistant: tuple[str, ...] = ()
+    """What the bot's second track says to it, sentence by sentence: said where nothing else answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +142,7 @@ class Say:
     question: bool = False
     """Whether it asks what the next `Listen` waits for: words of agreement over it can be an answer."""
     source: str | None = None
-    """Where the words are from, if not from the flow: "faq/ENTRY"."""
+    """Where the words are from, if not from the flow: "faq/ENTRY", "assistant"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

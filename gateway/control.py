@@ -29,6 +29,7 @@ from dialogue.store import RedisStore
 from dialogue.turns import DialogueError
 from gateway import background
 from gateway.answer_store import AnswerStore
+from gateway.assistants import Assistants
 from gateway.auth import Authenticator, Scope
 from gateway.child import begin
 from gateway.http_api import text_router
@@ -100,6 +101,7 @@ def control_app(
         AnswerStore(client, ttl_s=ttl_s),
         timeout_s=settings.limits.reply_s,
         webhooks=webhooks,
+        assistants=Assistants(settings.assistant),
     )
 
     hub = MonitorHub(redis_url)

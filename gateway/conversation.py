@@ -69,6 +69,7 @@ from gateway.protocols.seam import (
     WireProtocol,
 )
 from gateway.results import Origin, origin_of
+from gateway.second_track import SecondTrack
 from gateway.services import Services
 from gateway.speaker import ReplyClock, Speaker
 from gateway.websocket import Connection
@@ -153,6 +154,7 @@ class Conversation:
         self._bot_speaks.set()
         self._silence_timer: asyncio.TimerHandle | None = None
         self._filler: Filler | None = None
+        self._second_track: SecondTrack | None = None
 
     async def run(self, bot: Bot, call_id: str, *, since: float) -> str:
         """Talk until the bot ends the call.
@@ -193,7 +195,14 @@ class Conversation:
             services.metrics.refused.labels("store_away").inc()
             self._tell(SessionReady(call_id=call_id, resumed=False))
             return await self._apologise(dialogue, speaker)
-        async with asyncio.TaskGroup() as tasks:
+        track = SecondTrack(
+            services.assistants,
+            bot=bot,
+            dialogue=dialogue,
+            render=speaker.prepare,
+            count=lambda outcome: services.metrics.assistant.labels(outcome).inc(),
+        )
+        async with asyncio.TaskGroup() as tasks, track as self._second_track:
             models = {"asr": self._settings.asr.model}
             if bot.name in services.nlu_versions:
                 models["nlu"] = services.nlu_versions[bot.name]
@@ -475,9 +484,11 @@ class Conversation:
         self._watch.nlu_version = turn.version or self._watch.nlu_version
         self._tell(TurnHeard(round_id=round_id, text=turn.text, supersedes=supersedes))
         self._tell(TurnUnderstood(round_id=round_id, meaning=turn.meaning))
-        begun = time.monotonic()
         expect = self._asked(before)
         event = CallerSaid(text=turn.text, meaning=turn.meaning, heard=heard, supersedes=supersedes)
+        if self._second_track is not None:
+            event = await self._second_track.complete(event, since=at)
+        begun = time.monotonic()
         step = await self._handle(dialogue, event)
         dialogue_s = time.monotonic() - begun
         self._services.metrics.stage.labels("dialogue").observe(dialogue_s)
@@ -520,6 +531,8 @@ class Conversation:
         assert turn.meaning is not None
         supersedes = before.round_id if before is not None else None
         said = CallerSaid(text=turn.text, meaning=turn.meaning, supersedes=supersedes)
+        if self._second_track is not None:
+            self._second_track.look_ahead(said)
         for action in dialogue.preview(said).actions:
             if isinstance(action, Say):
                 await self._speaker.prepare(action)

@@ -39,6 +39,12 @@ class Metrics:
         self.webhooks = Counter(
             "voicegate_webhooks", "Requests of flows to the operator's systems.", ["outcome"], registry=registry
         )
+        self.assistant = Counter(
+            "voicegate_assistant",
+            "Answers asked of bots' assistants, by what came of them.",
+            ["outcome"],
+            registry=registry,
+        )
         self.records = Counter("voicegate_records", "Call records.", ["outcome"], registry=registry)
         self.webhook_time = Histogram(
             "voicegate_webhook_seconds",

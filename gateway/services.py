@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from audio.detection import VoiceDetector, WebRtcDetector
 from dialogue.bots import Bot
 from dialogue.store import CallStore
+from gateway.assistants import Assistants
 from gateway.callers import Callers
 from gateway.inference import Inference
 from gateway.metrics import Metrics
@@ -33,6 +34,8 @@ class Services:
     metrics: Metrics
     clock: PlayoutClock
     webhooks: Webhooks
+    assistants: Assistants | None = None
+    """None: no bot has a second track (tests, benches)."""
     callers: Callers | None = None
     """None: nobody is offered to go on with an earlier call (tests, benches)."""
     records: CallRecords | None = None

@@ -30,6 +30,7 @@ from gateway.origins import is_origin
 __all__ = [
     "ApiSettings",
     "AsrSettings",
+    "AssistantSettings",
     "AuthSettings",
     "ControlSettings",
     "LimitSettings",
@@ -262,6 +263,19 @@ class WebhookSettings(_Area):
     """Requests of one worker at once; others wait within their time."""
 
 
+class AssistantSettings(_Area):
+    """The second track: models that bots ask where neither intent nor FAQ answers."""
+
+    hosts: tuple[str, ...] = ()
+    """Hosts, or host:port, that may be asked; all others are not."""
+    api_key: SecretStr | None = Field(None, repr=False)
+    """Sent to them as a bearer token."""
+    timeout_s: float = Field(5.0, gt=0)
+    """Longest that one answer may stream; how long a caller waits for it is the bot's `wait_ms`."""
+    concurrency: int = Field(32, ge=1)
+    """Answers that one worker waits for at once; no more are asked for."""
+
+
 class ResultSettings(_Area):
     """Where call records go: what came of every call, once."""
 
@@ -328,6 +342,7 @@ class Settings(_Area):
     control: ControlSettings = ControlSettings()
     twilio: TwilioSettings = TwilioSettings()  # type: ignore[call-arg]
     webhooks: WebhookSettings = WebhookSettings()  # type: ignore[call-arg]
+    assistant: AssistantSettings = AssistantSettings()  # type: ignore[call-arg]
     results: ResultSettings = ResultSettings()  # type: ignore[call-arg]
     monitoring: MonitoringSettings = MonitoringSettings()  # type: ignore[call-arg]
     api: ApiSettings = ApiSettings()  # type: ignore[call-arg]
@@ -566,6 +581,7 @@ def _from_environment(environ: Mapping[str, str], faults: list[str]) -> list[_Fo
                 "auth.origins",
                 "nlu.model_dirs",
                 "webhooks.hosts",
+                "assistant.hosts",
             )
             found.append((path, [part for part in text.split(",") if part] if is_list else text, name))
     return found

@@ -392,7 +392,9 @@ class Speaker:
             first = clock.name == "first_utterance_ms"
             (metrics.first_utterance if first else metrics.endpoint_to_reply).observe(elapsed_s)
         say = report.say
-        self._tell(PromptStarted(round_id=report.round_id, text=say.text, node=say.node, timing=timing))
+        self._tell(
+            PromptStarted(round_id=report.round_id, text=say.text, node=say.node, timing=timing, source=say.source)
+        )
 
     def _all_heard(self, heard: str | None = None) -> None:
         """Nothing more is to be heard; `heard` is what was, where a prompt was interrupted."""

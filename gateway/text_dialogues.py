@@ -17,6 +17,7 @@ the answer to a greeting that was not heard: only its own reply comes back.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
@@ -30,9 +31,11 @@ from dialogue.step import step
 from dialogue.store import RoundError, StateStore
 from dialogue.turns import Action, CallerSaid, CallStarted, CallWebhook, DialogueError, Say, Transfer
 from gateway.answer_store import AnswerStore
+from gateway.assistants import Assistants
 from gateway.bot_choice import choose_bot
 from gateway.http_bodies import ChatAnswer, ChatRequest, ChatState, IntentAnswer, IntentRequest, found_slots
 from gateway.inference import Inference, TurnId
+from gateway.second_track import SecondTrack
 from gateway.webhooks import Webhooks
 from nlu.meaning import OUT_OF_SCOPE, Meaning
 
@@ -63,14 +66,17 @@ class TextDialogues:
         *,
         timeout_s: float,
         webhooks: Webhooks,
+        assistants: Assistants | None = None,
     ) -> None:
-        """`bots` by name, the default first; `timeout_s` bounds the wait for a model; `webhooks` asks for flows."""
+        """`bots` by name, the default first; `timeout_s` bounds the wait for a model; `webhooks` and `assistants` ask
+        for flows."""
         self._bots = bots
         self._inference = inference
         self._store = store
         self._answers = answers
         self._timeout_s = timeout_s
         self._webhooks = webhooks
+        self._assistants = assistants
 
     async def intent(self, request: IntentRequest) -> str:
         """The `IntentAnswer` of a call's round."""
@@ -128,6 +134,8 @@ class TextDialogues:
                 f"the conversation stands at {loop.state.node!r:.60}, which bot {bot.name} has no more; "
                 "begin another with a new uid"
             )
+        if round_id > loop.state.round_id:  # else it is answered already, and that answer given again
+            said = await self._with_assistant(loop, bot, said)
         done = await loop.handle(said, round_id=round_id)
         actions = done.actions
         while (asked := next((a for a in done.actions if isinstance(a, CallWebhook)), None)) is not None:
@@ -135,6 +143,16 @@ class TextDialogues:
             done = await loop.handle(answered)
             actions += done.actions
         return replace(done, actions=actions)
+
+    async def _with_assistant(self, loop: DialogueLoop, bot: Bot, said: CallerSaid) -> CallerSaid:
+        """The turn with what the bot's second track says to it, where nothing else answers."""
+
+        async def in_text(say: Say) -> None:
+            """Nothing is to be made ready."""
+
+        track = SecondTrack(self._assistants, bot=bot, dialogue=loop, render=in_text, count=lambda outcome: None)
+        async with track:
+            return await track.complete(said, since=time.monotonic())
 
 
 def _over(request: ChatRequest) -> RoundError:

@@ -33,6 +33,7 @@ from dialogue.store import RedisStore
 from dialogue.turns import DialogueError
 from dialogue.write_back import WriteBackStore
 from gateway import background
+from gateway.assistants import Assistants
 from gateway.auth import Authenticator, AuthError
 from gateway.callers import Callers
 from gateway.carriers import TwilioCalls
@@ -268,8 +269,9 @@ async def services(settings: Settings, redis_url: str, inference: Inference) -> 
             ttl_s=settings.redis.call_ttl_s,
             worker_key=presence_key(gateway_name(settings.port), str(os.getpid())),
         )
+        assistants = Assistants(settings.assistant)
         for bot in bots.values():
-            for fault in webhooks.refused_hosts(bot):
+            for fault in (*webhooks.refused_hosts(bot), *assistants.refused_hosts(bot)):
                 log.warning("%s", fault)
         yield Services(
             settings=settings,
@@ -280,6 +282,7 @@ async def services(settings: Settings, redis_url: str, inference: Inference) -> 
             metrics=metrics,
             clock=PlayoutClock(asyncio.get_running_loop()),
             webhooks=webhooks,
+            assistants=assistants,
             records=records,
             callers=callers,
             nlu_versions=artefact_versions(bots.values()),

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from dialogue.bots import Bot
 from dialogue.step import MetadataError
 from dialogue.text_call import Reply, TextCall
 from gateway.cli.bot_model import BotArgument, bot_or_exit, exit_with, understanding_of
@@ -58,13 +59,13 @@ def chat(
         exit_with(str(error))
     _out.print(f"[dim]{escape(bot.name)} {escape(bot.version)}, {day:%A %Y-%m-%d}. {escape(_HELP)}[/]")
     before: dict[str, str] = _values(reply)
-    _print(reply, {})
+    _print(bot, reply, {})
     while not call.state.ended and (line := _read()) is not None:
         if line == "/slots":
             _print_slots(_values(reply), {})
         elif (act := _act(call, line)) is not None:
             reply = act()
-            _print(reply, before)
+            _print(bot, reply, before)
             before = _values(reply)
     _out.print(f"[dim]The call is over: {escape(call.state.disposition or 'you hung up')}.[/]")
 
@@ -112,13 +113,15 @@ def _act(call: TextCall, line: str) -> Callable[[], Reply] | None:
     return (lambda: call.say(line)) if line else call.wait
 
 
-def _print(reply: Reply, before: dict[str, str]) -> None:
+def _print(bot: Bot, reply: Reply, before: dict[str, str]) -> None:
     if reply.meaning is not None:
         marked = "".join(f"  {slot.name}={slot.text!r}" for slot in reply.meaning.slots)
         found = "" if (faq := reply.meaning.faq) is None else f"  asks {faq.entry} {faq.score:.2f}"
         _out.print(f"     [dim]{escape(f'{reply.meaning.intent} {reply.meaning.score:.2f}{marked}{found}')}[/]")
     _print_slots(_values(reply), before)
     _out.print(f"[green]bot[/]  {escape(reply.said or '(says nothing)')}  [dim]{escape(reply.state.node)}[/]")
+    if bot.assistant is not None and reply.state.history and reply.state.history[-1].unanswered:
+        _out.print(f"[dim]In a call {escape(bot.assistant.model)} would be asked.[/]")
     if (asked := reply.asks) is not None:
         sent = " ".join(f"{name}={value}" for name, value in asked.send)
         _out.print(f"[dim]Webhook {escape(asked.webhook)} would be called: {escape(sent)}. /answer or /fail[/]")

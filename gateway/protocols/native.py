@@ -139,6 +139,7 @@ class NativeProtocol:
                     "text": command.text,
                     "node": command.node,
                     "timing": command.timing,
+                    "source": command.source,
                 }
             case SendMark():
                 body = {"type": "mark", "name": command.name}

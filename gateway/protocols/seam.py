@@ -182,12 +182,14 @@ class TurnUnderstood:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptStarted:
-    """A prompt's first sound has been written; `timing` in ms, by the budgets' names."""
+    """A prompt's first sound has been written; `timing` in ms, by the budgets' names. `source` says where its words are
+    from, if not from the bot's flow (`dialogue.turns.Say`)."""
 
     round_id: int
     text: str
     node: str
     timing: dict[str, float]
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from audio.files import read_audio
 from audio.formats import Pcm16
 from dialogue.bots import load_bot
 from dialogue.store import CallStore, MemoryStore
+from gateway.assistants import Assistants
 from gateway.auth import Authenticator
 from gateway.callers import Callers
 from gateway.local_inference import LocalInference
@@ -65,10 +66,10 @@ nodes:
 """
 
 
-def write_bot(folder: Path, *, no_input: str = "never", flow: str = FLOW) -> Path:
-    """A small bot with a goodbye, as a directory."""
+def write_bot(folder: Path, *, no_input: str = "never", flow: str = FLOW, more: str = "") -> Path:
+    """A small bot with a goodbye, as a directory; `more` is added to its bot.yaml."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "bot.yaml").write_text(BOT)
+    (folder / "bot.yaml").write_text(BOT + more)
     (folder / "flow.yaml").write_text(flow.replace("NO_INPUT", no_input))
     examples = [{"text": "yes", "intent": "affirm", "slots": []}, {"text": "more", "intent": "more", "slots": []}]
     (folder / "examples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in examples))
@@ -190,12 +191,13 @@ async def rig(
     store: CallStore | None = None,
     no_input: str = "never",
     flow: str = FLOW,
+    more: str = "",
     environ: dict[str, str] | None = None,
     records: CallRecords | None = None,
     callers: Callers | None = None,
 ) -> AsyncIterator[Rig]:
-    """A worker on a free port. `hear`: what the recogniser says; settings by `environ`."""
-    bot = load_bot(str(write_bot(folder / "tester", no_input=no_input, flow=flow)))
+    """A worker on a free port. `hear`: what the recogniser says; `more`: of bot.yaml; settings by `environ`."""
+    bot = load_bot(str(write_bot(folder / "tester", no_input=no_input, flow=flow, more=more)))
     settings: Settings = load(environ={"VOICEGATE_BOTS": "", **(environ or {})}, flags={"bot": "tester", "bots": ()})
     asr = ScriptedAsr(hear)
     registry = CollectorRegistry()
@@ -213,6 +215,7 @@ async def rig(
             metrics=metrics,
             clock=PlayoutClock(asyncio.get_running_loop()),
             webhooks=Webhooks(settings.webhooks, metrics),
+            assistants=Assistants(settings.assistant),
             records=records,
             callers=callers,
             make_detector=detector_maker(settings.detector),

@@ -271,7 +271,7 @@ SAID: list[tuple[Command, dict[str, Any]]] = [
     ),
     (
         PromptStarted(round_id=0, text="Hello", node="greet", timing={"tts_ms": 3.25}),
-        {"type": "prompt", "round_id": 0, "text": "Hello", "node": "greet", "timing": {"tts_ms": 3.25}},
+        {"type": "prompt", "round_id": 0, "text": "Hello", "node": "greet", "timing": {"tts_ms": 3.25}, "source": None},
     ),
     (SendMark("p1"), {"type": "mark", "name": "p1"}),
     (ClearPlayout(), {"type": "clear"}),
