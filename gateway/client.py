@@ -37,10 +37,11 @@ class CallError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """One thing the caller says, at the call's rate."""
+    """One thing the caller says, at the call's rate; `keys` are pressed as it begins."""
 
     name: str
     pcm: Pcm16
+    keys: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -185,6 +186,7 @@ class CallClient:
         self._hanging_up = False
         self._last_mark = ""
         self._spoken = ""
+        self._keyed = False
         self._speech_end: float | None = None
         self._reply_due: float | None = None
         self._began = 0.0
@@ -302,6 +304,9 @@ class CallClient:
                     position = 0
                     self._speech_end = None
                     self._reply_due = None
+                    for key in recording.keys:
+                        await ws.send(json.dumps({"type": "dtmf", "digit": key}))
+                    self._keyed = bool(recording.keys)
             self._result.frames_sent += 1
 
     def _frames(self, recording: Recording, frame_bytes: int) -> tuple[list[bytes], int]:
@@ -372,6 +377,8 @@ class CallClient:
         if "first_utterance_ms" in timing:
             result.first_utterance_ms = timing["first_utterance_ms"]
         turn = next((t for t in result.turns if t.round_id == event["round_id"]), None)
+        if turn is None and self._keyed:  # keys have no transcript to begin their turn
+            turn, self._keyed = self._turn(event["round_id"]), False
         if turn is None:
             result.greeting = f"{result.greeting} {event['text']}".strip()
             return

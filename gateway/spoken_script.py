@@ -1,4 +1,4 @@
-"""Scripted calls, spoken: the caller's lines synthesised, the call placed through a running gateway.
+"""Scripted calls, spoken: the caller's lines synthesised, keys pressed, the call placed through a running gateway.
 
 The gateway's day is today, not the script's: what the script expects is first checked by text on today's date, and what
 does not hold there ("Friday, November 27th") is not expected of the spoken call either. Slots are not seen from
@@ -11,9 +11,11 @@ from dataclasses import replace
 from datetime import date
 from typing import Any
 
+import numpy as np
+
 from dialogue.bots import Bot
-from dialogue.rehearsal import Exchange, Mismatch, Rehearsal, judged, judged_end, rehearse
-from dialogue.script import Call, Expected
+from dialogue.rehearsal import Exchange, Mismatch, Rehearsal, act_of, judged, judged_end, rehearse
+from dialogue.script import Call, Expected, Turn
 from gateway.client import CallClient, CallResult, Recording, TurnResult
 from nlu.meaning import Meaning
 from tts_stub.shaping import shape_prompt
@@ -23,18 +25,21 @@ __all__ = ["can_be_spoken", "caller_recordings", "speak_call"]
 
 
 def can_be_spoken(call: Call) -> bool:
-    """Whether the caller only speaks: keys, silence and lost lines are for the run by text."""
-    return all(turn.words is not None for turn in call.turns)
+    """Whether the caller only speaks and presses keys: silence and lost lines are for the run by text."""
+    return all(turn.words is not None or turn.keys is not None for turn in call.turns)
 
 
 def caller_recordings(call: Call, synthesizer: Synthesizer, voice: Voice, *, sample_rate_hz: int) -> list[Recording]:
-    """The caller's lines as sound, named by their place in the script.
+    """The caller's lines as sound, or keys, named by their place in the script.
 
     Raises:
         SynthesisError: a line that cannot be spoken.
     """
     recordings = []
     for number, turn in enumerate(call.turns):
+        if turn.keys is not None:
+            recordings.append(Recording(str(number), np.zeros(0, np.int16), turn.keys))
+            continue
         pcm = synthesizer.synthesize(turn.words or "", voice, sample_rate_hz)
         shaped = shape_prompt(pcm, sample_rate_hz)
         recordings.append(Recording(str(number), pcm if shaped is None else shaped[0]))
@@ -72,10 +77,10 @@ def _judge(bot: Bot, call: Call, result: CallResult, targets: list[str]) -> Rehe
         got = heard.get(str(number))
         if got is None:
             why = "no turn: the call was over, or no words were heard"
-            at_end.append(Mismatch(line=turn.line, key="caller", expected=turn.words or "", got=why))
+            at_end.append(Mismatch(line=turn.line, key="caller", expected=act_of(turn), got=why))
             continue
         on_the_day = _on_the_day(turn.expected, by_text, number + 1)
-        exchanges.append(judged(_exchange(turn.words or "", got), on_the_day, turn.line))
+        exchanges.append(judged(_exchange(turn, got), on_the_day, turn.line))
     over = result.ended_by in ("bot", "transfer")
     disposition = result.disposition if over else f"the call ended by {result.ended_by}"
     target = targets[-1] if targets else None
@@ -85,8 +90,10 @@ def _judge(bot: Bot, call: Call, result: CallResult, targets: list[str]) -> Rehe
     return Rehearsal(call=call, exchanges=tuple(exchanges), at_end=tuple(at_end), disposition=disposition)
 
 
-def _exchange(words: str, got: TurnResult) -> Exchange:
-    heard = got.transcript if got.transcript == words else f"{words}  [heard: {got.transcript}]"
+def _exchange(turn: Turn, got: TurnResult) -> Exchange:
+    if turn.words is None:
+        return Exchange(caller=act_of(turn), said=got.reply, node=got.node, meaning=None, slots={})
+    heard = turn.words if got.transcript == turn.words else f"{turn.words}  [heard: {got.transcript}]"
     return Exchange(caller=heard, said=got.reply, node=got.node, meaning=Meaning(got.intent, got.score), slots={})
 
 

@@ -61,7 +61,7 @@ def test(
     that goes another way is printed as a conversation with the differences; the exit code is then 1.
 
     With --audio the lines are synthesised and spoken in real time to the gateway at --url, a few calls at
-    once; calls with keys, silence or lost lines are left to the run by text, and so are slots.
+    once; calls with silence or lost lines are left to the run by text, and so are slots.
 
     \b
     voicegate bot test bill-reminder

@@ -26,9 +26,9 @@ def scripted(tmp_path: Path, turns: str, rest: str = "") -> Call:
 
 
 @pytest.mark.parametrize(
-    ("turn", "spoken"), [("{caller: hello}", True), ("{keys: '1'}", False), ("{silence: true}", False)]
+    ("turn", "spoken"), [("{caller: hello}", True), ("{keys: '1'}", True), ("{silence: true}", False)]
 )
-def test_only_words_can_be_spoken(tmp_path: Path, turn: str, spoken: bool) -> None:
+def test_only_words_and_keys_can_be_spoken(tmp_path: Path, turn: str, spoken: bool) -> None:
     assert can_be_spoken(scripted(tmp_path, f"[{{caller: 'yes'}}, {turn}]")) is spoken
 
 
@@ -46,6 +46,18 @@ async def test_a_call_that_goes_as_scripted(tmp_path: Path) -> None:
         done = await speak_call(bot, call, [Recording("0", speech())], gateway.url())
     assert done.passed, list(done.mismatches())
     assert [exchange.caller for exchange in done.exchanges] == ["", "yes"]
+
+
+async def test_keys_between_words(tmp_path: Path) -> None:
+    turns = "[{keys: '44#', node: greet, hears: Sorry}, {caller: 'yes', intent: affirm, hears: good bye}]"
+    call = scripted(tmp_path, turns, "    ends: done\n")
+    async with rig(tmp_path) as gateway:
+        bot = load_bot(tmp_path / "tester")
+        keys, words = caller_recordings(call, ToneSynthesizer(), Voice(), sample_rate_hz=8000)
+        assert (keys.keys, len(keys.pcm), words.keys) == ("44#", 0, "")
+        done = await speak_call(bot, call, [keys, Recording("1", speech())], gateway.url())
+    assert done.passed, list(done.mismatches())
+    assert [exchange.caller for exchange in done.exchanges] == ["", "(presses 44#)", "yes"]
 
 
 async def test_what_went_another_way_is_told_with_what_was_heard(tmp_path: Path) -> None:
