@@ -49,12 +49,12 @@ class SlowStore(MemoryStore):
 async def greeted(peer: LinePeer, running: Rig) -> None:
     """On the line, until the bot's first words."""
     await peer.dial(running.port)
-    await peer.until(lambda: peer.audio, "first words", 20)
+    await peer.until(lambda: peer.audio, "first words")
 
 
 async def heard(running: Rig, peer: LinePeer) -> Pcm16:
     """What the recogniser was given last, once the caller's words were understood and answered."""
-    await peer.until(lambda: running.metric("voicegate_turns_total", outcome="words") >= 1, "answer", 20)
+    await peer.until(lambda: running.metric("voicegate_turns_total", outcome="words") >= 1, "answer")
     return running.asr.jobs[-1].pcm
 
 
@@ -84,7 +84,7 @@ async def test_the_101_waits_for_nothing(tmp_path: Path, name: str) -> None:
             await store.asked.wait()
         assert peer.ws.response is not None and peer.ws.response.status_code == 101 and not peer.audio
         store.let.set()
-        await peer.until(lambda: peer.audio, "first words", 20)
+        await peer.until(lambda: peer.audio, "first words")
         peer.ws.transport.abort()
         await peer.reader
 
@@ -93,7 +93,7 @@ async def test_the_101_waits_for_nothing(tmp_path: Path, name: str) -> None:
 async def test_reading_goes_on_while_the_recogniser_hangs(tmp_path: Path, name: str) -> None:
     async with rig(tmp_path, hear="more") as running:
         peer = await dialled(name, running.port)
-        await peer.until(lambda: peer.audio, "first words", 20)
+        await peer.until(lambda: peer.audio, "first words")
         running.asr.gate.clear()
         await peer.speak(np.concatenate([SAID[: len(SAID) // 160 * 160], silence(1000)]))
         pong = await peer.ws.ping()  # answered behind all of it
@@ -136,7 +136,7 @@ async def test_half_samples_and_empty_messages_change_nothing(tmp_path: Path, pe
 async def test_a_tenth_of_the_frames_may_be_missing(tmp_path: Path, name: str) -> None:
     async with rig(tmp_path, hear="more") as running:
         peer = await dialled(name, running.port)
-        await peer.until(lambda: peer.audio, "first words", 20)
+        await peer.until(lambda: peer.audio, "first words")
         frames = SAID[: len(SAID) // 160 * 160].reshape(-1, 160)
         await peer.speak(np.delete(frames, np.s_[::10], axis=0).ravel())
         await peer.speak(silence(200))
