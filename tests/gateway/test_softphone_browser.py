@@ -223,20 +223,27 @@ _NAMELESS = """() => [...document.querySelectorAll("button, input, select, a, [r
 
 async def test_it_fits_every_screen_and_needs_no_mouse(tmp_path: Path, redis_url: str) -> None:
     async with desk(tmp_path, redis_url) as here:
-        for width, scheme in ((360, "light"), (768, "dark"), (1440, "light")):
+        for width, scheme in ((1440, "light"), (768, "dark"), (360, "light")):
             page = await here.page(viewport={"width": width, "height": 740}, color_scheme=scheme)
-            for phase in ("idle", "talking"):
-                if phase == "talking":
-                    await page.focus("#dial")
-                    await page.keyboard.press("Enter")
-                    await page.wait_for_selector("body[data-phase=talking]")
-                    await page.wait_for_selector(".line[data-side=bot]")
-                assert await page.evaluate("() => document.documentElement.scrollWidth") <= width
-                assert await page.evaluate(_NAMELESS) == []
-            box = await page.locator("#dial").bounding_box()
-            assert box is not None and box["height"] >= 44 and box["y"] + box["height"] <= 740, "hang-up is in reach"
+            assert await page.evaluate("() => document.documentElement.scrollWidth") <= width
+            assert await page.evaluate(_NAMELESS) == []
+
+        # The last of them, by keys alone.
+        await page.focus("#dial")
+        await page.keyboard.press("Enter")
+        await page.wait_for_selector(".line[data-side=bot]")
+        assert await page.evaluate("() => document.documentElement.scrollWidth") <= 360
+        assert await page.evaluate(_NAMELESS) == []
+        box = await page.locator("#dial").bounding_box()
+        assert box is not None and box["height"] >= 44 and box["y"] + box["height"] <= 740, "hang-up is in reach"
+        for name, pressed in (("mute", "aria-pressed"), ("keys", "aria-expanded")):
             await page.keyboard.press("Tab")
-            assert await page.evaluate("() => document.activeElement.id") == "mute"
+            assert await page.evaluate("() => document.activeElement.id") == name
             await page.keyboard.press("Space")
-            await page.wait_for_selector("#status >> text=Muted")
-            await page.close()
+            await page.wait_for_selector(f"#{name}[{pressed}=true]")
+        await page.wait_for_selector("#status >> text=Muted")
+        await page.keyboard.press("Tab")
+        assert await page.evaluate("() => document.activeElement.ariaLabel") == "1"
+        await page.keyboard.press("Enter")
+        await page.keyboard.press("#")
+        await page.wait_for_selector(".line[data-side=note] >> text=You pressed 1#")

@@ -15,9 +15,11 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from cryptography.x509.oid import NameOID
 from websockets.asyncio.client import connect
 
+from gateway.control import control_app
+from gateway.inference_socket import SocketInference
 from gateway.settings import SettingsError, TlsSettings, load
 from gateway.tls import ServerCertificate, TlsError
-from tests.gateway.harness import Peer, rig
+from tests.gateway.harness import Peer, rig, write_bot
 
 pytestmark = pytest.mark.unit
 
@@ -151,3 +153,32 @@ def test_files_that_cannot_be_served_are_named_at_the_start(tmp_path: Path, spoi
 def test_one_file_without_the_other_is_a_fault_of_the_settings() -> None:
     with pytest.raises(SettingsError, match="one without the other"):
         load(environ={"VOICEGATE_TLS_KEY": "/tmp/key.pem"})
+
+
+async def test_the_control_port_takes_a_renewed_certificate_up_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.tls._LOOK_EVERY_S", 0.01)
+    certificate = served(write_pair(tmp_path, "one"))
+    bot = str(write_bot(tmp_path / "tester"))
+    seam = SocketInference(tmp_path / "none.sock")
+    settings = load(environ={}, flags={"bot": bot, "bots": ()})
+    app = control_app(settings, "unix:///nowhere/redis.sock", seam, certificate=certificate)
+    server = await asyncio.start_server(lambda r, w: w.close(), "127.0.0.1", 0, ssl=certificate.context)
+    async with server, app.router.lifespan_context(app), asyncio.timeout(10):
+        port = server.sockets[0].getsockname()[1]
+        assert await name_served(port) == "one"
+        write_pair(tmp_path, "two")
+        while await name_served(port) != "two":
+            await asyncio.sleep(0.01)
+
+
+async def test_a_worker_takes_a_renewed_certificate_up_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.tls._LOOK_EVERY_S", 0.01)
+    pair = write_pair(tmp_path, "one")
+    async with rig(tmp_path, environ=environ(pair)) as running, asyncio.timeout(10):
+        write_pair(tmp_path, "two")
+        while await name_served(running.port) != "two":
+            await asyncio.sleep(0.01)

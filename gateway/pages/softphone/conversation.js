@@ -29,9 +29,9 @@ export function announcement(message) {
 
 const HANDLERS = {
   ready(talk, { resumed }) {
-    if (!resumed) return talk;
+    if (!resumed) return { ...talk, callerSpeaks: false };
     const lines = talk.lines.map((line) => (isBeingSaid(line) ? { ...line, state: "cut" } : line));
-    return add({ ...talk, lines }, { side: "note", text: "The call goes on where it was." });
+    return add({ ...talk, lines, callerSpeaks: false }, { side: "note", text: "The call goes on where it was." });
   },
 
   speech_started: (talk) => ({ ...talk, callerSpeaks: true }),

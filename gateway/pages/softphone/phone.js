@@ -27,6 +27,7 @@ export class Phone {
     this.socket = null;
     this.sound = null;
     this.timer = null;
+    this.opening = 0; // microphones asked for so far
   }
 
   /** @param {object} choices {bot, language, rate, token}  @param {string} callId a known one resumes that call */
@@ -81,6 +82,7 @@ export class Phone {
   // Effects of the call machine, by their types.
 
   async openSound() {
+    const opening = ++this.opening;
     try {
       const obstacle = this.obstacle();
       if (obstacle) throw Object.assign(new Error(), { name: obstacle });
@@ -93,12 +95,13 @@ export class Phone {
         reached: (names) => names.forEach((name) => this.played(name)),
         lost: () => this.hear({ type: "note", text: "The microphone is gone. The bot hears silence." }),
       });
-      if (this.call.phase !== "preparing") return sound.close(); // hung up while the browser asked
+      // Hung up while the browser asked, and perhaps dialled again: that call has a microphone of its own coming.
+      if (opening !== this.opening || this.call.phase !== "preparing") return sound.close();
       this.sound = sound;
       sound.mute(this.muted);
       this.dispatch({ type: "soundReady" });
     } catch (error) {
-      this.dispatch({ type: "soundFailed", fault: error.name });
+      if (opening === this.opening) this.dispatch({ type: "soundFailed", fault: error.name });
     }
   }
 
