@@ -85,14 +85,15 @@ class Media:
         agreed = self.agreed
         if packet is None or packet.payload_type not in (agreed.payload_type, agreed.event_payload):
             return ""
-        if not self._is_caller(source, now):
+        is_key = packet.payload_type == agreed.event_payload
+        if not self._is_caller(source, now, moves=not is_key):
             self.strangers += 1
             return ""
         self._heard_at = now
         if packet.ssrc != self._ssrc:  # another stream: its timestamps say nothing about ours
             self._ssrc = packet.ssrc
             self._jitter = JitterBuffer(agreed.codec.audio_format)
-        if packet.payload_type == agreed.event_payload:
+        if is_key:
             return self._keys.push(packet.timestamp, packet.payload, now)
         if agreed.caller_sends:
             self._jitter.push(packet.timestamp, packet.payload)
@@ -143,12 +144,13 @@ class Media:
         """How long nothing has come from a caller who is to send; 0 on hold."""
         return now - self._heard_at if self.agreed.caller_sends else 0.0
 
-    def _is_caller(self, source: Address, now: float) -> bool:
-        """Whether a packet may be the caller's; where it is from is where we send to from then on."""
+    def _is_caller(self, source: Address, now: float, *, moves: bool) -> bool:
+        """Whether a packet may be the caller's; where its audio is from (`moves`) is where we send to from then on."""
         if source != self.agreed.remote:  # the address of the description itself needs no guess
             if source.host not in self._hosts:
                 return False
             if self._latched and source != self._remote and now - self._heard_at < _OTHER_PORT_AFTER_S:
                 return False
-        self._remote, self._latched = source, True
+        if moves:
+            self._remote, self._latched = source, True
         return True
