@@ -128,7 +128,7 @@ def _figures(facts: CardFacts) -> str:
         rows.append("| " + " | ".join(cells) + " |")
     return (
         "## Word error rate, per cent\n"
-        "Greedy decoding, int8, gates included, one core. mu-law and A-law: 300-3400 Hz and G.711 there and back; "
+        "Three beams, int8, gates included, one core. mu-law and A-law: 300-3400 Hz and G.711 there and back; "
         "noise 10 dB: made noise, then mu-law.\n\n" + "\n".join(rows) + "\n"
     )
 

@@ -77,6 +77,7 @@ def export(
         "narrowband": True,
         "max_window_s": 3.0,  # as long as most of the training: long strings in 9 s windows lost two words in five
         "expectation_margin": 2.0,  # the second model's, of bench/asr_expectation.py: look again with `--margins`
+        "beams": 3,
         "takes_hints": False,
         "gates": GATES,
     }
