@@ -57,6 +57,8 @@ class TurnResult:
     slots: list[dict[str, Any]] = field(default_factory=list)
     reply: str = ""
     node: str = ""
+    source: str | None = None
+    """Where the reply is from, if not from the flow: "faq/ENTRY", "assistant"."""
     timing: dict[str, float] = field(default_factory=dict)
     speech_end_to_reply_ms: float | None = None
 
@@ -384,6 +386,7 @@ class CallClient:
             return
         turn.reply = f"{turn.reply} {event['text']}".strip()
         turn.node = event["node"]
+        turn.source = turn.source or event.get("source")
         turn.timing.update(timing)
         if "endpoint_to_reply_ms" in timing:
             turn.speech_end_to_reply_ms = self._reply_due

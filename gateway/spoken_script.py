@@ -25,8 +25,9 @@ __all__ = ["can_be_spoken", "caller_recordings", "speak_call"]
 
 
 def can_be_spoken(call: Call) -> bool:
-    """Whether the caller only speaks and presses keys: silence and lost lines are for the run by text."""
-    return all(turn.words is not None or turn.keys is not None for turn in call.turns)
+    """Whether the caller only speaks and presses keys, and no assistant of the script's answers: silence and lost lines
+    are for the run by text."""
+    return all((turn.words is not None or turn.keys is not None) and not turn.assistant for turn in call.turns)
 
 
 def caller_recordings(call: Call, synthesizer: Synthesizer, voice: Voice, *, sample_rate_hz: int) -> list[Recording]:
@@ -92,9 +93,10 @@ def _judge(bot: Bot, call: Call, result: CallResult, targets: list[str]) -> Rehe
 
 def _exchange(turn: Turn, got: TurnResult) -> Exchange:
     if turn.words is None:
-        return Exchange(caller=act_of(turn), said=got.reply, node=got.node, meaning=None, slots={})
+        return Exchange(caller=act_of(turn), said=got.reply, node=got.node, meaning=None, slots={}, source=got.source)
     heard = turn.words if got.transcript == turn.words else f"{turn.words}  [heard: {got.transcript}]"
-    return Exchange(caller=heard, said=got.reply, node=got.node, meaning=Meaning(got.intent, got.score), slots={})
+    meaning = Meaning(got.intent, got.score)
+    return Exchange(caller=heard, said=got.reply, node=got.node, meaning=meaning, slots={}, source=got.source)
 
 
 def _on_the_day(expected: Expected, by_text: Rehearsal, number: int) -> Expected:
