@@ -19,6 +19,20 @@ app = typer.Typer(
 
 def main() -> None:
     """Entry point of the console script."""
-    for name in ("serve", "call", "nlu", "asr", "bot", "models", "state", "token", "certificate", "doctor", "replay", "sip"):
+    for name in (
+        "serve",
+        "call",
+        "nlu",
+        "asr",
+        "bot",
+        "models",
+        "state",
+        "token",
+        "certificate",
+        "doctor",
+        "replay",
+        "sip",
+        "watch",
+    ):
         importlib.import_module(f"gateway.cli.{name}").register(app)
     app()

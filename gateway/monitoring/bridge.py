@@ -22,6 +22,7 @@ from typing import Any, Final
 import redis.asyncio as redis
 from redis.exceptions import RedisError
 
+from dialogue.connection import one_node
 from gateway import background
 from gateway.metrics import Metrics
 from gateway.monitoring.bus import EventBus, Subscription
@@ -77,10 +78,10 @@ class MonitorBridge:
             name: the worker's, in answers and posts.
         """
         self._client = redis.Redis.from_url(
-            redis_url, socket_timeout=_COMMAND_S, socket_connect_timeout=_COMMAND_S, decode_responses=False
+            one_node(redis_url), socket_timeout=_COMMAND_S, socket_connect_timeout=_COMMAND_S, decode_responses=False
         )
         self._reader = redis.Redis.from_url(  # its reads block
-            redis_url, socket_timeout=None, socket_connect_timeout=_COMMAND_S, decode_responses=False
+            one_node(redis_url), socket_timeout=None, socket_connect_timeout=_COMMAND_S, decode_responses=False
         )
         self._orders = self._reader.pubsub(ignore_subscribe_messages=True)
         self._bus = bus

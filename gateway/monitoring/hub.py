@@ -23,6 +23,7 @@ from typing import Any, Final
 import redis.asyncio as redis
 from redis.exceptions import RedisError
 
+from dialogue.connection import one_node
 from gateway import background
 from gateway.monitoring.wire import (
     EVENTS,
@@ -136,10 +137,10 @@ class MonitorHub:
     def __init__(self, redis_url: str) -> None:
         """The first command connects."""
         self._client = redis.Redis.from_url(
-            redis_url, socket_timeout=_COMMAND_S, socket_connect_timeout=_COMMAND_S, decode_responses=False
+            one_node(redis_url), socket_timeout=_COMMAND_S, socket_connect_timeout=_COMMAND_S, decode_responses=False
         )
         self._reader = redis.Redis.from_url(  # its reads block
-            redis_url, socket_timeout=None, socket_connect_timeout=_COMMAND_S, decode_responses=False
+            one_node(redis_url), socket_timeout=None, socket_connect_timeout=_COMMAND_S, decode_responses=False
         )
         self._news = self._reader.pubsub(ignore_subscribe_messages=True)
         self._id = secrets.token_hex(6)

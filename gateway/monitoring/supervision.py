@@ -169,7 +169,8 @@ class Supervision:
             NotNowError: it cannot be done now.
         """
         conversation = call.conversation
-        if conversation is None or not conversation.talking:
+        begins = order.act in (Act.WHISPER, Act.TAKE_OVER)  # what has begun can be ended whenever
+        if conversation is None or (begins and not conversation.talking):
             raise NotNowError("ending", "the call is being connected or is over in a moment; nothing can be done to it")
         match order.act:
             case Act.WHISPER:

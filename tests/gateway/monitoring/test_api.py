@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import sys
+from asyncio.subprocess import PIPE
 from pathlib import Path
 
 import pytest
@@ -147,3 +150,34 @@ async def test_the_schema_describes_what_comes(redis_url: str, tmp_path: Path) -
         await watcher.until("prompt_started")
         for line in watcher.lines[1:]:
             assert set(kinds[line["type"]]["required"]) == set(line)
+
+
+async def test_voicegate_watch_tails_the_stream_for_programs_and_for_people(redis_url: str, tmp_path: Path) -> None:
+    async with floor(redis_url, tmp_path, hear="yes") as at:
+        url = f"http://127.0.0.1:{at.api.port}"
+        program = [sys.executable, "-c", "from gateway.cli import main; main()", "watch", "--url", url]
+
+        async def tail(*options: str) -> asyncio.subprocess.Process:
+            return await asyncio.create_subprocess_exec(*program, *options, stdout=PIPE, stderr=PIPE)
+
+        async def until(lines: asyncio.StreamReader | None, wanted: str) -> str:
+            assert lines is not None
+            async with asyncio.timeout(30):
+                while wanted not in (line := (await lines.readline()).decode()):
+                    assert line, "ended"
+            return line
+
+        programs = await tail("--json"), await tail("--call", "tailed")
+        try:
+            await until(programs[0].stdout, '"watching"')
+            await until(programs[1].stderr, "watching 0 calls of 1 workers")
+            peer = await at.calls.peer(start={"call_id": "tailed"})
+            assert json.loads(await until(programs[0].stdout, "call_started"))["call_id"] == "tailed"
+            await peer.event("prompt")
+            await peer.say(type="stop")
+            await until(programs[0].stdout, '"call_ended"')
+            await until(programs[1].stdout, "ended by caller")
+        finally:
+            for one in programs:
+                one.terminate()
+                await one.wait()
