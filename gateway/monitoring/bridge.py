@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -98,6 +99,7 @@ class MonitorBridge:
         self._sounding: asyncio.Task[None] | None = None
         self._posts: deque[str] = deque(maxlen=_MOST_WAITING_POSTS)
         self._posting = asyncio.Event()
+        self._series = secrets.token_hex(4)  # a worker's number may come again
         self._posted = 0
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -274,7 +276,7 @@ class MonitorBridge:
                 self._posting.clear()
             self._posted += 1
             body = {"worker": self._name, "batch": self._posted, "events": [json.loads(line) for line in batch]}
-            key = f"{self._name}/{self._posted}"
+            key = f"{self._name}/{self._series}/{self._posted}"
             try:
                 await self._webhooks.post(url, body, key=key, timeout_s=_POST_TIMEOUT_S)
             except (PostError, TimeoutError) as error:

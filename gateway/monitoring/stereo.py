@@ -43,7 +43,7 @@ class StereoLine:
         self.dropped = 0
         """Samples that found no room, or came for a time that had been taken."""
         self._since = since
-        self._line: Stereo16 = np.zeros((int(_KEPT_S * sample_rate_hz), 2), np.int16)
+        self._ring: Stereo16 = np.zeros((int(_KEPT_S * sample_rate_hz), 2), np.int16)
         self._next: list[int | None] = [None, None]  # where each side goes on
 
     def caller(self, pcm: Pcm16, at: float) -> None:
@@ -64,16 +64,19 @@ class StereoLine:
 
     def bot_cleared(self, at: float) -> None:
         """What the caller would have heard after `at` is not heard."""
-        self._line[max(0, self._position(at) - self.taken) :, _BOT] = 0
+        first = max(self._position(at), self.taken)
+        for place in self._places(first, self.taken + len(self._ring) - first):
+            self._ring[place, _BOT] = 0
         self._next[_BOT] = None
 
     def take(self, until: float) -> Stereo16:
         """Everything up to `until` that was not taken before."""
         wanted = max(0, self._position(until) - self.taken)
-        count = min(wanted, len(self._line))
-        stretch = self._line[:count].copy()
-        self._line[: len(self._line) - count] = self._line[count:].copy()
-        self._line[len(self._line) - count :] = 0
+        count = min(wanted, len(self._ring))
+        places = self._places(self.taken, count)
+        stretch = np.concatenate([self._ring[place] for place in places])
+        for place in places:
+            self._ring[place] = 0
         self.taken += wanted
         self.dropped += wanted - count
         return stretch
@@ -81,12 +84,19 @@ class StereoLine:
     def _position(self, at: float) -> int:
         return round((at - self._since) * self.sample_rate_hz)
 
+    def _places(self, position: int, count: int) -> tuple[slice, slice]:
+        """Where `count` samples from a position on lie in the ring: to its end, and from its beginning."""
+        first = position % len(self._ring)
+        to_end = min(max(0, count), len(self._ring) - first)
+        return slice(first, first + to_end), slice(0, max(0, count) - to_end)
+
     def _write(self, side: int, position: int, pcm: Pcm16) -> None:
         self._next[side] = position + len(pcm)
-        first = position - self.taken
-        fitting = pcm[max(0, -first) : max(0, len(self._line) - first)]
-        first = max(0, first)
-        self._line[first : first + len(fitting), side] = fitting
+        early = max(0, self.taken - position)
+        fitting = pcm[early : max(early, self.taken + len(self._ring) - position)]
+        before, behind = self._places(position + early, len(fitting))
+        self._ring[before, side] = fitting[: before.stop - before.start]
+        self._ring[behind, side] = fitting[before.stop - before.start :]
         self.dropped += len(pcm) - len(fitting)
 
 
