@@ -1,6 +1,6 @@
 """What does the softphone look like in a real call, and what does that call measure?
 
-    python -m bench.softphone [--out out/softphone] [--bot bill-reminder]
+    python -m bench.softphone [--out out/softphone] [--bot bill-reminder] [--only light-1440]
 
 Starts a gateway with the bundled models and TLS by a certificate of its own, calls it from headless Chromium whose
 microphone is a recording, and takes pictures of each view at 360, 768 and 1440 px in light and dark: before, in and
@@ -56,6 +56,7 @@ async def tour(page: Page, name: str, out: Path) -> dict[str, Any]:
     await page.wait_for_selector(".line[data-side=caller] ~ .line[data-side=bot]")
     await page.wait_for_timeout(1500)
     await picture("2-call")
+    felt = await page.inner_text("#felt")
     for key in "4417#":
         await page.keyboard.press(key)
     await page.wait_for_selector(".line[data-side=note] ~ .line[data-side=bot]")
@@ -74,6 +75,7 @@ async def tour(page: Page, name: str, out: Path) -> dict[str, Any]:
         "first_utterance": await page.inner_text("#first"),
         "reply": await page.inner_text("#reply"),
         "slowest_reply": await page.inner_text("#worst"),
+        "felt": felt,
         "buffer": await page.inner_text("#buffer"),
     }
 
@@ -86,7 +88,7 @@ async def fault(page: Page, name: str, out: Path) -> None:
     await page.screenshot(path=out / f"{name}-5-fault.png", full_page=True)
 
 
-async def measure(out: Path, bot: str, path: str) -> list[dict[str, Any]]:
+async def measure(out: Path, bot: str, path: str, only: str | None) -> list[dict[str, Any]]:
     """All sizes and themes, one call after the other."""
     results = []
     async with AsyncExitStack() as stack:
@@ -97,6 +99,8 @@ async def measure(out: Path, bot: str, path: str) -> list[dict[str, Any]]:
         browser = await stack.enter_async_context(chromium(path, microphone=recording))
         for scheme in ("light", "dark"):
             for width, height in WIDTHS.items():
+                if only not in (None, f"{scheme}-{width}"):
+                    continue
                 context = await browser.new_context(
                     viewport={"width": width, "height": height},
                     device_scale_factor=2 if width < 400 else 1,
@@ -119,12 +123,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("out/softphone"), help="folder of the pictures")
     parser.add_argument("--bot", default="bill-reminder")
+    parser.add_argument("--only", help="one size and theme, as light-1440")
     args = parser.parse_args()
     path = binary()
     if path is None:
         sys.exit("no Chromium here; apt-get install chromium")
     args.out.mkdir(parents=True, exist_ok=True)
-    print(json.dumps(asyncio.run(measure(args.out, args.bot, path)), indent=2, ensure_ascii=False))
+    print(json.dumps(asyncio.run(measure(args.out, args.bot, path, args.only)), indent=2, ensure_ascii=False))
 
 
 if __name__ == "__main__":

@@ -117,14 +117,14 @@ async def test_a_call_from_the_first_words_to_hanging_up(tmp_path: Path, redis_u
         await page.wait_for_selector(".line[data-side=caller][data-state=said] .about >> text=more")
         assert "tell me more" in await text(page, ".line[data-side=caller]")
         heard = max(here.gateway.asr.jobs, key=lambda job: len(job.pcm))
-        said = read_audio(SPEECH, heard.sample_rate_hz)
-        assert likeness(heard.pcm, said, heard.sample_rate_hz) > 0.8
+        recordings = {path: read_audio(path, heard.sample_rate_hz) for path in DEMO.glob("*.wav")}
+        assert SPEECH == max(recordings, key=lambda path: likeness(heard.pcm, recordings[path], heard.sample_rate_hz))
         await page.wait_for_selector(".line[data-side=bot] >> text=Tell me more about that")
         assert re.match("(You|Bot): ", await page.inner_text("#announcer"))
 
         # Timings.
+        await page.wait_for_selector("#stages >> text=Recognition")
         assert await text(page, "#first") != "–" and await text(page, "#reply") != "–"
-        assert "Recognition" in await text(page, "#stages")
 
         # The dial pad, by the keyboard and by the mouse.
         await page.keyboard.press("4")

@@ -1,8 +1,8 @@
-/** What the gateway measured, from the `timing` of its prompts, in milliseconds. Pure. */
+/** How fast the call goes: what the gateway measured (`timing` of its prompts), and what the caller felt. In ms. Pure. */
 
 export const BUDGET_MS = 200; // for the first words, and for a reply after the silence that ended the turn
 
-export const NOTHING = Object.freeze({ first: null, replies: Object.freeze([]), stages: Object.freeze([]) });
+export const NOTHING = Object.freeze({ first: null, felt: null, replies: Object.freeze([]), stages: Object.freeze([]) });
 
 const STAGES = [
   // [key, name, what of it was waiting]
@@ -13,12 +13,18 @@ const STAGES = [
   ["tts_ms", "Voice", null],
 ];
 
-/** Take in a prompt's timing. Prompts that follow in the same turn have none of their own. */
-export function measure(latency, timing) {
+/**
+ * Take in a prompt's timing. Prompts that follow in the same turn have none of their own.
+ *
+ * @param {number} quietMs since the caller was last loud, here. Shorter than the silence that the gateway heard, it was
+ *     noise, and tells nothing; nor is there a silence where keys were the answer.
+ */
+export function measure(latency, timing, quietMs) {
   const first = timing.first_utterance_ms ?? latency.first;
   const reply = timing.endpoint_to_reply_ms;
   if (reply === undefined) return Object.freeze({ ...latency, first });
-  return Object.freeze({ first, replies: [...latency.replies, reply], stages: stagesOf(timing) });
+  const felt = timing.tail_ms !== undefined && quietMs >= timing.tail_ms ? quietMs : null;
+  return Object.freeze({ first, felt, replies: [...latency.replies, reply], stages: stagesOf(timing) });
 }
 
 /** @returns {{last, median, worst, count}} of the replies; nulls before the first */

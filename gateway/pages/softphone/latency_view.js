@@ -5,7 +5,7 @@ import { BUDGET_MS, shown, summary } from "./latency.js";
 const AWAITED = "tail_ms"; // the silence is so much longer than the work that it would leave no bar to see
 
 export class LatencyView {
-  /** @param {Record<"first"|"reply"|"median"|"worst"|"stages", HTMLElement>} parts */
+  /** @param {Record<"first"|"reply"|"median"|"worst"|"felt"|"stages", HTMLElement>} parts */
   constructor(parts) {
     this.parts = parts;
   }
@@ -16,6 +16,7 @@ export class LatencyView {
     this.figure("reply", last);
     this.figure("median", median);
     this.figure("worst", worst);
+    this.parts.felt.textContent = shown(latency.felt);
     const longest = Math.max(1, ...latency.stages.filter((stage) => stage.key !== AWAITED).map(({ ms }) => ms));
     this.parts.stages.replaceChildren(...latency.stages.map((stage) => row(stage, longest)));
     this.parts.stages.parentElement.hidden = latency.stages.length === 0;

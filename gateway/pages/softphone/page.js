@@ -20,7 +20,7 @@ const gateway = new Gateway();
 const callView = new CallView(find, press);
 const conversationView = new ConversationView(find("lines"));
 const latencyView = new LatencyView(
-  Object.fromEntries(["first", "reply", "median", "worst", "stages"].map((id) => [id, find(id)])),
+  Object.fromEntries(["first", "reply", "median", "worst", "felt", "stages"].map((id) => [id, find(id)])),
 );
 const levelsView = new LevelsView({ caller: meter("caller"), bot: meter("bot") }, find("strip"));
 const phone = new Phone(gateway, {
@@ -109,7 +109,7 @@ async function loadSetup() {
   }
   showToken(find("token").value.trim() !== "");
   offer(find("bot"), gateway.bots.map(({ name }) => name), asked.bot);
-  offer(find("language"), gateway.bots.map(({ language }) => language), asked.language);
+  offer(find("language"), gateway.bots.map(({ language }) => language), asked.language, languageName);
   showCall();
 }
 
@@ -123,11 +123,19 @@ function showToken(given) {
 }
 
 /** Fill a choice, and keep what was chosen; what the page's address asks for is there even if nobody knows it. */
-function offer(select, values, wanted) {
+function offer(select, values, wanted, nameOf = (value) => value) {
   const chosen = select.value || wanted;
-  const options = [...new Set([...values, chosen])].filter(Boolean).map((value) => new Option(value, value));
+  const options = [...new Set([...values, chosen])].filter(Boolean).map((value) => new Option(nameOf(value), value));
   select.replaceChildren(select.options[0], ...options);
   select.value = chosen;
+}
+
+function languageName(code) {
+  try {
+    return new Intl.DisplayNames(["en"], { type: "language" }).of(code);
+  } catch {
+    return code; // no code of a language: the gateway will say so
+  }
 }
 
 async function showReadiness() {

@@ -9,6 +9,7 @@ import { announcement, EMPTY, hear } from "./conversation.js";
 import { measure, NOTHING } from "./latency.js";
 import { Sound } from "./sound.js";
 
+const SILENCE_DB = -50; // as the gateway's own figures have it
 const UNSENT_BYTES = 64000; // two seconds at 16 kHz: on a line slower than the call, sound is left out, not delayed
 
 export class Phone {
@@ -27,6 +28,7 @@ export class Phone {
     this.socket = null;
     this.sound = null;
     this.timer = null;
+    this.loudAt = -Infinity; // when the caller was last heard by the microphone
     this.opening = 0; // microphones asked for so far
   }
 
@@ -164,7 +166,7 @@ export class Phone {
         this.sound?.clear();
         break;
       case "prompt":
-        this.latency = measure(this.latency, message.timing);
+        this.latency = measure(this.latency, message.timing, performance.now() - this.loudAt);
         this.told.changed("latency");
         break;
       case "hangup":
@@ -191,6 +193,7 @@ export class Phone {
 
   spoken(pcm, db) {
     this.told.level("caller", db);
+    if (db > SILENCE_DB) this.loudAt = performance.now();
     if (this.socket?.readyState === WebSocket.OPEN && this.socket.bufferedAmount < UNSENT_BYTES) this.socket.send(pcm);
   }
 

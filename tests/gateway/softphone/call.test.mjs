@@ -182,17 +182,24 @@ test("a message of a newer gateway changes nothing", () => {
 // Timings.
 
 test("timings: the first words, the replies, and the stages of the last turn", () => {
-  const greeting = measure(NOTHING, { first_utterance_ms: 12 });
+  const greeting = measure(NOTHING, { first_utterance_ms: 12 }, Infinity);
   assert.deepEqual([greeting.first, summary(greeting).last], [12, null]);
   const turn = { endpoint_to_reply_ms: 9, tail_ms: 800, asr_ms: 60, asr_queue_ms: 20, nlu_ms: 5, dialogue_ms: 2, speculated: 1 };
-  const one = measure(greeting, turn);
+  const one = measure(greeting, turn, 1010);
   assert.deepEqual(one.stages.map(({ key, during }) => [key, during]), [
     ["tail_ms", false], ["asr_ms", true], ["nlu_ms", true], ["dialogue_ms", false],
   ]);
   assert.equal(one.stages[1].waitedMs, 20);
-  const three = [{ endpoint_to_reply_ms: 300 }, { endpoint_to_reply_ms: 20 }].reduce(measure, one);
+  const three = [300, 20].reduce((latency, ms) => measure(latency, { endpoint_to_reply_ms: ms }, 50), one);
   assert.deepEqual(summary(three), { last: 20, median: 20, worst: 300, count: 3 });
-  assert.deepEqual(measure(three, { tts_ms: 4 }).stages, three.stages, "the second prompt of a turn has none");
+  assert.deepEqual(measure(three, { tts_ms: 4 }, 50).stages, three.stages, "the second prompt of a turn has none");
+});
+
+test("what the caller feels counts from the last sound, where silence followed it", () => {
+  const felt = (timing, quietMs) => measure(NOTHING, { endpoint_to_reply_ms: 9, ...timing }, quietMs).felt;
+  assert.equal(felt({ tail_ms: 800 }, 1010), 1010);
+  assert.equal(felt({ tail_ms: 800 }, 300), null, "noise");
+  assert.equal(felt({}, 5000), null, "keys");
 });
 
 test("times are shown as people read them", () => {
