@@ -109,9 +109,9 @@ _PHRASES: Mapping[Manner, tuple[str, ...]] = {
 }  # fmt: skip
 # Words that add nothing to others, and are nothing alone.
 _ADDED = _every("well|then|please|sir|ma'am|madam|you know|also|too")
-# Sounds, however long: "mmm", "uhhh", "hmm", "ahh", "haha".
+# Sounds, however long: "mmm", "uhhh", "hmm", "ahh", "haha"; a hum may come back from a recogniser as letters, "m m".
 _SOUND = re.compile(
-    r"u+h+|u+h*m+|m{2,}|m+h+m+|h+m+|h+u+h+|uhu[hm]|u+m+h+u+m+|a+h+a*|o+h+|o{2,}h*|e+r+m*|e+h+|(?:ha)+h?|(?:he){2,}"
+    r"u+h+|u+h*m+|m+|m+h+m+|h+m+|h+u+h+|uhu[hm]|u+m+h+u+m+|a+h+a*|o+h+|o{2,}h*|e+r+m*|e+h+|(?:ha)+h?|(?:he){2,}"
 )
 # "It is due on Monday." "Oh, is it?": who hears news says so with the verb of the sentence, and ends there.
 _NEWS = (

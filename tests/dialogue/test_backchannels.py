@@ -35,6 +35,7 @@ pytestmark = pytest.mark.unit
         ("well that's true", Manner.AGREEING),
         ("alright then", Manner.AGREEING),
         ("mmmm uhhh hahaha", Manner.LISTENING),
+        ("m m m", Manner.LISTENING),
         ("oh my goodness", Manner.LISTENING),
         ("Oh really?", Manner.LISTENING),
         ("Okay, is that right?", Manner.AGREEING),
