@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import redis.asyncio as redis
 import uvicorn
 from fastapi import Depends, FastAPI, Response
 from fastapi_offline import FastAPIOffline
@@ -25,6 +24,7 @@ from pydantic import BaseModel
 from redis.exceptions import RedisError
 
 from dialogue.bots import load_bot
+from dialogue.connection import connect
 from dialogue.store import RedisStore
 from dialogue.turns import DialogueError
 from gateway import background
@@ -83,13 +83,7 @@ def control_app(
         BotError: a bot that cannot be loaded.
         KeySetError: a file of an identity provider's keys that is none.
     """
-    client = redis.Redis.from_url(
-        redis_url,
-        decode_responses=True,
-        socket_timeout=2.0,
-        socket_connect_timeout=2.0,
-        max_connections=2 * settings.api.concurrency,  # redis-py's default of 100 raises under 200 requests
-    )
+    client = connect(redis_url, timeout_s=2.0, max_connections=2 * settings.api.concurrency)
     authenticator = Authenticator(settings.auth)
     ttl_s = settings.redis.call_ttl_s
     webhooks = Webhooks(settings.webhooks, Metrics(CollectorRegistry()))

@@ -34,8 +34,8 @@ def gateway_name(port: int) -> str:
 
 
 def presence_key(gateway: str, name: str) -> str:
-    """The key that is there while a gateway's worker lives."""
-    return f"{_PREFIX}{gateway}:{name}"
+    """The key that is there while a gateway's worker lives; the hash tag keeps a gateway's on one cluster node."""
+    return f"{_PREFIX}{{{gateway}}}:{name}"
 
 
 class Presence:
@@ -71,7 +71,7 @@ class Presence:
 
 async def present_workers(client: redis.Redis, gateway: str) -> dict[str, int]:
     """Calls in progress by the name of each of a gateway's workers. Raises RedisError or OSError."""
-    prefix = f"{_PREFIX}{gateway}:"
+    prefix = presence_key(gateway, "")
     keys = [key async for key in client.scan_iter(match=f"{prefix}*", count=1000)]
     values = await client.mget(keys) if keys else []
     return {

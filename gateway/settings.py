@@ -447,6 +447,8 @@ def _cross_checks(settings: Settings) -> list[str]:
         faults.append(f"control_port: {settings.control_port} is the media port too; give it another")
     if settings.redis.url is not None and not settings.redis.url.startswith(_REDIS_SCHEMES):
         faults.append(f"redis.url: must begin with one of {', '.join(_REDIS_SCHEMES)}")
+    if "+cluster://" in (settings.redis.url or "") and settings.monitoring.stream is not None:
+        faults.append("monitoring.stream: is not written to a cluster; leave it out, or use monitoring.webhook")
     if settings.asr.engine == "torch" and settings.asr.compute_type.startswith("int"):
         faults.append(
             f"asr.compute_type: {settings.asr.compute_type} is ctranslate2's; "

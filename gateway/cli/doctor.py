@@ -219,7 +219,7 @@ def _check_remote_redis(url: str) -> Finding:
     try:
         # Without retries: a doctor who waits minutes for a dead server is no help.
         with redis.Redis.from_url(
-            url, socket_connect_timeout=CONNECT_S, socket_timeout=CONNECT_S, retry=None
+            url.replace("+cluster", "", 1), socket_connect_timeout=CONNECT_S, socket_timeout=CONNECT_S, retry=None
         ) as client:
             version = str(client.info("server")["redis_version"])
     except ValueError as error:

@@ -205,6 +205,8 @@ class Call:
         self.loop: DialogueLoop | None = None
         self.stale: list[DialogueLoop] = []
         self.die_at_act = ""
+        self.knocked = False
+        """A worker was asked for the call, and did not hear from Redis whether it has it."""
 
     async def play(self, ops: list[tuple[Op, int]]) -> None:
         await self.line_to(0)
@@ -265,6 +267,10 @@ class Call:
                 answered = await loop.handle(words, round_id=number)
             except StoreError:
                 continue
+            except FencedError:  # by a claim at the other worker that landed, though its answer was lost
+                assert self.knocked
+                self.loop, self.knocked = None, False
+                continue
             self.hear(number, words, answered)
             if await self.perform(answered):
                 return
@@ -313,7 +319,7 @@ class Call:
             try:
                 opened = await loop.open()
             except StoreError:
-                index = 1 - index
+                index, self.knocked = 1 - index, True
                 if all(worker.line.cut for worker in self.workers):
                     await self.workers[index].back()
                 continue

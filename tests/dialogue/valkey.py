@@ -1,17 +1,22 @@
-"""A Valkey of a test's own, that may be stopped, killed and started again."""
+"""Servers of a test's own, that may be stopped, killed and started again: one Valkey, or a cluster of three."""
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
+import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gateway.embedded_redis import EmbeddedRedis
+import redis
 
-__all__ = ["Valkey", "valkey"]
+from gateway.embedded_redis import EmbeddedRedis, find_server_binary
+
+__all__ = ["Cluster", "Valkey", "cluster", "valkey"]
 
 
 class Valkey:
@@ -60,3 +65,96 @@ def valkey(*, lasting: bool = True) -> Iterator[Valkey]:
             yield server
         finally:
             server.stop()
+
+
+class Cluster:
+    """Three primaries on loopback, each with an append-only file. Whoever has the machine's loopback can reach them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.ports = _free_ports(3)
+        self._nodes = [self._start(port) for port in self.ports]
+        self._join()
+
+    @property
+    def url(self) -> str:
+        return f"redis+cluster://127.0.0.1:{self.ports[0]}"
+
+    def kill(self, node: int) -> None:
+        """One primary dies as if by the kernel: its third of the calls cannot be served."""
+        self._nodes[node].kill()
+        self._nodes[node].wait()
+
+    def start(self, node: int) -> None:
+        """Again, with what it kept."""
+        self._nodes[node] = self._start(self.ports[node])
+        self._wait()
+
+    def stop(self) -> None:
+        for process in self._nodes:
+            process.kill()
+            process.wait()
+
+    def _start(self, port: int) -> subprocess.Popen[bytes]:
+        folder = self._folder / str(port)
+        folder.mkdir(exist_ok=True)
+        options = {
+            "port": str(port),
+            "bind": "127.0.0.1",
+            "cluster-enabled": "yes",
+            "cluster-node-timeout": "1000",
+            "appendonly": "yes",
+            "save": "",
+            "dir": str(folder),
+        }
+        words = [word for name, value in options.items() for word in (f"--{name}", value)]
+        return subprocess.Popen([str(find_server_binary()), *words], stdout=subprocess.DEVNULL)
+
+    def _join(self) -> None:
+        slots = [(n * 16384 // 3, (n + 1) * 16384 // 3 - 1) for n in range(3)]
+        for port, (first, last) in zip(self.ports, slots, strict=True):
+            self._ask(port, "CLUSTER", "ADDSLOTSRANGE", first, last)
+        for port in self.ports[1:]:
+            self._ask(self.ports[0], "CLUSTER", "MEET", "127.0.0.1", port)
+        self._wait()
+
+    def _wait(self) -> None:
+        """Until every node says that all slots are served, by three."""
+        deadline = time.monotonic() + 30
+        while True:
+            told = [str(self._ask(port, "CLUSTER", "INFO")) for port in self.ports]
+            if all("cluster_state:ok" in text and "cluster_size:3" in text for text in told):
+                return
+            assert time.monotonic() < deadline, told
+            time.sleep(0.05)
+
+    def _ask(self, port: int, *words: str | int) -> object:
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                with redis.Redis(port=port, decode_responses=True) as client:
+                    return client.execute_command(*words)
+            except redis.ConnectionError:  # it is starting, or loads its file
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+
+
+def _free_ports(wanted: int) -> list[int]:
+    """Free ones, whose partners on the cluster's own bus (10000 higher) exist."""
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(8 * wanted)]
+    ports = [int(probe.getsockname()[1]) for probe in probes]
+    for probe in probes:
+        probe.close()
+    low = [port for port in ports if port < 55_000]
+    return low[:wanted] if len(low) >= wanted else [21_000 + 7 * n for n in range(wanted)]
+
+
+@contextmanager
+def cluster() -> Iterator[Cluster]:
+    """A running cluster, gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="vg-") as folder:
+        made = Cluster(Path(folder))
+        try:
+            yield made
+        finally:
+            made.stop()
