@@ -90,7 +90,7 @@ class JitterBuffer:
             given += self._take()
             self._owed -= 1
         if self._owed > _PATIENCE_FRAMES or (self._owed and not self._running):
-            given += self._silence * self._owed
+            given += (self._line + self._silence * self._owed)[: self._owed * self._frame]
             self._owed = 0
             self._running = False
             self._line.clear()
