@@ -13,7 +13,7 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any, Final
@@ -32,7 +32,6 @@ __all__ = ["BridgeError", "BridgeSettings", "SipBridge"]
 log = logging.getLogger(__name__)
 
 _FAREWELL_S: Final = 2.0
-_TYPE_OF_SERVICE_SIGNALLING: Final = 0x60  # CS3, as SIP phones mark theirs (RFC 4594)
 
 
 class BridgeError(SipError):
@@ -103,9 +102,6 @@ class SipBridge:
         except OSError as error:
             reason = error.strerror or str(error)
             raise BridgeError(f"cannot listen on {host}:{port}: {reason}; choose another with --listen") from error
-        sock: socket.socket = self._transport.get_extra_info("socket")
-        if sock.family == socket.AF_INET:
-            sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, _TYPE_OF_SERVICE_SIGNALLING)
 
     async def aclose(self) -> None:
         """Hang up everywhere, wait a moment for the answers, and let go of the sockets."""
@@ -237,7 +233,7 @@ class SipBridge:
 class _Receiver(asyncio.DatagramProtocol):
     """Datagrams to a callback."""
 
-    def __init__(self, received: Any) -> None:
+    def __init__(self, received: Callable[[bytes, Address], None]) -> None:
         self._received = received
 
     def datagram_received(self, data: bytes, addr: Sequence[Any]) -> None:
