@@ -15,7 +15,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 
 from dialogue.chinese_times import find_time, say_time
-from nlu.normalization import normalize
+from nlu.normalization import normalize, plain_words
 
 __all__ = [
     "CURRENCIES",
@@ -24,6 +24,7 @@ __all__ = [
     "find_digit_runs",
     "find_time",
     "find_yes_no",
+    "last_mention",
     "mentions",
     "say_amount",
     "say_date",
@@ -42,7 +43,14 @@ _DIGIT_RUN = re.compile(rf"(?<![\d.第]){_DIGIT}(?:[嗯呃额啊哦 ]*{_DIGIT})*
 
 def mentions(text: str, words: str) -> bool:
     """Whether the words stand in the text; Chinese has no spaces to find their ends by."""
-    return "".join(words.lower().split()) in "".join(text.lower().split())
+    return last_mention(text, words) > 0
+
+
+def last_mention(text: str, words: str) -> int:
+    """See `dialogue.english.last_mention`."""
+    wanted = plain_words(words).replace(" ", "")
+    at = plain_words(text).replace(" ", "").rfind(wanted) if wanted else -1
+    return 0 if at < 0 else at + len(wanted)
 
 
 # Digits

@@ -42,9 +42,9 @@ class StepDraft:
 
     # Values in the turn
 
-    def read(self, spec: SlotSpec, *, asked: bool) -> SlotValue | InvalidValue | None:
+    def read(self, spec: SlotSpec, *, asked: bool, named: bool = False) -> SlotValue | InvalidValue | None:
         """See `Hearing.read`."""
-        return self.heard.read(spec, self.state.slots, asked=asked)
+        return self.heard.read(spec, self.state.slots, asked=asked, named=named)
 
     def collect(self, node: Node, *, asked: str | None) -> bool:
         """Fill the node's slots from this turn; `asked` is the slot that the caller has just been asked for. Whether
@@ -52,7 +52,7 @@ class StepDraft:
         refused = False
         for name in (node.collect, *node.optional):
             assert name is not None
-            value = self.read(self.flow.slots[name], asked=name == node.collect == asked)
+            value = self.read(self.flow.slots[name], asked=name == node.collect == asked, named=name in node.optional)
             if isinstance(value, SlotValue):
                 self.fill(name, value)
             elif value and name == node.collect:
@@ -63,7 +63,7 @@ class StepDraft:
         """Take new values for the slots that the node confirms. Whether there was one."""
         changed = False
         for name in node.confirm:
-            value = self.read(self.flow.slots[name], asked=False)
+            value = self.read(self.flow.slots[name], asked=False, named=True)
             before = self._standing(name)
             if isinstance(value, SlotValue) and (before is None or before.value != value.value):
                 self.fill(name, value)

@@ -16,6 +16,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 
 from dialogue.english_times import find_time, say_time
+from nlu.normalization import plain_words
 
 __all__ = [
     "CURRENCIES",
@@ -24,6 +25,7 @@ __all__ = [
     "find_digit_runs",
     "find_time",
     "find_yes_no",
+    "last_mention",
     "mentions",
     "say_amount",
     "say_date",
@@ -67,7 +69,14 @@ def _tokens(text: str) -> list[str]:
 
 def mentions(text: str, words: str) -> bool:
     """Whether the words stand in the text, each whole and one after the other."""
-    return f" {' '.join(words.lower().split())} " in f" {' '.join(text.lower().split())} "
+    return last_mention(text, words) > 0
+
+
+def last_mention(text: str, words: str) -> int:
+    """Where the words end in what is heard of the text, the last time; 0 where they do not stand in it."""
+    wanted = plain_words(words)
+    at = f" {plain_words(text)} ".rfind(f" {wanted} ") if wanted else -1
+    return 0 if at < 0 else at + len(wanted)
 
 
 # Digits

@@ -28,11 +28,14 @@ class Hearing:
         """The turn's values of this entity have filled a slot."""
         self._used.add(spec.entity)
 
-    def read(self, spec: SlotSpec, known: Mapping[str, SlotValue], *, asked: bool) -> SlotValue | InvalidValue | None:
+    def read(
+        self, spec: SlotSpec, known: Mapping[str, SlotValue], *, asked: bool, named: bool = False
+    ) -> SlotValue | InvalidValue | None:
         """A value for the slot in this turn: the entities marked for it, the last first, then all the words.
 
         The words alone must be plain about it: unless the slot was `asked` for, a value in them that the
-        validators refuse is none ("speaking to number one" refuses no account number).
+        validators refuse is none ("speaking to number one" refuses no account number), and the words of a choice are
+        none unless the node names the slot (`named`): they may be any.
         """
         if spec.entity in self._used or not self.words:
             return None
@@ -40,7 +43,8 @@ class Hearing:
         if isinstance(marked, SlotValue):
             return marked
         value = self._parse(spec, self.words, known, asked=asked)
-        if isinstance(value, SlotValue) and (asked or spec.type not in (SlotType.YES_NO, SlotType.CHOICE)):
+        plain = spec.type is not SlotType.YES_NO and (named or spec.type is not SlotType.CHOICE)
+        if isinstance(value, SlotValue) and (asked or plain):
             return value
         return marked or (value if asked and isinstance(value, InvalidValue) else None)
 

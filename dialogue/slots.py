@@ -45,6 +45,8 @@ class ValueLanguage(Protocol):
     def find_time(self, text: str, *, bare: bool) -> time | None: ...
     def find_yes_no(self, text: str) -> bool | None: ...
     def mentions(self, text: str, words: str) -> bool: ...
+
+    def last_mention(self, text: str, words: str) -> int: ...
     def say_digits(self, digits: str) -> str: ...
     def say_amount(self, amount: Decimal, currency: str = ...) -> str: ...
     def say_date(self, day: date, today: date) -> str: ...
@@ -219,11 +221,11 @@ def _parse_time(spec: SlotSpec, text: str, asked: bool) -> SlotValue | InvalidVa
 
 
 def _parse_choice(spec: SlotSpec, text: str) -> SlotValue | None:
+    """The choice mentioned last; of two that end there the longer, for one's words may hold the other's."""
     language = LANGUAGES[spec.language]
-    for name, words in spec.choices:
-        if any(language.mentions(text, word) for word in words):
-            return SlotValue(text, name)
-    return None
+    mentions = [(language.last_mention(text, word), len(word), name) for name, words in spec.choices for word in words]
+    end, _, name = max(mentions, default=(0, 0, ""))
+    return SlotValue(text, name) if end else None
 
 
 def say_slot(spec: SlotSpec, value: str, *, today: date) -> str:

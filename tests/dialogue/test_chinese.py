@@ -242,3 +242,8 @@ def test_slots_speak_their_language() -> None:
         name="p", entity="p", type=SlotType.CHOICE, language="zh", choices=(("monthly", ("每个月", "按月")),)
     )
     assert parse_slot(plan, "我想按月还", today=SATURDAY, known={}) == SlotValue("我想按月还", "monthly")
+    spans = SlotSpec(
+        name="s", entity="s", type=SlotType.CHOICE, language="zh", choices=(("year", ("年",)), ("half", ("半年",)))
+    )
+    for words, name in (("半年。", "half"), ("一年", "year"), ("不是半年，是一年", "year")):
+        assert parse_slot(spans, words, today=SATURDAY, known={}) == SlotValue(words, name)

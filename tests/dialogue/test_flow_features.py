@@ -353,3 +353,38 @@ def test_fault(tmp_path: Path, old: str, new: str, what: str) -> None:
     lines = FLOW.replace(old, new, 1).splitlines()
     assert all(fault.mend and 1 <= fault.line <= len(lines) for fault in faults)
     assert len(set(faults)) == len(faults)  # what is wrong in a sub-flow used twice is told once
+
+
+# Names from a list
+
+BRANCHES = """
+start: ask_day
+slots:
+  day: {type: date}
+  sum: {type: amount}
+  branch: {type: choice, choices: {north: [north], harbour: [harbour, the port]}}
+no_match: {prompts: [Sorry.]}
+nodes:
+  ask_day: {say: Hello., ask: "Which day?", collect: day, optional: [sum, branch], then: ask_sum}
+  ask_sum: {ask: "How much?", collect: sum, then: ask_branch}
+  ask_branch: {ask: "Which branch?", collect: branch, then: check}
+  check: {ask: "{branch}?", confirm: [branch], on: {affirm: bye}}
+  bye: {say: Goodbye., hang_up: done}
+"""
+
+
+def test_a_name_from_a_list_is_taken_where_the_node_names_the_slot(tmp_path: Path) -> None:
+    found, faults = load(tmp_path, BRANCHES)
+    assert found is not None, [str(fault) for fault in faults]
+    at_once = said("inform", "[forty dollars](sum) [on friday](day) at the port")
+    state, _ = call(found, at_once)
+    assert (state.node, value(state, "branch"), value(state, "sum")) == ("check", "harbour", "40.00")
+    state, _ = step(found, state, said("deny", "no the north one"))
+    assert (state.node, value(state, "branch")) == ("check", "north")
+
+
+def test_and_nowhere_else_unasked(tmp_path: Path) -> None:
+    found, _ = load(tmp_path, BRANCHES.replace(", optional: [sum, branch]", ""))
+    assert found is not None
+    state, _ = call(found, said("inform", "[on friday](day) in the north [forty dollars](sum)"))
+    assert (state.node, value(state, "branch")) == ("ask_branch", None)

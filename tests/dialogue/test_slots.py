@@ -43,6 +43,9 @@ PLAN = spec(SlotType.CHOICE, choices=(("monthly", ("monthly", "a month")), ("wee
         (PAST, "friday", "2026-11-20"),
         (spec(SlotType.YES_NO), "no not really", "no"),
         (PLAN, "twenty dollars A MONTH", "monthly"),
+        (PLAN, "Weekly, please.", "weekly"),
+        (PLAN, "not weekly, monthly", "monthly"),
+        (PLAN, "not monthly but weekly", "weekly"),
         (spec(SlotType.TEXT), " in  words ", "in words"),
     ],
 )
