@@ -42,8 +42,10 @@ from gateway.key_set import KeySetError
 from gateway.metrics import HttpMetrics, Metrics
 from gateway.models_api import models_router
 from gateway.monitoring.api import monitor_router
+from gateway.monitoring.archive import Archive
 from gateway.monitoring.audit import AuditLog
 from gateway.monitoring.hub import MonitorHub
+from gateway.monitoring.recordings_api import recordings_router
 from gateway.pages_api import pages_router
 from gateway.presence import gateway_name, present_workers
 from gateway.processes import EXIT_CONFIG
@@ -99,13 +101,18 @@ def control_app(
     )
 
     hub = MonitorHub(redis_url)
+    recording = settings.recording
+    archive = Archive(recording.directory, keep_days=recording.keep_days) if recording.directory is not None else None
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        watch = asyncio.create_task(certificate.watch()) if certificate is not None else None
+        beside = [
+            *([asyncio.create_task(certificate.watch())] if certificate is not None else []),
+            *([asyncio.create_task(archive.expire_for_ever())] if archive is not None else []),
+        ]
         async with inference, authenticator, hub:
             yield
-        await background.stop([watch] if watch is not None else [])
+        await background.stop(beside)
         await webhooks.aclose()
         await client.aclose()
 
@@ -122,7 +129,10 @@ def control_app(
     Edge.install(app, body_bytes=settings.api.body_bytes, metrics=metrics or HttpMetrics(CollectorRegistry()))
     app.include_router(text_router(dialogues, text_chars=settings.api.text_chars))
     app.include_router(models_router(inference))
-    app.include_router(monitor_router(hub, AuditLog(client)))
+    audit = AuditLog(client)
+    app.include_router(monitor_router(hub, audit))
+    if archive is not None:
+        app.include_router(recordings_router(archive, audit))
     app.include_router(pages_router(settings, bots.values(), authenticator))
 
     @app.get("/healthz", summary="This process is up")

@@ -231,6 +231,8 @@ class Conversation:
             resumed = str(step.resumed).lower()
             services.metrics.calls_started.labels(self._protocol.name, bot.name, resumed).inc()
             log.info("call started: bot %s, %s, resumed %s", bot.name, self._protocol.name, resumed)
+            if services.recorder is not None:
+                services.recorder.begin(self._watch, start.format, bot, call_id, start.metadata)
             self._watch.opened(dialogue, bot, call_id, caller=start.caller, models=models, resumed=step.resumed)
             self._tell(SessionReady(call_id=call_id, resumed=step.resumed))
             try:

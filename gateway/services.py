@@ -13,6 +13,7 @@ from gateway.callers import Callers
 from gateway.inference import Inference
 from gateway.metrics import Metrics
 from gateway.monitoring.bus import EventBus
+from gateway.monitoring.recording import Recorder
 from gateway.playout_clock import PlayoutClock
 from gateway.results import CallRecords
 from gateway.settings import Settings
@@ -42,6 +43,8 @@ class Services:
     """None: calls leave no record (tests, benches)."""
     bus: EventBus = field(default_factory=EventBus)
     """Where the calls' events go."""
+    recorder: Recorder | None = None
+    """None: no call is recorded (tests, benches)."""
     nlu_versions: Mapping[str, str] = field(default_factory=dict)
     """Version of each bot's model as its artefact said at the start: what a call has before its first turn."""
     make_detector: Callable[[int], VoiceDetector] = WebRtcDetector

@@ -37,6 +37,7 @@ __all__ = [
     "MonitoringSettings",
     "NluSettings",
     "PlayoutSettings",
+    "RecordingSettings",
     "RedisSettings",
     "ResultSettings",
     "Settings",
@@ -302,6 +303,19 @@ class MonitoringSettings(_Area):
     """Address to which events are posted in batches, redacted; its host must be among webhooks.hosts."""
 
 
+class RecordingSettings(_Area):
+    """Which calls are recorded, where, and for how long."""
+
+    bots: tuple[str, ...] = ()
+    """Names of bots whose calls are recorded; none unless named."""
+    directory: Path | None = None
+    """Folder of the recordings; made if absent, readable by this user alone."""
+    keep_days: float = Field(30.0, gt=0)
+    """A recording is removed after this."""
+    consent: Literal["metadata", "announced"] = "metadata"
+    """metadata: only calls whose metadata say `recording_consent` yes. announced: all, since the bot says so."""
+
+
 class ApiSettings(_Area):
     """What one request to the HTTP API, and all of them together, may take."""
 
@@ -345,6 +359,7 @@ class Settings(_Area):
     assistant: AssistantSettings = AssistantSettings()  # type: ignore[call-arg]
     results: ResultSettings = ResultSettings()  # type: ignore[call-arg]
     monitoring: MonitoringSettings = MonitoringSettings()  # type: ignore[call-arg]
+    recording: RecordingSettings = RecordingSettings()  # type: ignore[call-arg]
     api: ApiSettings = ApiSettings()  # type: ignore[call-arg]
     detector: DetectorSettings = DetectorSettings()
     endpointing: EndpointSettings = EndpointSettings()
@@ -477,6 +492,8 @@ def _cross_checks(settings: Settings) -> list[str]:
         faults.append("results.stream: must hold {results}, as vg:{results}:stream does, to work in a cluster too")
     if settings.results.webhook is not None and not settings.results.webhook.startswith(("https://", "http://")):
         faults.append("results.webhook: must begin with https://, or http:// for this machine")
+    if settings.recording.bots and settings.recording.directory is None:
+        faults.append("recording.bots: records only with recording.directory; set a folder that is guarded")
     if settings.monitoring.webhook is not None and not settings.monitoring.webhook.startswith(("https://", "http://")):
         faults.append("monitoring.webhook: must begin with https://, or http:// for this machine")
     if settings.webhooks.secret is not None and len(settings.webhooks.secret.get_secret_value()) < 32:
@@ -583,6 +600,7 @@ def _from_environment(environ: Mapping[str, str], faults: list[str]) -> list[_Fo
                 "auth.origins",
                 "nlu.model_dirs",
                 "webhooks.hosts",
+                "recording.bots",
                 "assistant.hosts",
             )
             found.append((path, [part for part in text.split(",") if part] if is_list else text, name))

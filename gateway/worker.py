@@ -45,6 +45,8 @@ from gateway.inference_socket import SocketInference
 from gateway.key_set import KeySetError
 from gateway.metrics import Metrics
 from gateway.monitoring.bridge import MonitorBridge
+from gateway.monitoring.recording import Recorder
+from gateway.monitoring.redaction import Redactor
 from gateway.playout_clock import PlayoutClock
 from gateway.presence import Presence, gateway_name, presence_key
 from gateway.processes import EXIT_CONFIG, PortTakenError
@@ -286,6 +288,9 @@ async def services(settings: Settings, redis_url: str, inference: Inference) -> 
             records=records,
             callers=callers,
             nlu_versions=artefact_versions(bots.values()),
+            recorder=await stack.enter_async_context(
+                Recorder(settings.recording, metrics, Redactor(amounts=settings.monitoring.redact_amounts))
+            ),
             make_detector=detector_maker(settings.detector),
         )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, Protocol
 
 from audio.formats import AudioFormat
 from dialogue.bots import Bot
@@ -58,6 +58,18 @@ BUDGETS_MS: Final[Mapping[str, float]] = {
 """What 99 of 100 calls or turns may take; one that takes longer is told."""
 
 
+class CallRecorder(Protocol):
+    """Who writes a call down: `gateway.monitoring.recording.Recording`."""
+
+    def note(self, published: Published) -> None:
+        """An event of the call."""
+        ...
+
+    def finish(self) -> None:
+        """The call is over."""
+        ...
+
+
 class CallWatch:
     """One per call. Methods are for the loop's thread."""
 
@@ -67,11 +79,9 @@ class CallWatch:
         """Version of the model that answered the last turn; known whether or not anybody watches."""
         self.taken_over_by: str | None = None
         """The supervisor who speaks in the bot's place."""
-        self.recorded = False
         self.tap: AudioTap | None = None
         """There while somebody hears the call's audio."""
-        self.timeline: Callable[[Published], None] | None = None
-        """Gets the call's events too, whoever else does: its recording."""
+        self.recording: CallRecorder | None = None
         self._bus = bus
         self._protocol = protocol
         self._position_ms = position_ms
@@ -90,7 +100,7 @@ class CallWatch:
     @property
     def active(self) -> bool:
         """Whether anybody gets this call's events."""
-        return self._bus.listening or self.timeline is not None
+        return self._bus.listening or self.recording is not None
 
     # The call.
 
@@ -116,7 +126,7 @@ class CallWatch:
                     language=bot.language,
                     caller=caller,
                     models=self._models,
-                    recorded=self.recorded,
+                    recorded=self.recording is not None,
                     resumed=resumed,
                 )
             )
@@ -125,7 +135,12 @@ class CallWatch:
         """The call is over."""
         if not self.active or self._dialogue is None:
             return
-        state = self._dialogue.state
+        self._tell_end(ended_by, self._dialogue.state)
+        if self.recording is not None:
+            self.recording.finish()
+            self.recording = None
+
+    def _tell_end(self, ended_by: str, state: DialogueState) -> None:
         self._publish(
             CallEnded(
                 ended_by=ended_by,
@@ -147,7 +162,7 @@ class CallWatch:
             language=self._bot.language,
             caller=self._caller,
             models={**self._models, **({"nlu": self.nlu_version} if self.nlu_version else {})},
-            recorded=self.recorded,
+            recorded=self.recording is not None,
             started_at=state.started_at,
             node=state.node,
             slots={name: slot.value for name, slot in state.slots.items()},
@@ -294,5 +309,5 @@ class CallWatch:
         published = Published(event, self._call_id, self._seq, self._position_ms(), time.time())
         if self._bus.listening:
             self._bus.publish(published)
-        if self.timeline is not None:
-            self.timeline(published)
+        if self.recording is not None:
+            self.recording.note(published)

@@ -81,6 +81,11 @@ class StereoLine:
         self.dropped += wanted - count
         return stretch
 
+    def rest(self, now: float) -> Stereo16:
+        """The last of it: up to `now`, or to the last sample that came from a caller who was ahead."""
+        said_until = self._since + (self._next[_CALLER] or 0) / self.sample_rate_hz
+        return self.take(max(now, said_until))
+
     def _position(self, at: float) -> int:
         return round((at - self._since) * self.sample_rate_hz)
 

@@ -26,6 +26,7 @@ from gateway.auth import Authenticator
 from gateway.callers import Callers
 from gateway.local_inference import LocalInference
 from gateway.metrics import Metrics
+from gateway.monitoring.recording import Recorder
 from gateway.playout_clock import PlayoutClock
 from gateway.results import CallRecords
 from gateway.services import Services
@@ -194,6 +195,7 @@ async def rig(
     more: str = "",
     environ: dict[str, str] | None = None,
     records: CallRecords | None = None,
+    recorder: Recorder | None = None,
     callers: Callers | None = None,
 ) -> AsyncIterator[Rig]:
     """A worker on a free port. `hear`: what the recogniser says; `more`: of bot.yaml; settings by `environ`."""
@@ -217,6 +219,7 @@ async def rig(
             webhooks=Webhooks(settings.webhooks, metrics),
             assistants=Assistants(settings.assistant),
             records=records,
+            recorder=recorder,
             callers=callers,
             make_detector=detector_maker(settings.detector),
         )
