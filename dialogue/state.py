@@ -50,11 +50,11 @@ class DialogueState:
     read. `no_input` and `no_match` count failures in a row; `visits` counts the turns that ended at each node since
     more slots were filled than ever before (`most_slots`). `outcome` is the bot's word for what was
     achieved so far; `disposition` is set once the bot has ended or transferred the call, `ended_by` once
-    the call itself is over. `slots`, `visits` and `callback` are
-    never mutated. `started_at` and `ended_at` are seconds since the epoch, 0 before. `acts` counts the requests to the
-    operator's system. `callback` is the call back agreed on: "date", "time", ... and their values. `continues` is the
-    id of the same caller's earlier call that this one takes up; while `returning` the caller has yet to say whether to,
-    and `node` is where that call stood.
+    the call itself is over. `slots`, `visits`, `callback` and `sources` are never mutated. `started_at` and `ended_at`
+    are seconds since the epoch, 0 before. `acts` counts the requests to the operator's system. `callback` is the call
+    back agreed on: "date", "time", ... and their values. `sources` counts the turns with words that the flow did not
+    answer, by what did: "faq", "assistant", "none". `continues` is the id of the same caller's earlier call that this
+    one takes up; while `returning` the caller has yet to say whether to, and `node` is where that call stood.
     """
 
     node: str = ""
@@ -75,6 +75,7 @@ class DialogueState:
     promises: tuple[Promise, ...] = ()
     callback: Mapping[str, str] = field(default_factory=dict)
     history: tuple[Turn, ...] = ()
+    sources: Mapping[str, int] = field(default_factory=dict)
     continues: str | None = None
     returning: bool = False
 

@@ -256,6 +256,10 @@ class _Run:
     def _remember(self, heard: str | None, supersedes: int | None = None) -> tuple[DialogueState, tuple[Action, ...]]:
         """The step's result, with the caller's turn in the history."""
         draft = self._draft
+        source = next((action.source for action in draft.actions if isinstance(action, Say) and action.source), None)
+        if beside := "none" if self._unanswered else source and source.split("/")[0]:
+            counts = {**draft.state.sources, beside: draft.state.sources.get(beside, 0) + 1}
+            draft.state = replace(draft.state, sources=counts)
         turn = Turn(
             round_id=draft.state.round_id,
             node=self._from,
@@ -265,7 +269,7 @@ class _Run:
             reply=" ".join(action.text for action in draft.actions if isinstance(action, Say)),
             heard=heard,
             supersedes=supersedes,
-            source=next((action.source for action in draft.actions if isinstance(action, Say) and action.source), None),
+            source=source,
             unanswered=self._unanswered,
         )
         draft.state = replace(draft.state, history=(*draft.state.history, turn)[-HISTORY_TURNS:])

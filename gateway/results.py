@@ -166,6 +166,7 @@ def record_of(origin: Origin, state: DialogueState | None, *, ended_by: str, now
         "promises": [{"node": promise.node, "slots": dict(promise.slots)} for promise in state.promises],
         "callback": dict(state.callback) or None,
         "turns": state.turns,
+        "sources": dict(state.sources),
         "started_at": started,
         "ended_at": ended,
         "duration_s": round(ended - started, 3) if started else None,

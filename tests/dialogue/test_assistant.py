@@ -85,13 +85,15 @@ def test_its_words_are_said_and_marked_and_nothing_else_changes(bot: Bot) -> Non
     assert isinstance(actions[-1], Listen)
     (turn,) = state.history
     assert (turn.source, turn.unanswered) == ("assistant", False)
-    kept = replace(state, history=(), visits={}, round_id=0, turns=0)
+    assert state.sources == {"assistant": 1}
+    kept = replace(state, history=(), visits={}, round_id=0, turns=0, sources={})
     assert kept == replace(before, history=(), visits={}, round_id=0, turns=0)
 
 
 def test_without_it_the_turn_is_a_misunderstanding_and_says_so(bot: Bot) -> None:
     state, words = hear(bot, at(bot, "greet"), answer=())
     assert words == ["Sorry.", "Will you come?"] and state.history[-1].unanswered
+    assert hear(bot, state, answer=())[0].sources == {"none": 2}
 
 
 @pytest.mark.parametrize(

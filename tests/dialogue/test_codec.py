@@ -44,10 +44,11 @@ states = st.builds(
     acts=counts,
     promises=st.lists(st.builds(Promise, node=words, slots=pairs), max_size=2).map(tuple),
     callback=st.dictionaries(words, words, max_size=2),
+    sources=st.dictionaries(words, counts, max_size=2),
     history=st.lists(turns, max_size=3).map(tuple),
 )
 actions = st.one_of(
-    st.builds(Say, text=words, node=words, recording=maybe_words, interruptible=st.booleans()),
+    st.builds(Say, text=words, node=words, recording=maybe_words, interruptible=st.booleans(), source=maybe_words),
     st.builds(Listen, node=words, no_input_ms=st.none() | counts, tail_ms=st.none() | counts, expect=maybe_words),
     st.builds(CallWebhook, webhook=words, node=words, act=counts, send=pairs),
     st.builds(Transfer, target=words, context=pairs),

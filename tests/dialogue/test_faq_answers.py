@@ -82,6 +82,7 @@ def test_the_answer_then_the_question_again(flow: Flow) -> None:
     assert (state.node, state.no_match, state.slots) == ("greet", 0, at(flow, "greet").slots)
     (turn,) = state.history
     assert (turn.source, turn.intent) == ("faq/robot", OUT_OF_SCOPE)
+    assert state.sources == {"faq": 1}
     assert [action.source for action in actions if isinstance(action, Say)] == ["faq/robot", None]
 
 

@@ -106,6 +106,7 @@ def test_what_a_record_says() -> None:
         ended_at=1062.5,
         promises=(Promise(node="promised", slots=(("day", "2026-11-27"),)),),
         callback={"date": "2026-11-30"},
+        sources={"faq": 1, "none": 2},
     )
     origin = Origin(
         call_id="c", bot="b", bot_version="7", language="en", models=(("asr", "bundled"), ("nlu", "8c0")), caller="e3b0"
@@ -126,6 +127,7 @@ def test_what_a_record_says() -> None:
         "promises": [{"node": "promised", "slots": {"day": "2026-11-27"}}],
         "callback": {"date": "2026-11-30"},
         "turns": 4,
+        "sources": {"faq": 1, "none": 2},
         "started_at": 1000.0,
         "ended_at": 1062.5,
         "duration_s": 62.5,
