@@ -100,7 +100,6 @@ async def test_reading_goes_on_while_the_recogniser_hangs(tmp_path: Path, name: 
         async with asyncio.timeout(20):
             await pong
         assert running.worker.frames_seen == len(SAID) // 160 + 50
-        assert not running.asr.jobs
         running.asr.gate.set()
         await heard(running, peer)
         peer.ws.transport.abort()
