@@ -12,10 +12,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from gateway.batching import BatcherSettings
-from gateway.faq_serving import looked_up
+from gateway.faq_serving import FaqServing, looked_up
+from gateway.inference import Understood
 from gateway.inference_socket import InferenceServer, SocketInference
 from gateway.local_inference import LocalInference
 from gateway.metrics import InferenceMetrics
+from gateway.model_commands import ModelAction, ModelCommand
 from nlu.faq import ALWAYS, FaqIndex
 from nlu.meaning import OUT_OF_SCOPE, FaqMatch, Meaning
 from nlu.sentences import Vectors
@@ -101,13 +103,25 @@ async def test_a_failure_costs_an_answer_and_nothing_else(space: LetterSpace, ca
     assert "opening" not in caplog.text
 
 
-async def test_so_does_a_full_queue(space: LetterSpace) -> None:
+async def test_an_exchange_of_models_leaves_the_faq_as_it_is(space: LetterSpace) -> None:
+    new = KeywordNlu({"pay": "promise"}, version="newer")
+    async with inference(space, load=lambda bot, path, present: new) as local:
+        before = await local.understand("asked", "when are you opening")
+        await local.administer(ModelCommand(action=ModelAction.LOAD, bot="asked", path="newer"))
+        after = await local.understand("asked", "when are you opening")
+    assert (before.version, after.version) == ("keywords", "newer")
+    assert before.meaning.faq == after.meaning.faq and after.meaning.faq is not None
+    assert space.embedded == ["when are you opening"] * 2
+
+
+async def test_a_full_queue_costs_an_answer_too(space: LetterSpace) -> None:
     registry = CollectorRegistry()
-    async with inference(space, registry) as local:
-        faqs = local._faqs
-        faqs._batcher._settings = BatcherSettings(max_queue=0)
-        found = await local.understand("asked", "when are you opening")
-    assert found.meaning.faq is None and found.meaning.intent == OUT_OF_SCOPE
+    indexes = {"asked": FaqIndex(space, QUESTIONS)}
+    understood = Understood(Meaning(OUT_OF_SCOPE, 0.1), 1.0, 2.0, "keywords")
+    serving = FaqServing(indexes, settings=BatcherSettings(max_queue=0), metrics=InferenceMetrics(registry))
+    async with serving:
+        found = await serving.complete("asked", "when are you opening", understood, timeout_s=20, errand=None)
+    assert found == understood
     assert registry.get_sample_value("voicegate_faq_total", {"bot": "asked", "outcome": "failed"}) == 1
 
 
