@@ -52,7 +52,7 @@ class RecordedCalls(BaseModel):
 
 
 class Timeline(BaseModel):
-    """A recording and what happened in it; `at_ms` of an event is the place in the sound, but for the caller's gaps."""
+    """A recording and what happened in it; an event's `time` less `started_at` is its place in the sound."""
 
     recording: RecordedCall
     events: list[dict[str, Any]]

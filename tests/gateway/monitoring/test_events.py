@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -73,3 +75,12 @@ def test_a_turns_slots_and_a_snapshots_history_keep_their_shape() -> None:
         "score": 0.5,
         "reply": "WORDS",
     }
+
+
+def test_every_type_is_documented_with_its_keys_and_no_other_is() -> None:
+    document = (Path(__file__).parents[3] / "docs" / "monitoring.md").read_text(encoding="utf-8")
+    table = document.split("| type | keys | when |")[1].split("\n\n")[0]
+    documented = {
+        name: set(re.findall(r"`(\w+)`", keys)) for name, keys in re.findall(r"^\| `(\w+)` \| (.*?) ?\|", table, re.M)
+    }
+    assert documented == {name: {each.name for each in fields(kind)} for name, kind in EVENT_TYPES.items()}
