@@ -93,8 +93,11 @@ class SecondTrack:
         return replace(said, assistant=tuple(answer.sentences))
 
     def _wanted(self, said: CallerSaid) -> bool:
-        turns = self._dialogue.preview(said).state.history
-        return bool(turns) and turns[-1].unanswered and self._flow.nodes[turns[-1].node].assistant
+        after = self._dialogue.preview(said).state
+        if not after.history or after.history[-1].round_id != after.round_id:  # the bot had ended the call before
+            return False
+        turn = after.history[-1]
+        return turn.unanswered and self._flow.nodes[turn.node].assistant
 
     def _begin(self, assistant: Assistant, said: CallerSaid) -> _Answer:
         if self._answer is not None:

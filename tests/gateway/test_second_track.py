@@ -105,6 +105,16 @@ async def test_nobody_is_asked_about_what_is_understood(tmp_path: Path) -> None:
     assert made.model.requests == [] and made.outcomes == []
 
 
+async def test_nobody_is_asked_after_the_end(tmp_path: Path) -> None:
+    async with call(tmp_path, answers(b"data: {\n\n")) as made:
+        while not made.dialogue.state.ended:
+            await made.complete()
+        asked = len(made.model.requests)
+        assert made.dialogue.state.history[-1].unanswered
+        assert await made.complete() == ()
+    assert len(made.model.requests) == asked == 2
+
+
 async def test_what_was_asked_at_the_pause_is_asked_once(tmp_path: Path) -> None:
     async with call(tmp_path, then(None, ANSWER)) as made:
         made.track.look_ahead(saying("is it far"))
