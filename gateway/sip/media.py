@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Final
 
 from audio.framing import silence
@@ -70,8 +71,9 @@ class Media:
         self._samples = fmt.samples(PTIME_MS)
         self._quiet = silence(fmt, self._samples)
         self._jitter = JitterBuffer(fmt)
-        self._remote = agreed.remote
-        self._hosts: Collection[str] = {agreed.remote.host, self._signalling_host}
+        host = agreed.remote.host if _is_ip(agreed.remote.host) else self._signalling_host
+        self._described = self._remote = Address(host, agreed.remote.port)
+        self._hosts: Collection[str] = {host, self._signalling_host}
 
     def agree_again(self, agreed: Agreed, now: float) -> None:
         """A re-INVITE: hold, its end, or another address. What is being played stays."""
@@ -146,7 +148,7 @@ class Media:
 
     def _is_caller(self, source: Address, now: float, *, moves: bool) -> bool:
         """Whether a packet may be the caller's; where its audio is from (`moves`) is where we send to from then on."""
-        if source != self.agreed.remote:  # the address of the description itself needs no guess
+        if source != self._described:  # the description's own address needs no guess
             if source.host not in self._hosts:
                 return False
             if self._latched and source != self._remote and now - self._heard_at < _OTHER_PORT_AFTER_S:
@@ -154,3 +156,12 @@ class Media:
         if moves:
             self._remote, self._latched = source, True
         return True
+
+
+def _is_ip(host: str) -> bool:
+    """Whether a host is an address: a name would be looked up with every packet, while all calls wait."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -140,6 +140,7 @@ async def test_a_caller_on_hold_hears_nothing_and_says_nothing_until_it_comes_ba
         assert again.status == 200 and "a=sendrecv" in again.body
         await line.until(lambda: len(line.heard) > before, "audio after hold")
         assert line.packets[before][1] & 0x80, "the first packet after silence carries the marker"
+        line.press("4")
         line.press("#")
         line.keep_silent()
         reply = await prompt(running, line, "Sorry")
@@ -253,6 +254,7 @@ async def test_noise_on_every_port_harms_no_call(tmp_path: Path) -> None:
             for noise in (b"", b"\r\n\r\n", bytes(range(256)), b"SIP/2.0 200 OK\r\n\r\n", b"\x80" * 2000):
                 stranger.send(noise)
                 stranger.rtp.sendto(noise, line.rtp_to)
+            line.press("4")
             line.press("#")
             line.keep_silent()
             reply = await prompt(running, line, "Sorry")

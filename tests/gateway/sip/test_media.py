@@ -229,6 +229,13 @@ def test_audio_goes_where_the_caller_s_comes_from_and_strangers_are_not_heard() 
     assert tick.packet is not None and tick.packet.to == PHONE, "the described address needs no guess"
 
 
+def test_a_name_in_a_description_is_not_looked_up() -> None:
+    media = made()
+    media.agree_again(agreed(remote=Address("phone.example.com", 5004)), 0.0)
+    (tick, *_) = ticks(media, 0.0)
+    assert tick.packet is not None and tick.packet.to == Address("192.0.2.1", 5004)
+
+
 def test_keys_and_audio_of_other_payload_types_are_told_apart() -> None:
     media = made()
     media.receive(packet(0, payload_type=18), PHONE, 5.0)
