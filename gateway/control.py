@@ -46,6 +46,7 @@ from gateway.monitoring.archive import Archive
 from gateway.monitoring.audit import AuditLog
 from gateway.monitoring.hub import MonitorHub
 from gateway.monitoring.recordings_api import recordings_router
+from gateway.origins import OriginPolicy
 from gateway.pages_api import pages_router
 from gateway.presence import gateway_name, present_workers
 from gateway.processes import EXIT_CONFIG
@@ -124,7 +125,8 @@ def control_app(
         swagger_ui_parameters={"validatorUrl": None},  # nor is our description of the API sent to anybody
         lifespan=lifespan,
     )
-    app.state.guard = Guard(authenticator, settings.api)
+    origins = OriginPolicy(settings.auth.origins, secure=settings.control.tls_certificate is not None)
+    app.state.guard = Guard(authenticator, settings.api, origins)
     add_error_handlers(app)
     Edge.install(app, body_bytes=settings.api.body_bytes, metrics=metrics or HttpMetrics(CollectorRegistry()))
     app.include_router(text_router(dialogues, text_chars=settings.api.text_chars))

@@ -24,6 +24,7 @@ from starlette.requests import HTTPConnection
 
 from gateway.auth import Authenticator, AuthError, Identity, Scope
 from gateway.http_errors import ApiError
+from gateway.origins import OriginPolicy
 from gateway.settings import ApiSettings
 
 __all__ = ["Guard", "GuardedRoute", "TokenBuckets", "requires"]
@@ -64,8 +65,9 @@ class TokenBuckets:
 class Guard:
     """One per application, at `app.state.guard`."""
 
-    def __init__(self, authenticator: Authenticator, settings: ApiSettings) -> None:
+    def __init__(self, authenticator: Authenticator, settings: ApiSettings, origins: OriginPolicy) -> None:
         self._authenticator = authenticator
+        self._origins = origins
         self._settings = settings
         self._buckets = TokenBuckets(settings.requests_per_s)
         self._under_way = 0
@@ -82,6 +84,8 @@ class Guard:
             ApiError: 401 or 403. It does not say why a token is no good: our log does.
         """
         peer = request.client.host if request.client else ""
+        if not self._authenticator.required:
+            self._refuse_foreign_pages(request, peer)
         try:
             return self._authenticator.authenticate(
                 request.headers, f"{request.url.path}?{request.url.query}", peer, scope=scope
@@ -95,6 +99,18 @@ class Guard:
             else:
                 code, message = "forbidden", "without authentication only the gateway's own machine is served"
             raise ApiError(exc.status, code, message, headers=exc.headers) from None
+
+    def _refuse_foreign_pages(self, request: HTTPConnection, peer: str) -> None:
+        """Where being on this machine is all that one must show, a page of another site must not use its visitor."""
+        origins, hosts = (request.headers.getlist(name) for name in ("origin", "host"))
+        if not self._origins.admits(origins, hosts):
+            message = "a page of another site needs a token; if it is yours, put its origin into auth.origins"
+        elif not self._origins.knows_host(hosts):
+            message = "without authentication ask for the gateway as localhost or by its address"
+        else:
+            return
+        log.warning("refused %s to %s: %s", request.url.path, peer, message)
+        raise ApiError(HTTPStatus.FORBIDDEN, "foreign_page", message)
 
     @contextmanager
     def admit(self, identity: Identity) -> Iterator[None]:

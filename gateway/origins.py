@@ -57,6 +57,18 @@ class OriginPolicy:
         page, asked = host_of(origins[0]), host_of(f"//{hosts[0]}")
         return page is not None and page == asked and (self._secure or _needs_no_dns(page))
 
+    def knows_host(self, hosts: Sequence[str]) -> bool:
+        """Whether a request asks for us by a name that no stranger can have lead here; a page of theirs that does
+        sends no Origin with what it reads.
+
+        Args:
+            hosts: values of the request's Host headers.
+        """
+        if len(hosts) != 1:
+            return False
+        asked = host_of(f"//{hosts[0]}")
+        return asked is not None and (self._secure or _needs_no_dns(asked))
+
 
 def host_of(url: str) -> str | None:
     """Host of an address in small letters, without its port; None where there is none."""

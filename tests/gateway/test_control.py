@@ -52,7 +52,7 @@ async def control(
             async with asyncio.timeout(20):
                 await client.wait_connected()
         transport = httpx.ASGITransport(app=app, client=("127.0.0.1", 5))
-        yield await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://control"))
+        yield await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://localhost"))
 
 
 async def readiness(client: httpx.AsyncClient, **wanted: object) -> httpx.Response:
@@ -151,7 +151,7 @@ async def test_without_authentication_metrics_are_for_this_machine(redis_url: st
     app = control_app(settings, redis_url, SocketInference(Path("/nowhere")))
     for peer, status in (("127.0.0.1", 200), ("::1", 200), ("192.0.2.7", 403)):
         transport = httpx.ASGITransport(app=app, client=(peer, 5))
-        async with httpx.AsyncClient(transport=transport, base_url="http://control") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             assert (await client.get("/metrics")).status_code == status
 
 

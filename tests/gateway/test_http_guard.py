@@ -149,8 +149,38 @@ async def test_without_authentication_only_this_machine_is_served(redis_url: str
     async with api(redis_url, bot) as served:
         for peer, status in (("127.0.0.1", 200), ("::1", 200), ("192.0.2.7", 403)):
             transport = httpx.ASGITransport(app=served.app, client=(peer, 5))
-            async with httpx.AsyncClient(transport=transport, base_url="http://control") as client:
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
                 assert (await client.post("/v1/intent", json=INTENT)).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "status"),
+    [
+        ("127.0.0.1:8080", None, 200),
+        ("[::1]:8080", None, 200),
+        ("localhost:8080", "http://localhost:8080", 200),
+        ("localhost:8080", "https://desk.example.com", 200),
+        ("localhost:8080", "https://elsewhere.example", 403),
+        ("localhost:8080", "null", 403),
+        ("rebound.example", None, 403),
+        ("rebound.example", "http://rebound.example", 403),
+    ],
+)
+async def test_without_authentication_pages_of_other_sites_are_kept_out(
+    redis_url: str, bot: Path, host: str, origin: str | None, status: int
+) -> None:
+    environ = {"VOICEGATE_AUTH_ORIGINS": "https://desk.example.com"}
+    async with api(redis_url, bot, environ=environ) as served:
+        headers = {"Host": host} | ({"Origin": origin} if origin else {})
+        answer = await served.client.post("/v1/intent", json=INTENT, headers=headers)
+        assert answer.status_code == status
+        assert status == 200 or answer.json()["code"] == "foreign_page"
+
+
+async def test_a_token_is_good_from_any_page(redis_url: str, bot: Path) -> None:
+    async with api(redis_url, bot, environ={"VOICEGATE_AUTH_SECRET": SECRET}) as served:
+        headers = {**bearer(Scope.CHAT), "Host": "gateway.example", "Origin": "https://elsewhere.example"}
+        assert (await served.client.post("/v1/intent", json=INTENT, headers=headers)).status_code == 200
 
 
 # Rate, concurrency, time.
@@ -206,7 +236,7 @@ async def test_a_request_ends_in_its_time_and_leaves_its_place(redis_url: str, b
 async def test_a_body_that_never_comes_ends_in_the_same_time(redis_url: str, bot: Path) -> None:
     async with api(redis_url, bot, environ={"VOICEGATE_API_TIMEOUT_S": "0.2"}) as served:
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
-        head = "POST /v1/intent HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{"
+        head = "POST /v1/intent HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{"
         writer.write(head.encode())
         async with asyncio.timeout(20):
             assert b" 504 " in await reader.readline()

@@ -26,6 +26,7 @@ from gateway.http_guard import Guard
 from gateway.inference import InferenceError
 from gateway.model_commands import ModelAction, ModelCommand, ModelError, ModelFault
 from gateway.models_api import models_router
+from gateway.origins import OriginPolicy
 from gateway.settings import load
 from nlu.pool import VersionState, VersionStatus
 
@@ -78,7 +79,7 @@ class Models:
 def application(models: Models, environ: dict[str, str] | None = None) -> FastAPI:
     app = FastAPI()
     settings = load(environ=environ or {})
-    app.state.guard = Guard(Authenticator(settings.auth), settings.api)
+    app.state.guard = Guard(Authenticator(settings.auth), settings.api, OriginPolicy([], secure=False))
     add_error_handlers(app)
     app.include_router(models_router(models))
     return app
@@ -87,7 +88,7 @@ def application(models: Models, environ: dict[str, str] | None = None) -> FastAP
 @asynccontextmanager
 async def client(models: Models, environ: dict[str, str] | None = None) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(app=application(models, environ), client=("127.0.0.1", 5))
-    async with httpx.AsyncClient(transport=transport, base_url="http://control") as http:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
         yield http
 
 
