@@ -23,7 +23,7 @@ MAX_EVENT_CHARS: Final = 64 * 1024
 MAX_ANSWER_BYTES: Final = 512 * 1024
 
 _DONE: Final = "[DONE]"
-_FIRST_CHARS = 4000  # a sentence longer than this is none
+_MAX_SENTENCE_CHARS: Final = 4000
 _END = re.compile(r"(?:[.!?…]+[\"')\]]*(?=\s)|[。！？]+[”’）]*)")
 _MARKUP = re.compile(r"[*_`#<>|\[\]{}\\~^]")
 
@@ -120,7 +120,7 @@ class SentenceCutter:
         while not self.full and (end := _END.search(self._text)):
             sentences += self._taken(self._text[: end.end()])
             self._text = self._text[end.end() :]
-        self.full = self.full or len(self._text) > _FIRST_CHARS
+        self.full = self.full or len(self._text) > _MAX_SENTENCE_CHARS
         return sentences
 
     def finish(self) -> list[str]:

@@ -62,6 +62,7 @@ class SecondTrack:
         self._dialogue = dialogue
         self._render = render
         self._answer: _Answer | None = None
+        self._tasks: list[asyncio.Task[str]] = []  # of this answer, and of those before that are being dropped
 
     async def __aenter__(self) -> SecondTrack:
         return self
@@ -83,11 +84,14 @@ class SecondTrack:
         if not self._wanted(said):
             await self._drop("unwanted")
             return said
+        left_s = since + assistant.wait_ms / 1000 - time.monotonic()
         answer = self._answer
         if answer is None or answer.words != said.text:
             await self._drop("unwanted")
+            if left_s <= 0:
+                return said
             answer = self._begin(assistant, said)
-        await asyncio.wait([answer.task], timeout=max(0.0, since + assistant.wait_ms / 1000 - time.monotonic()))
+        await asyncio.wait([answer.task], timeout=max(0.0, left_s))
         outcome = answer.task.result() if answer.task.done() else "late"
         await self._drop("cut" if outcome == "late" and answer.sentences else outcome)
         return replace(said, assistant=tuple(answer.sentences))
@@ -107,6 +111,7 @@ class SecondTrack:
             self._count("unwanted")
         sentences: list[str] = []
         task = asyncio.create_task(self._ask(assistant, said, sentences), name="assistant")
+        self._tasks.append(task)
         self._answer = _Answer(said.text, task, sentences)
         return self._answer
 
@@ -137,4 +142,5 @@ class SecondTrack:
         answer, self._answer = self._answer, None
         if answer is not None:
             self._count(outcome)
-            await background.stop([answer.task])
+        tasks, self._tasks = self._tasks, []
+        await background.stop(tasks)

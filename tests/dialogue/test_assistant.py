@@ -146,6 +146,8 @@ def test_what_is_left_out_is_as_usual(bot: Bot) -> None:
         ("{model: small-1}", "'assistant' of the bot has no 'url'"),
         ("{url: 'https://models.example.com/'}", "has no 'model'"),
         ("{url: models.example.com, model: small-1}", "has no web address"),
+        ("{url: 'https://models.example.com:port/', model: small-1}", "has no web address"),
+        ("{url: 'https://models.example.com/é', model: small-1}", "has no web address"),
         ("{url: 'https://a.example/', model: m, wait_ms: 9000}", "'wait_ms'"),
         ("{url: 'https://a.example/', model: m, max_chars: 5}", "'max_chars'"),
         ("{url: 'https://a.example/', model: m, history: 11}", "'history'"),

@@ -126,6 +126,17 @@ async def test_what_was_asked_at_the_pause_is_asked_once(tmp_path: Path) -> None
     assert len(made.model.requests) == 1 and made.outcomes == ["answered"]
 
 
+async def test_whoever_waits_for_nothing_asks_at_pauses_alone(tmp_path: Path) -> None:
+    async with call(tmp_path, answers(ANSWER), wait_ms=0) as made:
+        assert await made.complete() == ()
+        assert made.model.requests == []
+        made.track.look_ahead(saying("is it near"))
+        async with asyncio.timeout(20):
+            while len(made.rendered) < 2:
+                await asyncio.sleep(0.001)
+        assert await made.complete("is it near") == ("It is near.", "Take the bus.")
+
+
 async def test_other_words_at_the_end_are_asked_anew(tmp_path: Path) -> None:
     async with call(tmp_path, answers(ANSWER)) as made:
         made.track.look_ahead(saying("is it"))
@@ -154,7 +165,7 @@ async def test_words_that_are_understood_after_all_drop_it(tmp_path: Path) -> No
 async def test_what_is_late_is_done_without(
     tmp_path: Path, play: Play, sentences: tuple[str, ...], outcome: str
 ) -> None:
-    async with call(tmp_path, play, wait_ms=0 if outcome == "late" else NEVER) as made:
+    async with call(tmp_path, play, wait_ms=1 if outcome == "late" else NEVER) as made:
         if sentences:
             made.track.look_ahead(saying("is it far"))
             async with asyncio.timeout(20):
@@ -231,10 +242,10 @@ async def test_a_caller_hears_the_assistant_and_then_the_question(tmp_path: Path
 
 async def test_one_that_is_silent_delays_nothing_but_its_own_wait(tmp_path: Path) -> None:
     async with chat_model(then(None)) as model:
-        more = section(model.url, 0)
+        more = section(model.url, 1)
         async with rig(tmp_path, hear="is it far", flow=FLOW, more=more, environ=HOSTS) as made:
             peer = await made.peer(start={})
             await peer.event("mark")
             await peer.send(np.concatenate([speech(), silence(1000)]))
-            assert (await peer.event("prompt", count=2))["text"] == "Sorry I do not know"
-            assert made.metric("voicegate_assistant_total", outcome="late") == 1
+            sorry = await peer.event("prompt", count=2)
+            assert (sorry["text"], sorry["source"]) == ("Sorry I do not know", None)
