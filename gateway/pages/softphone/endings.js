@@ -3,6 +3,8 @@
  * taken up again. Codes: docs/protocols.md, "Errors and close codes".
  */
 
+import { readable } from "../shared/words.js";
+
 /** Close codes: [what happened, what to do, may it be resumed]. */
 export const CLOSE_CODES = {
   1000: ["The call is over.", "", true],
@@ -71,11 +73,6 @@ export function describe(ending) {
 
 function words(title, advice, { commands = [], resumable = false, good = false } = {}) {
   return { title, advice, commands, resumable, good };
-}
-
-/** "promise_to_pay" as "promise to pay". */
-export function readable(name) {
-  return name.replaceAll("_", " ");
 }
 
 function sentence(text) {

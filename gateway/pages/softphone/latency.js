@@ -47,10 +47,3 @@ function stagesOf(timing) {
     during: ahead && (key === "asr_ms" || key === "nlu_ms"),
   }));
 }
-
-/** "84 ms", "0.4 ms", "1.24 s". */
-export function shown(ms) {
-  if (ms === null || ms === undefined) return "–";
-  if (ms >= 1000) return `${(ms / 1000).toFixed(2)} s`;
-  return `${ms < 10 ? Number(ms.toFixed(1)) : Math.round(ms)} ms`;
-}

@@ -1,6 +1,7 @@
 /** The timings: four figures, and the last turn's stages as bars. */
 
-import { BUDGET_MS, shown, summary } from "./latency.js";
+import { shown } from "../shared/words.js";
+import { BUDGET_MS, summary } from "./latency.js";
 
 const AWAITED = "tail_ms"; // the silence is so much longer than the work that it would leave no bar to see
 

@@ -1,6 +1,6 @@
 /** Both sides' loudness: two needles, and the last seconds of the call as a strip, the caller above, the bot below. */
 
-import { FLOOR_DB, Needle, share } from "./levels.js";
+import { FLOOR_DB, Needle, share } from "../shared/levels.js";
 
 const COLUMN_MS = 60;
 const COLUMN_PX = 5;

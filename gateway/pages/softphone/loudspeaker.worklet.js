@@ -5,10 +5,10 @@
  * Out: {reached: [names]} as marks are played; {db, queuedMs, gaps} every 20 ms or so.
  */
 
-import { JitterBuffer } from "./jitter_buffer.js";
-import { loudness } from "./levels.js";
-import { Framer, fromPcm16 } from "./pcm.js";
-import { Resampler } from "./resampler.js";
+import { JitterBuffer } from "../shared/jitter_buffer.js";
+import { loudness } from "../shared/levels.js";
+import { Framer, fromPcm16 } from "../shared/pcm.js";
+import { Resampler } from "../shared/resampler.js";
 
 const REPORT_MS = 20;
 

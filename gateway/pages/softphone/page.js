@@ -1,9 +1,9 @@
 /** The page: its fields, buttons and keys, joined to the telephone and to what shows it. */
 
+import { ConversationView } from "../shared/conversation_view.js";
 import { choicesOf, newCallId } from "./address.js";
 import { isUnderWay } from "./call_machine.js";
 import { CallView } from "./call_view.js";
-import { ConversationView } from "./conversation_view.js";
 import { Gateway } from "./gateway.js";
 import { LatencyView } from "./latency_view.js";
 import { LevelsView } from "./levels_view.js";
@@ -18,7 +18,7 @@ const asked = choicesOf(location.search);
 
 const gateway = new Gateway();
 const callView = new CallView(find, press);
-const conversationView = new ConversationView(find("lines"));
+const conversationView = new ConversationView(find("lines"), { bot: "Bot", caller: "You" });
 const latencyView = new LatencyView(
   Object.fromEntries(["first", "reply", "median", "worst", "felt", "stages"].map((id) => [id, find(id)])),
 );

@@ -24,7 +24,7 @@ export class Sound {
       const here = (file) => new URL(file, import.meta.url).href;
       const [microphone] = await Promise.all([
         navigator.mediaDevices.getUserMedia({ audio: SPEECH }),
-        context.audioWorklet.addModule(here("microphone.worklet.js")),
+        context.audioWorklet.addModule(here("../shared/microphone.worklet.js")),
         context.audioWorklet.addModule(here("loudspeaker.worklet.js")),
         context.resume(),
       ]);

@@ -7,7 +7,8 @@ import { callUrl, choicesOf, isMixed, newCallId } from "../../../gateway/pages/s
 import { IDLE, isUnderWay, RETRY_MS, step } from "../../../gateway/pages/softphone/call_machine.js";
 import { announcement, EMPTY, hear } from "../../../gateway/pages/softphone/conversation.js";
 import { CLOSE_CODES, describe, FAULTS, isLost } from "../../../gateway/pages/softphone/endings.js";
-import { measure, NOTHING, shown, summary } from "../../../gateway/pages/softphone/latency.js";
+import { measure, NOTHING, summary } from "../../../gateway/pages/softphone/latency.js";
+import { lasting, shown } from "../../../gateway/pages/shared/words.js";
 
 /** The state after these events, and the effects of the last one. */
 function after(...events) {
@@ -204,6 +205,7 @@ test("what the caller feels counts from the last sound, where silence followed i
 
 test("times are shown as people read them", () => {
   assert.deepEqual([null, 0, 0.44, 9.96, 83.6, 1240].map(shown), ["–", "0 ms", "0.4 ms", "10 ms", "84 ms", "1.24 s"]);
+  assert.deepEqual([-1, 7.9, 750, 3723].map(lasting), ["0:00", "0:07", "12:30", "1:02:03"]);
 });
 
 // Addresses.

@@ -3,10 +3,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { JitterBuffer } from "../../../gateway/pages/softphone/jitter_buffer.js";
-import { FLOOR_DB, loudness, Needle, share } from "../../../gateway/pages/softphone/levels.js";
-import { Framer, fromPcm16, toPcm16 } from "../../../gateway/pages/softphone/pcm.js";
-import { Resampler } from "../../../gateway/pages/softphone/resampler.js";
+import { JitterBuffer } from "../../../gateway/pages/shared/jitter_buffer.js";
+import { FLOOR_DB, loudness, Needle, share } from "../../../gateway/pages/shared/levels.js";
+import { Framer, fromPcm16, toPcm16 } from "../../../gateway/pages/shared/pcm.js";
+import { Resampler } from "../../../gateway/pages/shared/resampler.js";
 
 const tone = (hz, rate, samples) => Float32Array.from({ length: samples }, (_, n) => Math.sin((2 * Math.PI * hz * n) / rate));
 

@@ -1,19 +1,20 @@
 /** The conversation as a list, changed where it changed: lines stay the elements they are. */
 
-import { readable } from "./endings.js";
+import { readable } from "./words.js";
 
 const TAGS = {
   joined: "goes on below",
   withdrawn: "taken back",
-  held: "stopped for you",
+  held: "stopped for the caller",
   cut: "interrupted",
   hearing: "still listening",
 };
 
 export class ConversationView {
-  /** @param {HTMLOListElement} list */
-  constructor(list) {
+  /** @param {HTMLOListElement} list  @param {Record<"bot"|"caller", string>} names of the two sides */
+  constructor(list, names) {
     this.list = list;
+    this.names = names;
     this.shown = new Map(); // id -> {line, item}
   }
 
@@ -38,7 +39,7 @@ export class ConversationView {
     item.dataset.side = line.side;
     item.dataset.state = line.state;
     if (line.side === "note") item.replaceChildren(line.text);
-    else item.replaceChildren(part("span", "who", line.side === "bot" ? "Bot" : "You"), words(line), about(line));
+    else item.replaceChildren(part("span", "who", line.by ?? this.names[line.side]), words(line), about(line));
     this.shown.set(line.id, { line, item });
   }
 }
