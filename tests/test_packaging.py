@@ -23,8 +23,8 @@ def test_every_file_of_a_package_that_is_no_python_is_listed() -> None:
     listed = {
         path
         for package, patterns in SETUP["package-data"].items()
-        for p in patterns
-        for path in (ROOT / package).glob(p)
+        for pattern in patterns
+        for path in (ROOT / package).glob(pattern)
     }
     missing = [
         str(path.relative_to(ROOT))
