@@ -108,6 +108,7 @@ class DialogueLoop:
         self._clock = clock
         self._lock = asyncio.Lock()
         self._owner = secrets.token_hex(6)  # names this loop in the store: its claims, and its steps that are no rounds
+        self._exclusive = True
         self._epoch = 0
         self._version = 0
         self._events = 0
@@ -139,6 +140,7 @@ class DialogueLoop:
         async with self._lock:
             claim = await self._store.claim(self._call_id, owner=self._owner if exclusive else None)
             self._unsure = None
+            self._exclusive = exclusive
             self._epoch, self._version = claim.epoch, claim.version
             if claim.body is None:
                 given = tuple(sorted((metadata or {}).items()))
@@ -255,6 +257,7 @@ class DialogueLoop:
             state, actions = self._step(event, round_id)
             write = StepWrite(
                 epoch=self._epoch,
+                owner=self._owner if self._exclusive else "",
                 version=self._version,
                 round_id=round_id,
                 key=key,

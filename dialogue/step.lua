@@ -11,18 +11,20 @@
 -- ARGV[6]  actions, JSON
 -- ARGV[7]  time to live, seconds
 -- ARGV[8]  answers kept
+-- ARGV[9]  owner: the name under which the writer claimed the call, "" for one that joined
 --
 -- Returns {status, epoch, version, body, actions}:
 --   "written"   body and actions are ""
 --   "repeated"  this step is already there: its actions, the state as it is now; nothing changed
---   "fenced"    a later epoch owns the call
+--   "fenced"    a later epoch owns the call, or the same one under another name (one of the two was given while the
+--               server was away)
 --   "stale"     the round is older than the answers kept
 --   "conflict"  the state has moved on: body is what to step from
 --
 -- A state that is missing, or older than the writer's, was lost by the server (expiry, a fail-over to a
 -- replica that was behind): the writer's is the best there is, so it is written.
 
-local stored = redis.call('HMGET', KEYS[1], 'epoch', 'version', 'round', 'body')
+local stored = redis.call('HMGET', KEYS[1], 'epoch', 'version', 'round', 'body', 'owner')
 local epoch, version, round = tonumber(stored[1] or 0), tonumber(stored[2] or 0), tonumber(stored[3] or 0)
 local body = stored[4] or ''
 
@@ -31,7 +33,9 @@ local actions = redis.call('HGET', KEYS[2], ARGV[4])
 if actions then
   return {'repeated', epoch, version, body, actions}
 end
-if epoch > tonumber(ARGV[1]) then
+local writer, owner = tonumber(ARGV[1]), stored[5] or ''
+local others = owner ~= '' and ARGV[9] ~= '' and owner ~= ARGV[9]
+if epoch > writer or (epoch == writer and others) then
   return {'fenced', epoch, version, '', ''}
 end
 if ARGV[3] ~= '0' and tonumber(ARGV[3]) <= round then
@@ -41,8 +45,8 @@ if version > tonumber(ARGV[2]) then
   return {'conflict', epoch, version, body, ''}
 end
 
-if epoch < tonumber(ARGV[1]) then
-  redis.call('HDEL', KEYS[1], 'owner')  -- the name of one whose epoch was the one before
+if epoch < writer then
+  redis.call('HSET', KEYS[1], 'owner', ARGV[9])
 end
 version = tonumber(ARGV[2]) + 1
 redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'version', version, 'body', ARGV[5])

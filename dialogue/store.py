@@ -89,6 +89,8 @@ class StepWrite:
     key: str
     body: str
     answer: str
+    owner: str = ""
+    """The name under which the call was claimed; empty for one that joined."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +261,7 @@ class RedisStore:
                     step.answer,
                     self._ttl_s,
                     ANSWERS_KEPT,
+                    step.owner,
                 ],
             )
         except (RedisError, OSError) as error:
@@ -349,7 +352,9 @@ class MemoryStore:
         answer = record.answers.get(step.key, "")
         if answer:
             status = "repeated"
-        elif record.epoch > step.epoch:
+        elif record.epoch > step.epoch or (
+            record.epoch == step.epoch and step.owner and record.owner and record.owner != step.owner
+        ):
             status = "fenced"
         elif step.round_id is not None and step.round_id <= record.round:
             status = "stale"
@@ -357,7 +362,7 @@ class MemoryStore:
             status = "conflict"
         else:
             if record.epoch < step.epoch:
-                record.owner = ""
+                record.owner = step.owner
             record.epoch, record.version, record.body = step.epoch, step.version + 1, step.body
             record.round = step.round_id or record.round
             record.answers[step.key] = step.answer

@@ -16,7 +16,8 @@ another worker has taken the call over meanwhile; and a take-over from memory is
 else has claimed since (`reclaim`), under a name by which a claim that landed late is known to be the same.
 
 A server that comes back may have lost what it had acknowledged (no append-only file, a fail-over to a replica that was
-behind). So the last step of every call in progress is sent again; where it is there already, nothing changes.
+behind). So the last steps of every call in progress are sent again, those of `_LOST_AT_MOST_S` and the last in any
+case; where they are there already, nothing changes.
 
 What is lost: steps taken while the store was away, if this process dies before it is back; all of a call's steps since
 then, if another worker that can reach the store has taken the call over.
@@ -31,7 +32,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from dialogue.store import (
     Claim,
@@ -51,6 +52,9 @@ from dialogue.store import (
 __all__ = ["KeptStep", "LastingStore", "WriteBackStore"]
 
 log = logging.getLogger(__name__)
+
+_LOST_AT_MOST_S: Final = 5.0
+"""An append-only file synced every second may be two seconds behind, a replica some more."""
 
 
 class LastingStore(StateStore, Protocol):
@@ -91,7 +95,8 @@ class _Held:
 
     owner: str
     backlog: deque[_Kept] = field(default_factory=deque)
-    last: StepWrite | None = None
+    recent: deque[tuple[float, StepWrite]] = field(default_factory=deque)
+    """The last steps that were written, and when (monotonic seconds)."""
     released: bool = False
     lost: bool = False
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -171,7 +176,8 @@ class WriteBackStore:
                     self._went_away(str(error))
                 else:
                     if owner is not None:
-                        self._held[call_id] = _Held(owner)
+                        before = self._held.get(call_id)
+                        self._held[call_id] = _Held(owner, recent=before.recent if before is not None else deque())
                         self._memory.put(call_id, claim, owner)
                     return claim
             held = self._held.get(call_id)
@@ -199,7 +205,8 @@ class WriteBackStore:
                     self._went_away(str(error))
                 else:
                     self._memory.note(call_id, step, result)
-                    held.last = step if isinstance(result, Written) else held.last
+                    if isinstance(result, Written):
+                        self._remember(held, step)
                     return result
             return self._keep(call_id, held, step)
 
@@ -260,9 +267,14 @@ class WriteBackStore:
             raise StoreAwayError(f"round {step.round_id} was answered, and the state store is away") from None
         if isinstance(result, Written):
             held.backlog.append(step)
-            held.last = step
             self._on_step(KeptStep.KEPT)
         return result
+
+    def _remember(self, held: _Held, step: StepWrite) -> None:
+        now = self._clock()
+        held.recent.append((now, step))
+        while len(held.recent) > 1 and now - held.recent[0][0] > _LOST_AT_MOST_S:
+            held.recent.popleft()
 
     # Back.
 
@@ -282,8 +294,8 @@ class WriteBackStore:
     async def _write_back(self) -> None:
         """Write what was kept, and each call's last step again. Raises StoreError where the store is away still."""
         for held in self._held.values():
-            if not held.backlog and held.last is not None:
-                held.backlog.append(held.last)
+            held.backlog.extendleft(step for _, step in reversed(held.recent))
+            held.recent.clear()
         while waiting := [call_id for call_id, held in self._held.items() if held.backlog]:  # more may come meanwhile
             for call_id in waiting:
                 held = self._held[call_id]
@@ -307,7 +319,9 @@ class WriteBackStore:
                     # A round of this number that says something else is another owner's.
                     if isinstance(result, Conflict) or (isinstance(result, Repeated) and result.answer != kept.answer):
                         raise FencedError("another has answered in its place")
-                    self._on_step(KeptStep.WRITTEN)
+                    self._remember(held, kept)
+                    if isinstance(result, Written):
+                        self._on_step(KeptStep.WRITTEN)
             except (FencedError, RoundError) as error:
                 log.error("what call %s did while the store was away is lost: %s", call_id, error)
                 held.lost = True

@@ -41,7 +41,7 @@ from dialogue.loop import DialogueLoop, Step
 from dialogue.state import DialogueState
 from dialogue.step import step
 from dialogue.store import Claim, FencedError, RedisStore, RoundError, StepWrite, StoreError, WriteResult
-from dialogue.turns import Action, CallerSaid, CallStarted, CallWebhook, WebhookAnswered
+from dialogue.turns import Action, CallerSaid, CallerSilent, CallStarted, CallWebhook, WebhookAnswered
 from dialogue.write_back import WriteBackStore
 from tests.dialogue.bot_calls import said
 from tests.dialogue.valkey import Valkey, valkey
@@ -203,10 +203,10 @@ class Call:
         self.model = Model()
         self.at = 0
         self.loop: DialogueLoop | None = None
-        self.stale: list[DialogueLoop] = []
+        self.stale: list[tuple[DialogueLoop, Worker]] = []
         self.die_at_act = ""
-        self.knocked = False
-        """A worker was asked for the call, and did not hear from Redis whether it has it."""
+        self.unsure = False
+        """A worker took the call over from memory, or did not hear whether it had: either may be fenced."""
 
     async def play(self, ops: list[tuple[Op, int]]) -> None:
         await self.line_to(0)
@@ -239,7 +239,7 @@ class Call:
                 worker.line.cut = True
             case Op.MEND:
                 await worker.back()
-                self.note_lasting()
+                await self.note_lasting(worker)
             case Op.DIE_BEFORE_ACT | Op.DIE_AFTER_ACT:
                 self.die_at_act = op.value.split()[1]
             case Op.DIE:
@@ -267,9 +267,8 @@ class Call:
                 answered = await loop.handle(words, round_id=number)
             except StoreError:
                 continue
-            except FencedError:  # by a claim at the other worker that landed, though its answer was lost
-                assert self.knocked
-                self.loop, self.knocked = None, False
+            except FencedError:
+                self.lose_the_call()
                 continue
             self.hear(number, words, answered)
             if await self.perform(answered):
@@ -277,10 +276,15 @@ class Call:
 
     async def repeat(self, number: int) -> None:
         loop = await self.line_to(self.at)
-        if number in self.model.said:
-            with suppress(StoreError):  # a worker that is cut off knows only what it has answered itself
+        if number not in self.model.said:
+            return
+        with suppress(StoreError):  # a worker that is cut off knows only what it has answered itself
+            try:
                 again = await loop.handle(self.model.said[number], round_id=number)
-                assert again.repeated and again.actions == self.model.answers[number]
+            except FencedError:
+                self.lose_the_call()
+                return
+            assert again.repeated and again.actions == self.model.answers[number]
 
     async def say_twice(self, words: CallerSaid) -> None:
         if any(worker.store.away or worker.line.cut or worker.line.lose for worker in self.workers):
@@ -289,6 +293,11 @@ class Call:
         number, words = max(self.model.said, default=0) + 1, self.next_words()
         other = self.loop_at(1 - self.at)
         await other.open(exclusive=False)
+        try:
+            await self.workers[self.at].store.settle(self.call_id)
+        except FencedError:
+            self.lose_the_call()
+            return
         one, two = await asyncio.gather(loop.handle(words, round_id=number), other.handle(words, round_id=number))
         assert one.actions == two.actions and one.repeated != two.repeated
         self.hear(number, words, one)
@@ -299,11 +308,13 @@ class Call:
         """An answer: the first, or the same again."""
         assert self.model.answers.setdefault(number, answered.actions) == answered.actions
         self.model.said[number] = words
-        self.note_lasting()
-
-    def note_lasting(self) -> None:
         if not self.workers[self.at].store.away:
-            self.model.lasting = max(self.model.said, default=0)
+            self.model.lasting = max(self.model.said)
+
+    def lose_the_call(self) -> None:
+        """Another has it, which must be so for a reason. What was kept here is lost, and shows with the next `open`."""
+        assert self.unsure
+        self.loop = None
 
     # The line.
 
@@ -319,22 +330,45 @@ class Call:
             try:
                 opened = await loop.open()
             except StoreError:
-                index, self.knocked = 1 - index, True
+                index, self.unsure = 1 - index, True
                 if all(worker.line.cut for worker in self.workers):
                     await self.workers[index].back()
+                continue
+            except FencedError:
+                assert self.unsure
+                continue
+            away = self.workers[index].store.away
+            if away and loop.state.round_id < self.model.lasting:
+                await self.is_behind(loop, self.workers[index])
                 continue
             # What the store has may be less than was answered, but not less than was answered and stored.
             assert loop.state.round_id >= self.model.lasting
             self.model.drop_after(loop.state.round_id)
-            self.loop, self.at = loop, index
-            self.note_lasting()
+            self.loop, self.at, self.unsure = loop, index, away
+            if not away:
+                self.model.lasting = max(self.model.said, default=0)
             if not await self.perform(opened):
                 self.loop = None
         return self.loop
 
+    async def is_behind(self, loop: DialogueLoop, worker: Worker) -> None:
+        """A worker that is cut off, and has not heard that the other had the call since, goes on from an old state:
+        what it does there comes to nothing, and it learns so."""
+        await loop.handle(CallerSilent())
+        await worker.back()
+        with pytest.raises(FencedError):
+            await loop.handle(CallerSilent())
+
+    async def note_lasting(self, worker: Worker) -> None:
+        """What this worker kept is in Redis now, where it still has the call."""
+        if self.loop is not None and worker is self.workers[self.at]:
+            with suppress(FencedError):
+                await worker.store.settle(self.call_id)
+                self.model.lasting = max(self.model.said, default=0)
+
     async def move_to(self, index: int) -> None:
         if self.loop is not None:
-            self.stale.append(self.loop)
+            self.stale.append((self.loop, self.workers[self.at]))
         self.loop = None
         await self.line_to(index)
 
@@ -349,11 +383,13 @@ class Call:
     async def say_in_vain(self, number: int) -> None:
         if not self.stale:
             return
-        loop = self.stale[number % len(self.stale)]
+        loop, worker = self.stale[number % len(self.stale)]
         with suppress(FencedError, RoundError, StoreError):
             answered = await loop.handle(said("more", "late words"), round_id=loop.state.round_id + 1)
-            here = answered.round_id
-            assert answered.repeated and answered.actions == self.model.answers.get(here, answered.actions)
+            # A worker that is cut off answers from memory, and learns when it is back that it has lost the call.
+            assert worker.store.away or answered.repeated
+            known = self.model.answers.get(answered.round_id)
+            assert not answered.repeated or worker.store.away or answered.actions == (known or answered.actions)
 
     # The operator's system.
 
@@ -370,9 +406,9 @@ class Call:
         try:
             await worker.store.settle(self.call_id)
         except FencedError:
-            self.loop = None
+            self.lose_the_call()
             return False
-        self.note_lasting()
+        self.model.lasting = max(self.model.said, default=0)
         if self.die_at_act == "before":
             return await self._die_here()
         sent = self.model.acts.setdefault(asked.act, asked.send)
@@ -405,7 +441,7 @@ class Call:
         for number, answer in self.model.answers.items():
             again = await loop.handle(self.model.said[number], round_id=number)
             assert again.repeated and again.actions == answer
-        for old in self.stale:
+        for old, _ in self.stale:
             with pytest.raises((FencedError, RoundError)):
                 await old.handle(said("more", "later still"), round_id=expected.round_id + 1)
         assert compared(DialogueState()) != compared(loop.state)

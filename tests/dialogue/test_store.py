@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from dataclasses import replace
 from itertools import count
 
 import pytest
@@ -118,6 +119,16 @@ async def test_an_owner_forgotten_by_the_store_is_not_mistaken_for_the_writer(op
         await store.claim(call_id, owner="a")
         await store.write(call_id, write(2, 0, 1, "of an owner whose claim the store lost"))
         assert (await store.claim(call_id, owner="a")).epoch == 3
+
+
+async def test_one_epoch_has_one_owner(opened: Opener, call_id: str) -> None:
+    """A worker that was cut off gives out epochs from memory, and another may get the same from the store."""
+    async with opened() as store:
+        await store.claim(call_id, owner="a")
+        assert await store.write(call_id, replace(write(1, 0, 1), owner="a")) == Written(1)
+        with pytest.raises(FencedError):
+            await store.write(call_id, replace(write(1, 1, 2), owner="from memory"))
+        assert await store.write(call_id, write(1, 1, 2)) == Written(2)  # one that joined
 
 
 async def test_a_call_is_reclaimed_only_where_nobody_took_it(redis_url: str, call_id: str) -> None:

@@ -128,7 +128,7 @@ async def test_steps_taken_while_away_are_written_once(redis_url: str, call_id: 
         lasting.cut = ""
         await at.back()
         assert at.told == [True, False]
-        assert at.steps == {KeptStep.KEPT: 3, KeptStep.WRITTEN: 3}
+        assert at.steps[KeptStep.KEPT] == 3 and at.steps[KeptStep.LOST] == 0
         turns, last_round, slots = await state_of(redis_url, call_id)
         assert (turns, last_round, slots["account_check"]) == (3, 3, "4417")
         assert (await loop.handle(YES)).round_id == 4  # and goes on over the store
@@ -269,7 +269,7 @@ async def test_a_server_that_forgot_everything_is_told_again_what_goes_on() -> N
         async with worker(RedisStore.connect(server.url, timeout_s=0.2)) as at:
             loop = at.loop("told-again")
             await loop.open()
-            await loop.handle(YES)
+            first = await loop.handle(YES)
             await loop.handle(ACCOUNT)
             server.kill()
             server.start()
@@ -277,3 +277,5 @@ async def test_a_server_that_forgot_everything_is_told_again_what_goes_on() -> N
                 while at.told[-1:] != [False]:  # seen by itself: the call says nothing meanwhile
                     await asyncio.sleep(0.01)
             assert (await state_of(server.url, "told-again"))[2]["account_check"] == "4417"
+            again = await loop.handle(YES, round_id=1)  # answers of the last seconds too
+            assert again.repeated and again.actions == first.actions

@@ -20,12 +20,15 @@ __all__ = ["Cluster", "Valkey", "cluster", "valkey"]
 
 
 class Valkey:
-    """Keeps its data in an append-only file, or (`lasting` false) in memory only."""
+    """Keeps its data in an append-only file, or (`lasting` false) in memory only.
+
+    The file is synced with every command: synced every second, it may be behind where the disk is busy.
+    """
 
     def __init__(self, folder: Path, *, lasting: bool) -> None:
         self._folder = folder
         self._state = folder / "state" if lasting else None
-        self._server = EmbeddedRedis(self._state, folder)
+        self.start()
 
     @property
     def url(self) -> str:
@@ -47,6 +50,8 @@ class Valkey:
     def start(self) -> None:
         """Again, on the same socket, with what it kept."""
         self._server = EmbeddedRedis(self._state, self._folder)
+        with redis.Redis(unix_socket_path=str(self._server.socket_path)) as client:
+            client.config_set("appendfsync", "always")
 
     def stop(self) -> None:
         """At the end of the test, in whatever state it is."""

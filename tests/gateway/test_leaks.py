@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import redis.asyncio as redis
+from prometheus_client import CollectorRegistry
 
 from audio.inbound import InboundChain
+from dialogue.connection import connect
 from dialogue.loop import DialogueLoop
 from dialogue.store import RedisStore
+from gateway.answer_store import AnswerStore
+from gateway.callers import Callers
+from gateway.metrics import Metrics
+from gateway.presence import Presence, presence_key
+from gateway.results import OPEN_KEY, CallRecords
 from gateway.session import CallSession
+from gateway.settings import load
 from gateway.speaker import Speaker
+from gateway.webhooks import Webhooks
 from gateway.websocket import Connection
+from tests.dialogue.valkey import valkey
 from tests.gateway.harness import Rig, rig, silence, speech
 
 pytestmark = pytest.mark.redis
@@ -80,3 +92,42 @@ async def test_sixty_calls_leave_nothing_behind(tmp_path: Path, redis_url: str) 
         assert 0 < await client.ttl(key) <= 120, key
     await client.aclose()
     await store.close()
+
+
+async def test_every_key_of_every_kind_expires_or_is_bounded(tmp_path: Path) -> None:
+    """Calls with callers, records, answers over HTTP, a worker's presence: nothing of them stays for ever."""
+    with valkey(lasting=False) as server:
+        client, store = connect(server.url, timeout_s=5), RedisStore.connect(server.url, ttl_s=120)
+        settings, metrics = load(environ={}), Metrics(CollectorRegistry())
+        records = CallRecords(server.url, settings.results, metrics, Webhooks(settings.webhooks, metrics), ttl_s=120)
+        callers = Callers(client, come_back_s=60, ttl_s=120, worker_key=presence_key("here", "1"))
+        answers = AnswerStore(client, ttl_s=120)
+        async with (
+            Presence(server.url, gateway="here", name="1", calls=lambda: 0),
+            rig(tmp_path, store=store, records=records, callers=callers) as running,
+        ):
+            for n in range(24):
+                peer = await running.peer(start={"call_id": f"kept-{n}", "caller": f"+1555{n % 5}"})
+                await peer.event("ready", timeout_s=10)
+                await answers.keep(f"kept-{n}", "intent:1", "{}")
+                if n % 2:
+                    await peer.say(type="stop")
+                    await peer.closed(10)
+                else:
+                    peer.abort()
+            await running.no_calls(20)
+            bounded = {settings.results.stream, OPEN_KEY}
+            kinds = set()
+            async for key in client.scan_iter():
+                kinds.add(re.sub(r"\{[^}]*\}|\d+", "", key))
+                assert key in bounded or 0 < await client.ttl(key) <= 240, key
+            assert len(kinds) >= 8, kinds
+            # Who lost the line may come back until the state expires; then a sweep notes that they did not.
+            async for key in client.scan_iter("vg:{kept-*"):
+                await client.unlink(key)
+            await records.sweep(time.time() + 1000)
+            assert not await client.exists(OPEN_KEY)
+            assert await client.xlen(settings.results.stream) == 24
+        await records.aclose()
+        await store.close()
+        await client.aclose()
