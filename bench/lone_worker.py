@@ -14,6 +14,7 @@ from dialogue.store import MemoryStore
 from gateway.auth import Authenticator
 from gateway.inference import Inference
 from gateway.metrics import Metrics
+from gateway.monitoring.bus import EventBus
 from gateway.playout_clock import PlayoutClock
 from gateway.services import Services
 from gateway.settings import load
@@ -26,12 +27,18 @@ __all__ = ["listen"]
 
 
 async def listen(
-    sock: socket.socket, bot: Bot, inference: Inference, *, detector: DetectorSettings | None = None
+    sock: socket.socket,
+    bot: Bot,
+    inference: Inference,
+    *,
+    detector: DetectorSettings | None = None,
+    bus: EventBus | None = None,
 ) -> GatewayWorker:
     """Serve `bot` on `sock` with default settings, its prompts made beforehand, state in memory.
 
     Args:
         detector: other than the settings' own.
+        bus: where the calls' events go, for who wants them.
     """
     settings = load(environ={}, flags={"bot": bot.name, "bots": ()})
     metrics = Metrics(CollectorRegistry())
@@ -46,6 +53,7 @@ async def listen(
         metrics=metrics,
         clock=PlayoutClock(asyncio.get_running_loop()),
         webhooks=Webhooks(settings.webhooks, metrics),
+        bus=bus or EventBus(),
         make_detector=detector_maker(detector or settings.detector),
     )
     worker = GatewayWorker(services, Authenticator(settings.auth))
