@@ -22,7 +22,7 @@ from dialogue.flow import Faq, FaqEntry, Flow
 from dialogue.flow_check import check_faq
 from dialogue.flow_parts import FlowParts
 from dialogue.yaml_source import Fault, Faults, Located, Section, read_yaml
-from nlu.normalization import plain_words
+from nlu.normalization import bare_letters
 
 __all__ = ["FAQ_FILE", "MAX_QUESTION_CHARS", "load_faq"]
 
@@ -68,7 +68,7 @@ def _entries(parts: FlowParts, entries: Section, asked: dict[str, Located]) -> I
 
 
 def _check_question(faults: Faults, question: Located, entry: str, asked: dict[str, Located]) -> None:
-    words = plain_words(question.text)
+    words = bare_letters(question.text)
     if not words:
         faults.add(question.line, f"a question without words: {question.text!r}", "write it as a caller says it")
     elif len(question.text) > MAX_QUESTION_CHARS:

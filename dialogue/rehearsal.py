@@ -12,7 +12,7 @@ from dialogue.script import Call, Expected, Turn
 from dialogue.step import MetadataError
 from dialogue.text_call import Reply, TextCall, Understand
 from nlu.meaning import OUT_OF_SCOPE, FaqMatch, Meaning
-from nlu.normalization import plain_words
+from nlu.normalization import bare_letters
 
 __all__ = ["Exchange", "Mismatch", "Rehearsal", "act_of", "judged", "judged_end", "rehearse"]
 
@@ -137,7 +137,7 @@ def _given(words: str, turn: Turn, faq: Faq) -> Meaning:
     match = None
     if asked is not None:
         wordings = faq.entries[asked].questions if asked in faq.entries else ()
-        match = FaqMatch(asked, 1.0, verbatim=plain_words(words) in map(plain_words, wordings))
+        match = FaqMatch(asked, 1.0, verbatim=bare_letters(words) in map(bare_letters, wordings))
     return Meaning(intent or OUT_OF_SCOPE, 1.0 if intent else 0.0, turn.marked, match)
 
 

@@ -25,7 +25,7 @@ from nlu.chinese_text import say_chinese, write_chinese
 from nlu.draft import Draft, Rule, substitution
 from nlu.spoken_numbers import rewrite_numbers
 
-__all__ = ["NORMALIZER_VERSION", "NormalText", "normalize", "plain_words"]
+__all__ = ["NORMALIZER_VERSION", "NormalText", "bare_letters", "normalize", "plain_words"]
 
 NORMALIZER_VERSION = 1
 
@@ -85,6 +85,12 @@ def normalize(raw: str) -> NormalText:
         if draft.text == before:
             break
     return NormalText(raw, draft.text, tuple(draft.starts), tuple(draft.ends))
+
+
+def bare_letters(text: str) -> str:
+    """A text without capitals, spaces and punctuation, to find the same wording by: 2 us, where its normal form takes
+    100. Numbers stay as they are written."""
+    return "".join(filter(str.isalnum, text.casefold()))
 
 
 def plain_words(text: str) -> str:
