@@ -159,6 +159,10 @@ def test_a_new_bot_works_at_once(tmp_path: Path) -> None:
     assert first == "# yaml-language-server: $schema=flow.schema.json"
     shown = runner.invoke(app, ["bot", "schema"]).stdout
     assert (folder / "flow.schema.json").read_text() == shown
+    first = (folder / "faq.yaml").read_text().splitlines()[0]
+    assert first == "# yaml-language-server: $schema=faq.schema.json"
+    shown = runner.invoke(app, ["bot", "schema", "--faq"]).stdout
+    assert (folder / "faq.schema.json").read_text() == shown and json.loads(shown)["title"] == "voicegate FAQ"
 
 
 @pytest.mark.parametrize(
