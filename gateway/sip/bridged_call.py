@@ -17,6 +17,7 @@ import logging
 import secrets
 import time
 import uuid
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -27,11 +28,12 @@ from websockets.typing import Subprotocol
 
 from audio.formats import AudioFormat
 from audio.framing import decode, encode
+from gateway.background import stop
 from gateway.logs import call_id_var
 from gateway.playout_clock import PlayoutClock
 from gateway.sip.agent import EndedBy, Invited
 from gateway.sip.fields import Address
-from gateway.sip.line import CallFacts, DropPlayback, Line, LineOver, PlayAudio, PlayMark
+from gateway.sip.line import CallFacts, DropPlayback, Line, LineOrder, LineOver, PlayAudio, PlayMark
 from gateway.sip.lines import DIALECTS
 from gateway.sip.media import Media
 from gateway.sip.rtp import RtpSender
@@ -99,6 +101,8 @@ class BridgedCall:
         self._line: Line | None = None
         self._media: Media | None = None
         self._rtp: asyncio.DatagramTransport | None = None
+        self._early: deque[LineOrder] = deque(maxlen=_QUEUE_MESSAGES)
+        """What the bot said before it was known where to: the oldest of too much is lost."""
         self._to_gateway: asyncio.Queue[str | bytes] = asyncio.Queue(_QUEUE_MESSAGES)
         self._over = asyncio.Event()
         self._ended_by = ""
@@ -248,8 +252,8 @@ class BridgedCall:
 
     async def _connect(self, line: Line) -> ClientConnection | None:
         """Raises _RefusedError."""
-        connecting = asyncio.ensure_future(self._dial(line))
-        over = asyncio.ensure_future(self._over.wait())
+        connecting = asyncio.create_task(self._dial(line))
+        over = asyncio.create_task(self._over.wait())
         try:
             await asyncio.wait({connecting, over}, return_when=asyncio.FIRST_COMPLETED)
             if not connecting.done():
@@ -262,8 +266,7 @@ class BridgedCall:
         except (OSError, TimeoutError, InvalidHandshake, InvalidURI) as error:
             raise _RefusedError(503, _why_refused(error)) from error
         finally:
-            over.cancel()
-            connecting.cancel()
+            await stop({connecting, over})
 
     async def _dial(self, line: Line) -> ClientConnection:
         return await connect(
@@ -281,13 +284,15 @@ class BridgedCall:
     async def _talk(self, ws: ClientConnection) -> None:
         """Until either end has had enough."""
         assert self._line is not None
-        reader = asyncio.ensure_future(self._read(ws, self._line))
-        writer = asyncio.ensure_future(self._write(ws))
-        over = asyncio.ensure_future(self._over.wait())
+        reader = asyncio.create_task(self._read(ws, self._line))
+        writer = asyncio.create_task(self._write(ws))
+        over = asyncio.create_task(self._over.wait())
         try:
             await asyncio.wait({reader, writer, over}, return_when=asyncio.FIRST_COMPLETED)
             if not self._over.is_set():  # the gateway's end of it
-                bot_done = reader.done() and not reader.cancelled() and reader.exception() is None and reader.result()
+                if writer.done():
+                    writer.result()  # a fault of ours goes on from here
+                bot_done = reader.done() and reader.result()
                 self._ended_by = "by the bot" if bot_done else f"by the gateway's close, {ws.close_code}"
                 await asyncio.wait({over}, timeout=_PHONE_BUFFER_S)
                 self._ports.end(self._key)
@@ -299,24 +304,16 @@ class BridgedCall:
         except (ConnectionClosed, TimeoutError):
             pass
         finally:
-            for task in (reader, writer, over):
-                task.cancel()
-            await asyncio.gather(reader, writer, over, return_exceptions=True)
+            await stop({reader, writer, over})
 
     async def _read(self, ws: ClientConnection, line: Line) -> bool:
         """True: the bot ended the call; False: the connection did."""
         try:
             async for message in ws:
                 for order in line.receive(message):
-                    match order:
-                        case PlayAudio():
-                            self._play(order.data, line.format)
-                        case PlayMark() if self._media is not None:
-                            self._media.mark(order.name)
-                        case DropPlayback() if self._media is not None:
-                            self._send(line.dropped(self._media.drop()))
-                        case LineOver():
-                            return True
+                    if isinstance(order, LineOver):
+                        return True
+                    self._obey(order, line)
         except ConnectionClosed:
             pass
         return ws.close_code == 1000
@@ -328,9 +325,18 @@ class BridgedCall:
         except ConnectionClosed:
             pass
 
-    def _play(self, audio: bytes, fmt: AudioFormat) -> None:
-        if self._media is not None:
-            self._media.play(_converted(fmt, self._media.agreed.codec.audio_format, audio))
+    def _obey(self, order: LineOrder, line: Line) -> None:
+        media = self._media
+        if media is None:  # the caller's answer to our offer is not here yet
+            self._early.append(order)
+            return
+        match order:
+            case PlayAudio():
+                media.play(_converted(line.format, media.agreed.codec.audio_format, order.data))
+            case PlayMark():
+                media.mark(order.name)
+            case DropPlayback():
+                self._send(line.dropped(media.drop()))
 
     def _send(self, messages: Iterable[str | bytes]) -> None:
         for message in messages:
@@ -343,6 +349,8 @@ class BridgedCall:
         signalling = self._invited.source.host
         self._media = Media(agreed, signalling_host=signalling, sender=sender, now=time.monotonic())
         self._clock.add(self)
+        while self._early and self._line is not None:
+            self._obey(self._early.popleft(), self._line)
 
     def _offer(self, codec: Codec | None) -> bytes:
         """Our own offer; of the one codec where the call has it already."""

@@ -54,6 +54,10 @@ class Bridge:
     """To dial."""
     _log: Path
 
+    def has_logged(self, text: str) -> bool:
+        """Whether it told this of any call."""
+        return text in self._log.read_text()
+
     def call_ids(self) -> list[str]:
         """Its calls so far, in order."""
         return re.findall(r"\[(sip-[0-9a-f-]{36})\] \S+: call from", self._log.read_text())

@@ -100,7 +100,9 @@ def answer_and_keys(gateway: Server, book: Book, folder: Path, dialect: str) -> 
         phone.press("4417#")
         phone.listen()
         phone.hold()
+        phone.until(lambda: to.has_logged("the caller is now sendonly"), "hold")
         phone.resume()
+        phone.until(lambda: to.has_logged("the caller is now sendrecv"), "the end of hold")
         heard = phone.heard
         phone.hang_up()
         (call_id,) = to.call_ids()

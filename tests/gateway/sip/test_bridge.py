@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from audio.framing import encode
+from audio.formats import AudioFormat, Encoding
+from audio.framing import decode, encode
 from audio.framing import silence as quiet_of
 from gateway.auth import Scope, mint
 from gateway.sip.bridge import BridgeError, BridgeSettings, SipBridge
@@ -46,7 +47,7 @@ async def bridge(gateway: str, **settings: Any) -> AsyncIterator[SipBridge]:
 @asynccontextmanager
 async def phone(to: SipBridge, *, payload: int = 0) -> AsyncIterator[Phone]:
     """A phone that can call this bridge."""
-    opened = await Phone(payload=payload).open(to.address)
+    opened = await Phone(payload=payload).open(("127.0.0.1", to.address.port))
     try:
         yield opened
     finally:
@@ -63,10 +64,10 @@ def url(running: Rig) -> str:
     return f"ws://127.0.0.1:{running.port}"
 
 
-async def prompt(running: Rig, line: Phone, text: str) -> bytes:
-    """A prompt as the phone hears it, where nothing is coded twice."""
+async def prompt(running: Rig, line: Phone, text: str, *, through: AudioFormat | None = None) -> bytes:
+    """A prompt as the phone hears it; `through`: the coding it went through before."""
     made = await running.services.prompts.get(text, voice_of(running.services.bots["tester"]), 8000, None)
-    return encode(line.fmt, made.pcm)
+    return encode(line.fmt, decode(through, encode(through, made.pcm)) if through else made.pcm)
 
 
 def heard(line: Phone) -> bytes:
@@ -169,11 +170,14 @@ async def test_options_info_and_what_is_not_spoken_are_answered_within_a_call(tm
         assert (await line.ask("REGISTER")).status == 405
 
 
-async def test_a_caller_without_an_offer_is_made_one(tmp_path: Path) -> None:
-    async with worker(tmp_path) as running, bridge(url(running)) as to, phone(to, payload=8) as line:
+async def test_a_caller_without_an_offer_is_made_one_with_the_address_it_can_reach(tmp_path: Path) -> None:
+    everywhere = Address("0.0.0.0", 0)
+    async with worker(tmp_path) as running, bridge(url(running), listen=everywhere) as to, phone(to, payload=8) as line:
         answer = await line.call(offer=False)
         assert answer.status == 200 and "RTP/AVP 0 8 101" in answer.body
-        await line.until(lambda: np.any(line.audio), "audio in the codec of the caller's answer")
+        assert "c=IN IP4 127.0.0.1" in answer.body and "<sip:voicegate@127.0.0.1:" in answer.fields["contact"]
+        greeting = await prompt(running, line, GREETING, through=AudioFormat(encoding=Encoding.MULAW))
+        await line.until(lambda: greeting in heard(line), "the whole greeting in the codec of the caller's answer")
         assert (await line.ask("BYE")).status == 200
 
 
