@@ -102,7 +102,7 @@ async def test_a_caller_is_heard_and_the_bot_hangs_up(tmp_path: Path, name: str)
         assert await peer.closed() == 1000
         assert bytes(peer.audio[before:]) == line.prompts["Good bye"]
         assert peer.hung_up == (peer.protocol != "twilio"), "Twilio has no word for it"
-        (job,) = {id(job): job for job in running.asr.jobs}.values()
+        job = running.asr.jobs[-1]  # a pause for breath may have been speculated on before
         assert job.sample_rate_hz == line.rate
         assert 600 < len(job.pcm) * 1000 / line.rate < 2500
         await running.no_calls()

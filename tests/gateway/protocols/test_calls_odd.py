@@ -63,8 +63,8 @@ async def test_audio_ahead_of_media_start_is_heard(tmp_path: Path) -> None:
         await peer.speak(speech())
         await peer.send(hello[0])
         await peer.speak(silence(1000))
-        await peer.until(lambda: running.asr.jobs, "words")
-        assert len(running.asr.jobs[0].pcm) > 0.6 * 8000
+        await peer.until(lambda: running.metric("voicegate_turns_total", outcome="words") >= 1, "answer")
+        assert len(running.asr.jobs[-1].pcm) > 0.6 * 8000
         await peer.hang_up()
         await peer.reader
 
