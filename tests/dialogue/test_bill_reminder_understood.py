@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import date
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +14,7 @@ from dialogue.rehearsal import rehearse
 from dialogue.script import SCRIPTS_FOLDER, load_script
 from dialogue.state import DialogueState
 from dialogue.step import step
+from dialogue.text_call import Understand
 from dialogue.turns import CallerSaid, CallStarted
 from tests.dialogue.bot_calls import BILL_REMINDER, TODAY
 
@@ -29,6 +31,12 @@ def engine() -> Iterator[NluEngine]:
 
     assert BILL_REMINDER.nlu_path is not None
     yield NluEngine.load(BILL_REMINDER.nlu_path, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def understand(engine: NluEngine) -> Understand:
+    """The same words are understood once: callers of many scripts say them."""
+    return cache(lambda words: engine.predict([words])[0])
 
 
 def walk(engine: NluEngine, texts: list[str]) -> tuple[DialogueState, list[str]]:
@@ -102,11 +110,11 @@ def test_call(engine: NluEngine, name: str) -> None:
 
 
 @pytest.mark.parametrize("file", ["happy.yaml", "unhappy.yaml", "changes.yaml", "lost.yaml", "spoken.yaml"])
-def test_scripted_callers_are_understood(engine: NluEngine, file: str) -> None:
+def test_scripted_callers_are_understood(understand: Understand, file: str) -> None:
     script, faults = load_script(BILL_REMINDER.directory / SCRIPTS_FOLDER / file)
     assert script is not None, faults
     for call in script.calls:
-        done = rehearse(BILL_REMINDER, call, lambda words: engine.predict([words])[0], today=script.today)
+        done = rehearse(BILL_REMINDER, call, understand, today=script.today)
         assert done.passed, (call.name, list(done.mismatches()))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import date
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,7 @@ from dialogue.rehearsal import rehearse
 from dialogue.script import SCRIPTS_FOLDER, load_script
 from dialogue.state import DialogueState
 from dialogue.step import step
+from dialogue.text_call import Understand
 from dialogue.turns import CallerSaid, CallStarted, Say
 from tests.dialogue.bot_calls import TODAY
 
@@ -33,6 +35,12 @@ def engine() -> Iterator[NluEngine]:
 
     assert BOT.nlu_path is not None
     yield NluEngine.load(BOT.nlu_path, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def understand(engine: NluEngine) -> Understand:
+    """The same words are understood once: callers of many scripts say them."""
+    return cache(lambda words: engine.predict([words])[0])
 
 
 def walk(engine: NluEngine, texts: list[str]) -> tuple[DialogueState, list[str]]:
@@ -91,11 +99,11 @@ def test_call(engine: NluEngine, name: str) -> None:
 
 
 @pytest.mark.parametrize("file", ["calls.yaml", "changes.yaml", "lost.yaml"])
-def test_scripted_callers_are_understood(engine: NluEngine, file: str) -> None:
+def test_scripted_callers_are_understood(understand: Understand, file: str) -> None:
     script, faults = load_script(BOT.directory / SCRIPTS_FOLDER / file)
     assert script is not None, faults
     for call in script.calls:
-        done = rehearse(BOT, call, lambda words: engine.predict([words])[0], today=script.today)
+        done = rehearse(BOT, call, understand, today=script.today)
         assert done.passed, (call.name, list(done.mismatches()))
 
 
