@@ -24,7 +24,8 @@ import redis.asyncio as redis
 from redis.exceptions import RedisError
 
 from dialogue.connection import one_node
-from gateway import background
+from dialogue.state import HISTORY_TURNS
+from gateway import background, logs
 from gateway.metrics import Metrics
 from gateway.monitoring.bus import EventBus, Subscription
 from gateway.monitoring.events import Published, to_json
@@ -151,9 +152,14 @@ class MonitorBridge:
         except ValueError as error:
             log.warning("an order that cannot be read (%s); are all gateways of one version?", type(error).__name__)
             return
-        answer = await self._carry_out(order)
-        if order.reply_to:
-            await self._client.publish(order.reply_to, answer.encoded())
+        try:
+            answer = await self._carry_out(order)
+            if order.reply_to:
+                await self._client.publish(order.reply_to, answer.encoded())
+        except (RedisError, OSError):
+            raise
+        except Exception as error:  # the next order must still be taken
+            log.error("a fault of ours at an order to %s: %s", order.kind, logs.where(error))
 
     async def _carry_out(self, order: Order) -> Answer:
         now = time.monotonic()
@@ -162,7 +168,7 @@ class MonitorBridge:
             self._publish_if_wanted()
             return Answer(id=order.id, worker=self._name)
         if order.kind is OrderKind.LIST:
-            return Answer(id=order.id, worker=self._name, lines=self._listed(order))
+            return Answer(id=order.id, worker=self._name, lines=await self._listed(order))
         call = self._supervision.find(order.call_id)
         if order.kind is OrderKind.UNLISTEN:
             self._supervision.stop_listening(order.call_id, order.session)
@@ -182,10 +188,16 @@ class MonitorBridge:
         rate = fmt.sample_rate_hz if fmt is not None else 0
         return Answer(id=order.id, worker=self._name, result={"sample_rate": rate})
 
-    def _listed(self, order: Order) -> tuple[str, ...]:
+    async def _listed(self, order: Order) -> tuple[str, ...]:
+        """The calls as they stand: of many each with its last turn, of one with all that are kept."""
         redact = None if order.raw else self._redact
-        present = (call.watch.present() for call in self._calls() if order.call_id in ("", call.call_id))
-        return tuple(to_json(one, redact) for one in present if one is not None)
+        turns = HISTORY_TURNS if order.call_id else 1
+        lines = []
+        for call in list(self._calls()):
+            if order.call_id in ("", call.call_id) and (present := call.watch.present(turns=turns)) is not None:
+                lines.append(to_json(present, redact))
+                await asyncio.sleep(0)  # frames go first: hundreds of calls take longer than a frame may wait
+        return tuple(lines)
 
     def _listen(self, call: SupervisedCall, order: Order, now: float) -> dict[str, Any]:
         line = self._supervision.listen(call, order, now)
@@ -235,9 +247,12 @@ class MonitorBridge:
                 self._count_dropped(subscription)
                 try:
                     await self._send(events)
-                except (RedisError, OSError) as error:
+                except Exception as error:  # whatever it is: its text may hold what somebody said
                     self._metrics.dropped.labels("monitor_events").inc(len(events))
-                    log.info("%d events were not sent: %s", len(events), type(error).__name__)
+                    away = isinstance(error, RedisError | OSError)
+                    log.info(
+                        "%d events were not sent: %s", len(events), type(error).__name__ if away else logs.where(error)
+                    )
 
     def _count_dropped(self, subscription: Subscription) -> None:
         if subscription.dropped:

@@ -150,8 +150,13 @@ class CallWatch:
             )
         )
 
-    def present(self) -> Published | None:
-        """Where the call stands now; None before its dialogue is open."""
+    @property
+    def is_open(self) -> bool:
+        """The call's dialogue is open."""
+        return self._dialogue is not None
+
+    def present(self, *, turns: int) -> Published | None:
+        """Where the call stands now, with its last turns; None before its dialogue is open."""
         if self._dialogue is None or self._bot is None:
             return None
         state = self._dialogue.state
@@ -176,7 +181,7 @@ class CallWatch:
                     score=turn.score,
                     reply=turn.reply,
                 )
-                for turn in state.history
+                for turn in state.history[-turns:]
             ),
             taken_over_by=self.taken_over_by,
         )

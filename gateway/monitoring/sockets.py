@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, Final
@@ -25,7 +26,7 @@ from gateway.monitoring.admission import Visitor
 from gateway.monitoring.audit import AuditError, AuditLog
 from gateway.monitoring.events import SCHEMA_VERSION
 from gateway.monitoring.hub import Ear, HubError, MonitorHub, Watcher
-from gateway.monitoring.wire import RENEW_S, Act, Answer, OrderKind
+from gateway.monitoring.wire import LEASE_S, RENEW_S, Act, Answer, OrderKind
 
 __all__ = ["CallSocket", "EventSocket"]
 
@@ -121,6 +122,7 @@ class CallSocket:
         self._visitor = visitor
         self._call_id = call_id
         self._speaking = False
+        self._voice_at = 0.0  # when the supervisor's voice last came, monotonic seconds
 
     async def serve(self) -> None:
         """Until the peer goes or the call is over."""
@@ -179,10 +181,15 @@ class CallSocket:
                 await self._tell(type="over")
                 return
             if self._speaking:
-                answer = await self._order(OrderKind.KEEP)
-                if answer is not None and answer.fault is not None:
-                    self._speaking = False
-                    await self._tell(type="handed_back")
+                await self._go_on_speaking()
+
+    async def _go_on_speaking(self) -> None:
+        """Keep the call that was taken over, while the supervisor's microphone is heard."""
+        silent = time.monotonic() - self._voice_at > LEASE_S  # a browser that has gone is noticed much later
+        answer = await self._order(OrderKind.ACT, act=Act.HAND_BACK) if silent else await self._order(OrderKind.KEEP)
+        if silent or (answer is not None and answer.fault is not None):
+            self._speaking = False
+            await self._tell(type="handed_back")
 
     async def _obey(self) -> None:
         while True:
@@ -190,6 +197,7 @@ class CallSocket:
             if message["type"] == "websocket.disconnect":
                 return
             if (voice := message.get("bytes")) is not None:
+                self._voice_at = time.monotonic()
                 if self._speaking and len(voice) <= _MOST_VOICE_BYTES:
                     await self._hub.speak(self._call_id, voice)
             elif (text := message.get("text")) is not None:
@@ -218,7 +226,7 @@ class CallSocket:
         elif answer.fault is not None:
             await self._fault(*answer.fault)
         else:
-            self._speaking = act is Act.TAKE_OVER
+            self._speaking, self._voice_at = act is Act.TAKE_OVER, time.monotonic()
             await self._tell(type="taken_over" if self._speaking else "handed_back")
 
     async def _fault(self, code: str, message: str) -> None:

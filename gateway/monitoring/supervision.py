@@ -113,7 +113,7 @@ class Supervision:
     def find(self, call_id: str) -> SupervisedCall | None:
         """The call of this id, where it is this worker's and its dialogue is open."""
         for call in self._calls():
-            if call.call_id == call_id and call.watch.present() is not None:
+            if call.call_id == call_id and call.watch.is_open:
                 return call
         return None
 

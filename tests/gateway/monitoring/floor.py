@@ -6,7 +6,7 @@ import asyncio
 import json
 import struct
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,13 @@ class AudioSocket:
 
     async def say(self, **message: Any) -> None:
         await self.ws.send(json.dumps(message))
+
+    async def keep_silent(self) -> None:
+        """What an open microphone sends while nobody speaks."""
+        with suppress(ConnectionClosed):
+            while True:
+                await self.ws.send(bytes(320))
+                await asyncio.sleep(0.5)
 
 
 @dataclass

@@ -60,8 +60,10 @@ async def test_outcomes_are_counted_by_bot_and_model_from_a_time_on(redis_url: s
     stream = f"test:outcomes:{next(_streams)}"
     now = int(time.time())
     await client.xadd(stream, {"record": record(bot="older")}, id=f"{(now - 7200) * 1000}-0")
+    pipeline = client.pipeline()
     for number in range(1100):  # more than one piece
-        await client.xadd(stream, {"record": record()}, id=f"{now * 1000}-{number}")
+        pipeline.xadd(stream, {"record": record()}, id=f"{now * 1000}-{number}")
+    await pipeline.execute()
     lost = record(ended_by="caller", disposition=None, node="ask_date", duration_s=None, models={"asr": "bundled"})
     await client.xadd(stream, {"record": lost}, id=f"{(now + 1) * 1000}-0")
     (most, least), complete = await count_outcomes(client, stream, since=now - 3600)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 
 from audio.formats import Pcm16
 from gateway.auth import Scope, mint
+from gateway.monitoring import sockets
 from tests.gateway.harness import Peer, silence, speech
 from tests.gateway.monitoring.floor import AudioSocket, Floor, floor
 
@@ -92,7 +95,8 @@ async def test_a_whisper_is_what_the_bot_says_next(redis_url: str, tmp_path: Pat
         assert (gone.status_code, gone.json()["code"]) == (404, "unknown_call")
 
 
-async def taken_over(at: Floor, call_id: str) -> AudioSocket:
+async def take_over(at: Floor, call_id: str) -> AudioSocket:
+    """A supervisor's socket that has the call."""
     desk = await at.listen(call_id)
     await desk.text("listening")
     await desk.say(type="take_over")
@@ -100,11 +104,32 @@ async def taken_over(at: Floor, call_id: str) -> AudioSocket:
     return desk
 
 
+@asynccontextmanager
+async def open_microphone(desk: AudioSocket) -> AsyncIterator[None]:
+    """Silence from the supervisor, as long as the context lasts."""
+    microphone = asyncio.create_task(desk.keep_silent())
+    yield
+    microphone.cancel()
+
+
+async def test_a_supervisor_who_is_not_heard_for_long_has_lost_the_call(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A browser that has gone without a word: its connection looks open for much longer."""
+    monkeypatch.setattr(sockets, "LEASE_S", 0.1)
+    monkeypatch.setattr(sockets, "RENEW_S", 0.2)
+    async with floor(redis_url, tmp_path) as at:
+        await call(at, "silent")
+        desk = await take_over(at, "silent")
+        await desk.text("handed_back")
+        assert (await at.api.client.get("/v1/calls/silent")).json()["taken_over_by"] is None
+
+
 async def test_a_supervisor_speaks_in_the_bots_place_and_hands_back(redis_url: str, tmp_path: Path) -> None:
     async with floor(redis_url, tmp_path, hear="more") as at:
         peer = await call(at, "taken")
         watcher = await at.watch("?call=taken")
-        desk = await taken_over(at, "taken")
+        desk = await take_over(at, "taken")
         await peer.event("clear")  # the greeting was cut
         await watcher.until("supervised", act="take_over")
         assert (await at.api.client.get("/v1/calls/taken")).json()["taken_over_by"] == "loopback"
@@ -115,16 +140,17 @@ async def test_a_supervisor_speaks_in_the_bots_place_and_hands_back(redis_url: s
         async with asyncio.timeout(15):
             while not found_in(np.frombuffer(bytes(peer.audio[heard // 2 * 2 :]), "<i2"), TONE[:4000]):
                 await asyncio.sleep(0.02)
-        # What the caller says meanwhile is no turn.
-        await peer.send(np.concatenate([silence(100), speech(), silence(2000)]))
-        await watcher.until("speech_ended")
-        # A second supervisor is refused.
-        other = await at.listen("taken")
-        await other.text("listening")
-        await other.say(type="take_over")
-        assert (await other.text("error"))["code"] == "taken_over"
-        refused = await at.api.post("/v1/calls/taken/whisper", {"text": "Hello"})
-        assert (refused.status_code, refused.json()["code"]) == (409, "taken_over")
+        async with open_microphone(desk):
+            # What the caller says meanwhile is no turn.
+            await peer.send(np.concatenate([silence(100), speech(), silence(2000)]))
+            await watcher.until("speech_ended")
+            # A second supervisor is refused.
+            other = await at.listen("taken")
+            await other.text("listening")
+            await other.say(type="take_over")
+            assert (await other.text("error"))["code"] == "taken_over"
+            refused = await at.api.post("/v1/calls/taken/whisper", {"text": "Hello"})
+            assert (refused.status_code, refused.json()["code"]) == (409, "taken_over")
 
         await desk.say(type="hand_back")
         await desk.text("handed_back")
@@ -140,7 +166,7 @@ async def test_a_supervisor_whose_browser_goes_away_leaves_the_call_to_the_bot(r
     async with floor(redis_url, tmp_path) as at:
         await call(at, "left")
         watcher = await at.watch("?call=left")
-        desk = await taken_over(at, "left")
+        desk = await take_over(at, "left")
         desk.ws.transport.abort()
         await watcher.until("supervised", act="hand_back")
         assert (await at.api.client.get("/v1/calls/left")).json()["taken_over_by"] is None
@@ -153,21 +179,22 @@ async def test_the_bots_hanging_up_waits_for_the_supervisor(redis_url: str, tmp_
         at.calls.asr.gate.clear()
         await peer.send(np.concatenate([silence(100), speech(), silence(2000)]))
         await peer.event("speech_ended", timeout_s=15)  # the recogniser has the turn, and hangs
-        desk = await taken_over(at, "kept")
-        at.calls.asr.gate.set()
-        watcher = await at.watch("?call=kept")
-        await peer.event("intent", timeout_s=15)
-        assert "hangup" not in peer.kinds()
-        await desk.say(type="hand_back")
-        await watcher.until("call_ended", ended_by="bot")
+        desk = await take_over(at, "kept")
+        async with open_microphone(desk):
+            at.calls.asr.gate.set()
+            watcher = await at.watch("?call=kept")
+            await peer.event("intent", timeout_s=15)
+            assert "hangup" not in peer.kinds()
+            await desk.say(type="hand_back")
+            await watcher.until("call_ended", ended_by="bot")
 
 
 @pytest.mark.parametrize("taken", [False, True])
 async def test_a_supervisor_ends_a_call(redis_url: str, tmp_path: Path, taken: bool) -> None:
-    async with floor(redis_url, tmp_path) as at:
+    async with floor(redis_url, tmp_path) as at, AsyncExitStack() as stack:
         peer = await call(at, "ended")
         if taken:
-            await taken_over(at, "ended")
+            await stack.enter_async_context(open_microphone(await take_over(at, "ended")))
         watcher = await at.watch("?call=ended")
         answer = await at.api.client.post("/v1/calls/ended/hang-up")
         assert (answer.status_code, answer.json()) == (200, {"call_id": "ended", "act": "hang_up"})
@@ -176,7 +203,8 @@ async def test_a_supervisor_ends_a_call(redis_url: str, tmp_path: Path, taken: b
         assert await peer.closed(timeout_s=15) == 1000
 
 
-async def test_acting_needs_more_than_watching(redis_url: str, tmp_path: Path) -> None:
+async def test_acting_needs_more_than_watching(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets, "RENEW_S", 0.2)
     async with floor(redis_url, tmp_path, environ={"VOICEGATE_AUTH_SECRET": SECRET}) as at:
 
         def bearer(scope: Scope) -> dict[str, str]:
