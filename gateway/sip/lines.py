@@ -45,26 +45,17 @@ _FRAME_MS: Final = 20
 
 
 class NativeLine(BaseLine):
-    """A client of voicegate.v1."""
+    """A client of voicegate.v1, which says in its address what the call is.
+
+    Not in a start message: the gateway waits 50 ms for one, and on a busy machine it may come later.
+    """
 
     path = "/v1/call"
     subprotocols: tuple[str, ...] = ("voicegate.v1",)
 
     def query(self) -> dict[str, str]:
-        return {}
-
-    def hello(self) -> Messages:
-        facts = self._facts
-        start = {
-            "type": "start",
-            "call_id": facts.call_id,
-            "caller": facts.caller,
-            "bot": facts.bot,
-            "encoding": self.format.encoding.value,
-            "sample_rate": self.format.sample_rate_hz,
-            "metadata": {"dialled": facts.dialled},
-        }
-        return (json.dumps({key: value for key, value in start.items() if value}),)
+        fmt = self.format
+        return {**super().query(), "encoding": fmt.encoding.value, "sample_rate": str(fmt.sample_rate_hz)}
 
     def speak(self, audio: bytes) -> Messages:
         return (audio,)

@@ -83,7 +83,8 @@ async def test_a_call_in_every_dialect_is_greeted_heard_and_ended_by_the_bot(tmp
             payload = 8 if dialect == "asterisk-json" else 0  # A-law and mu-law both, on a line that carries either
             async with bridge(url(running), dialect=dialect) as to, phone(to, payload=payload) as line:
                 answer = await line.call()
-                assert [r.status for r in line.responses] == [100, 180, 200], dialect
+                # A busy machine may have the 200 repeated.
+                assert list(dict.fromkeys(r.status for r in line.responses)) == [100, 180, 200], dialect
                 assert re.search(rf"^m=audio \d+ RTP/AVP {payload} 101\r$", answer.body, re.M), answer.body
                 greeting = await prompt(running, line, GREETING)
                 await line.until(lambda: greeting in heard(line), f"{dialect} greeting, bit for bit")
