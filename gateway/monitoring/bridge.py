@@ -97,6 +97,7 @@ class MonitorBridge:
         self._watchers: dict[tuple[str, bool], float] = {}  # (who, raw) -> until, monotonic seconds
         self._stack = AsyncExitStack()
         self._publishing: asyncio.Task[None] | None = None
+        self._leaving: Subscription | None = None  # what waits to be published
         self._sounding: asyncio.Task[None] | None = None
         self._posts: deque[str] = deque(maxlen=_MOST_WAITING_POSTS)
         self._posting = asyncio.Event()
@@ -117,6 +118,8 @@ class MonitorBridge:
     async def __aexit__(self, *exc_info: object) -> None:
         running = (self._publishing, self._sounding, *self._tasks)
         await background.stop(task for task in running if task is not None)
+        if self._leaving is not None:
+            await self._send_on(self._leaving)  # the last calls' ends
         self._supervision.close()
         await self._orders.aclose()  # type: ignore[no-untyped-call]
         await self._reader.aclose()
@@ -167,6 +170,9 @@ class MonitorBridge:
             self._watchers[order.sender, order.raw] = now + LEASE_S
             self._publish_if_wanted()
             return Answer(id=order.id, worker=self._name)
+        if order.kind is OrderKind.NAMES:
+            names = [call.call_id for call in self._calls() if call.watch.is_open]
+            return Answer(id=order.id, worker=self._name, result={"call_ids": names})
         if order.kind is OrderKind.LIST:
             return Answer(id=order.id, worker=self._name, lines=await self._listed(order))
         call = self._supervision.find(order.call_id)
@@ -240,24 +246,24 @@ class MonitorBridge:
     async def _publish(self) -> None:
         """Send events on, until one comes that nobody wants."""
         with self._bus.subscribe() as subscription:
+            self._leaving = subscription
             while self._wanted:
-                events = await subscription.some()
+                await subscription.wait()
                 await asyncio.sleep(_BATCH_S)  # what comes together is sent together
-                events += subscription.take()
-                self._count_dropped(subscription)
-                try:
-                    await self._send(events)
-                except Exception as error:  # whatever it is: its text may hold what somebody said
-                    self._metrics.dropped.labels("monitor_events").inc(len(events))
-                    away = isinstance(error, RedisError | OSError)
-                    log.info(
-                        "%d events were not sent: %s", len(events), type(error).__name__ if away else logs.where(error)
-                    )
+                await self._send_on(subscription)
 
-    def _count_dropped(self, subscription: Subscription) -> None:
+    async def _send_on(self, subscription: Subscription) -> None:
+        """Send what waits; what cannot be sent is counted."""
         if subscription.dropped:
             self._metrics.dropped.labels("monitor_events").inc(subscription.dropped)
             subscription.dropped = 0
+        events = subscription.take()
+        try:
+            await self._send(events)
+        except Exception as error:  # whatever it is: its text may hold what somebody said
+            self._metrics.dropped.labels("monitor_events").inc(len(events))
+            why = type(error).__name__ if isinstance(error, RedisError | OSError) else logs.where(error)
+            log.info("%d events were not sent: %s", len(events), why)
 
     async def _send(self, events: list[Published]) -> None:
         redacted = any(not raw for _, raw in self._watchers)

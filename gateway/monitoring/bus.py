@@ -45,8 +45,12 @@ class Subscription:
 
     async def some(self) -> list[Published]:
         """Everything that waits, oldest first; waits until there is something."""
-        await self._news.wait()
+        await self.wait()
         return self.take()
+
+    async def wait(self) -> None:
+        """Until something waits."""
+        await self._news.wait()
 
     def take(self) -> list[Published]:
         """Everything that waits, oldest first; may be nothing."""

@@ -11,6 +11,7 @@ reads too slowly loses its oldest lines, which are counted and told, and never s
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import secrets
 from collections import deque
@@ -44,6 +45,7 @@ log = logging.getLogger(__name__)
 _ANSWER_S: Final = 2.0
 _COMMAND_S: Final = 2.0
 _RETRY_S: Final = 1.0
+_STOCK_S: Final = 10.0
 _WATCHER_LINES: Final = 5_000
 _EAR_CHUNKS: Final = 64
 
@@ -155,6 +157,7 @@ class MonitorHub:
         self._tasks = [
             asyncio.create_task(self._read_for_ever(), name="monitor news"),
             asyncio.create_task(self._renew_for_ever(), name="monitor leases"),
+            asyncio.create_task(self._take_stock_for_ever(), name="monitor stock"),
         ]
         return self
 
@@ -279,6 +282,23 @@ class MonitorHub:
                     await self._client.publish(ORDERS, order.encoded())
             except (RedisError, OSError) as error:
                 log.warning("watching was not renewed: %s", type(error).__name__)
+
+    async def _take_stock_for_ever(self) -> None:
+        """Tell watchers which calls there are: one whose worker died ends without a word."""
+        while True:
+            await asyncio.sleep(_STOCK_S)
+            if not self._watchers:
+                continue
+            try:
+                answers, asked = await self._ask(OrderKind.NAMES, enough=False)
+            except HubError as error:
+                log.warning("nobody knows which calls there are: %s", error)
+                continue
+            if asked and len(answers) == asked:
+                call_ids = [name for answer in answers if answer.result for name in answer.result["call_ids"]]
+                line = json.dumps({"type": "in_progress", "call_ids": call_ids})
+                for watcher in self._watchers:
+                    watcher.put(line)
 
     async def _read_for_ever(self) -> None:
         while True:

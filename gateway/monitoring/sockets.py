@@ -100,6 +100,8 @@ class EventSocket:
 
     def _wanted(self, line: str) -> bool:
         body = json.loads(line)
+        if body["type"] == "in_progress":
+            return True
         call_id = body["call_id"]
         if body["seq"] <= self._seen.get(call_id, 0):
             return False  # the snapshot has it

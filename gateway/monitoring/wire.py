@@ -62,6 +62,8 @@ class OrderKind(StrEnum):
     """Publish events; `raw` as they are."""
     LIST = "list"
     """Tell every call; with `call_id`, that one."""
+    NAMES = "names"
+    """Tell the ids of all calls."""
     LISTEN = "listen"
     """Publish a call's audio, or go on with it."""
     UNLISTEN = "unlisten"

@@ -12,7 +12,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from gateway.auth import Scope, mint
-from gateway.monitoring import bridge
+from gateway.monitoring import bridge, hub
 from tests.gateway.harness import silence, speech
 from tests.gateway.monitoring.floor import floor
 
@@ -70,6 +70,17 @@ async def test_a_watcher_may_ask_for_some_types_alone(redis_url: str, tmp_path: 
         await peer.say(type="stop")
         await watcher.until("call_ended", ended_by="caller")
         assert {line["type"] for line in watcher.lines} == {"watching", "call_started", "call_ended"}
+
+
+async def test_watchers_are_told_which_calls_there_are(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "_STOCK_S", 0.1)
+    async with floor(redis_url, tmp_path) as at:
+        watcher = await at.watch("?types=call_started")
+        await watcher.until("in_progress", call_ids=[])
+        await at.calls.peer(start={"call_id": "counted"})
+        await watcher.until("in_progress", call_ids=["counted"])
 
 
 async def test_a_worker_builds_nothing_once_the_last_watcher_has_gone(

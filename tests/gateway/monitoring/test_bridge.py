@@ -129,6 +129,16 @@ async def test_a_watcher_that_does_not_read_loses_the_oldest_and_is_told_how_man
             assert json.loads(lines[-1])["seq"] == 6000
 
 
+async def test_what_waits_when_the_worker_ends_is_sent(redis_url: str) -> None:
+    stream = f"test:events:{next(_streams)}"
+    async with bridged(redis_url, **{"monitoring.stream": stream}) as at:
+        await until(lambda: at.bus.listening)
+        at.says("the last word")
+    client = redis.Redis.from_url(redis_url, decode_responses=True)
+    assert await client.xlen(stream) == 1
+    await client.aclose()
+
+
 def test_an_address_that_is_none_is_refused_at_the_start() -> None:
     with pytest.raises(SettingsError, match=r"monitoring\.webhook: must begin with https://"):
         load(environ={"VOICEGATE_MONITORING_WEBHOOK": "crm.example/events"})
