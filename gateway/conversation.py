@@ -4,28 +4,20 @@
                                      turn --hang up | transfer--> ending (prompts are heard out) --> over
 
 Entries come in synchronously from the `Caller`; what needs waiting (models, store, synthesis) is put into a bounded
-inbox that `run` empties in order. Nothing here knows how the call is carried: commands leave through `tell`, audio
-through the `Speaker`.
-
-Two speak at once:
-
-- Over a prompt, it is held until the words are known; `gateway.interruption` says what they are. What a pause shows to
-  be no interruption lets the prompt go on there and then; should the caller go on too, it is held again.
-- Before a reply, or within `turns.join_ms` of its beginning: the caller is still in the turn before. Its words and the
-  new ones are one text, understood anew as a round of its own, which supersedes the other (`DialogueLoop`). Never after
-  an act outside the call. A reply that becomes ready while the caller speaks waits for those words.
+inbox that `run` empties in order. What the caller did becomes a step in `gateway.caller_turns`; here steps are carried
+out. Nothing here knows how the call is carried: commands leave through `tell`, audio through the `Speaker`.
 
 Odd cases: an utterance that ends while a turn is worked on waits in the inbox; speech before the greeting is heard like
-any other; a reply that takes long is announced by the bot's filler, unless somebody speaks.
+any other; a reply that takes long is announced by the bot's filler, unless somebody speaks; while a supervisor has the
+call, what the caller says is no turn.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from audio.asr import Expectation
@@ -33,30 +25,25 @@ from audio.endpointing import EndpointState
 from audio.formats import Pcm16
 from audio.inbound import InboundChain, InboundEvent
 from dialogue.bots import Bot
-from dialogue.loop import DialogueLoop, Step
-from dialogue.store import StoreAwayError, StoreError
+from dialogue.loop import Step
+from dialogue.store import StoreAwayError
 from dialogue.turns import (
-    CallerSaid,
     CallerSilent,
     CallWebhook,
     DialogueError,
-    DigitsPressed,
-    EarlierCall,
-    Event,
     HangUp,
     Listen,
     Say,
     TimeRanOut,
     Transfer,
-    WebhookAnswered,
 )
+from gateway.call_book import CallBook
 from gateway.caller import Caller, Keyed, Spoke
-from gateway.callers import identity
-from gateway.continuation import Continuation, OpenTurn
+from gateway.caller_turns import CallerTurns, is_final
 from gateway.filler import Filler
 from gateway.inference import TurnId
-from gateway.interruption import Overlap, Verdict, judge
-from gateway.listening import CallerTurn, Listener
+from gateway.interruption import Overlap
+from gateway.listening import Listener
 from gateway.monitoring.call_watch import CallWatch
 from gateway.protocols.seam import (
     CallStart,
@@ -64,14 +51,12 @@ from gateway.protocols.seam import (
     EndCall,
     SessionReady,
     TransferCall,
-    TurnHeard,
-    TurnUnderstood,
     WireProtocol,
 )
-from gateway.results import Origin, origin_of
 from gateway.second_track import SecondTrack
 from gateway.services import Services
 from gateway.speaker import ReplyClock, Speaker
+from gateway.stored_dialogue import StoredDialogue
 from gateway.websocket import Connection
 
 __all__ = ["Conversation"]
@@ -80,7 +65,6 @@ log = logging.getLogger(__name__)
 
 _INBOX_SIZE = 16
 _SAVE_S = 2.0
-_STORE_RETRY_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,17 +120,12 @@ class Conversation:
         self._loop = asyncio.get_running_loop()
         self._inbox: asyncio.Queue[_Entry] = asyncio.Queue(_INBOX_SIZE)
         self._caller = Caller(services, chain, sample_rate_hz=start.format.sample_rate_hz, tell=tell, counterpart=self)
-        # Known once the dialogue is open.
-        self._dialogue: DialogueLoop | None = None
+        # Known once the call has a bot.
         self._bot: Bot | None = None
-        self._origin: Origin | None = None
-        self._who: str | None = None
-        self._call_id = ""
+        self._book: CallBook | None = None
+        self._dialogue: StoredDialogue | None = None
         self._speaker: Speaker | None = None
-        self._listener: Listener | None = None
-        # Turn taking.
-        self._listen: Listen | None = None
-        self._continuation: Continuation | None = None
+        self._turns: CallerTurns | None = None
         self._turn_running = False
         self._ending = False
         self._over = ""
@@ -154,7 +133,6 @@ class Conversation:
         self._bot_speaks.set()
         self._silence_timer: asyncio.TimerHandle | None = None
         self._filler: Filler | None = None
-        self._second_track: SecondTrack | None = None
 
     async def run(self, bot: Bot, call_id: str, *, since: float) -> str:
         """Talk until the bot ends the call.
@@ -170,10 +148,10 @@ class Conversation:
             FencedError: another connection has taken the call over.
             InferenceError, DialogueError, SynthesisError, TimeoutError: a part that does not answer.
         """
-        services = self._services
-        dialogue = self._dialogue = DialogueLoop(bot, services.store, call_id)
-        self._bot, self._call_id = bot, call_id
-        start = self._start
+        services, start = self._services, self._start
+        self._bot = bot
+        book = self._book = CallBook(services, start, bot, call_id)
+        dialogue = self._dialogue = StoredDialogue(services, bot, call_id)
         speaker = self._speaker = Speaker(
             services,
             self._protocol,
@@ -184,108 +162,99 @@ class Conversation:
             on_heard=self._arm_silence_timer,
             watch=self._watch,
         )
-        secret = self._settings.auth.secret
-        self._who = identity(start.caller, secret.get_secret_value() if secret is not None else None)
-        earlier = await self._earlier_call(bot, call_id)
         try:
-            step = await self._stored(
-                lambda: dialogue.open(caller=start.caller, metadata=start.metadata, earlier=earlier)
-            )
+            step = await dialogue.open(start, await book.earlier_call())
         except StoreAwayError:
             services.metrics.refused.labels("store_away").inc()
             self._tell(SessionReady(call_id=call_id, resumed=False))
-            return await self._apologise(dialogue, speaker)
-        track = SecondTrack(
+            return await self._apologise(speaker)
+        second_track = SecondTrack(
             services.assistants,
             bot=bot,
-            dialogue=dialogue,
+            dialogue=dialogue.loop,
             render=speaker.prepare,
             count=lambda outcome: services.metrics.assistant.labels(outcome).inc(),
         )
-        async with asyncio.TaskGroup() as tasks, track as self._second_track:
-            models = {"asr": self._settings.asr.model}
-            if bot.name in services.nlu_versions:
-                models["nlu"] = services.nlu_versions[bot.name]
-            if services.records is not None:
-                self._origin = origin_of(bot, call_id, models, caller=self._who or "")
-                tasks.create_task(services.records.opened(self._origin), name="record")
-            if services.callers is not None and self._who is not None:
-                tasks.create_task(services.callers.seen(self._who, call_id, bot.name), name="caller")
-            if step.state.returning and not step.resumed:
-                services.metrics.offers.inc()
-            self._listener = Listener(
+        async with asyncio.TaskGroup() as tasks, second_track:
+            listener = Listener(
                 services.inference,
                 services.metrics,
                 tasks,
                 nlu_model=bot.name if bot.nlu_path is not None else None,
-                language=self._start.language or self._settings.asr.language or bot.language,
-                sample_rate_hz=self._start.format.sample_rate_hz,
+                language=start.language or self._settings.asr.language or bot.language,
+                sample_rate_hz=start.format.sample_rate_hz,
                 timeout_s=self._settings.limits.reply_s,
-                prepare=lambda turn: self._prepare_reply(dialogue, turn),
-                turn=lambda: TurnId(call_id, dialogue.state.round_id + 1),
+                prepare=lambda turn: turns.prepare(turn),
+                turn=lambda: TurnId(call_id, self.next_round_id),
             )
-            self._caller.meet(speaker, self._listener)
-            join_ms = self._settings.turns.join_ms
-            self._continuation = Continuation(dialogue, self._speaker, self._listener, join_ms=join_ms)
-            self._filler = Filler(bot.flow, self._speaker, services.metrics, after_ms=self._settings.turns.filler_ms)
-            resumed = str(step.resumed).lower()
-            services.metrics.calls_started.labels(self._protocol.name, bot.name, resumed).inc()
-            log.info("call started: bot %s, %s, resumed %s", bot.name, self._protocol.name, resumed)
-            if services.recorder is not None:
-                services.recorder.begin(self._watch, start.format, bot, call_id, start.metadata)
-            self._watch.opened(dialogue, bot, call_id, caller=start.caller, models=models, resumed=step.resumed)
-            self._tell(SessionReady(call_id=call_id, resumed=step.resumed))
+            self._caller.meet(speaker, listener)
+            turns = self._turns = CallerTurns(
+                services,
+                dialogue=dialogue,
+                caller=self._caller,
+                speaker=speaker,
+                listener=listener,
+                second_track=second_track,
+                tell=self._tell,
+                watch=self._watch,
+                stop_prompt=self._stop_prompt,
+            )
+            self._filler = Filler(bot.flow, speaker, services.metrics, after_ms=self._settings.turns.filler_ms)
+            self._begin(step, tasks, call_id)
             try:
                 await self._perform(step, clock=ReplyClock("first_utterance_ms", since))
                 while not self._over:
-                    await self._next_turn(dialogue)
+                    await self._next_turn(dialogue, turns)
             except StoreAwayError:
                 self._stop_prompt()
-                self._over = await self._apologise(dialogue, speaker)
-            self._listener.stop()
+                self._over = await self._apologise(speaker)
+            listener.stop()
         return self._over
+
+    def _begin(self, step: Step, tasks: asyncio.TaskGroup, call_id: str) -> None:
+        """Tell everybody that the call has begun: records, metrics, recording, supervisors, the peer."""
+        services, start, bot = self._services, self._start, self._bot
+        assert bot is not None and self._book is not None and self._dialogue is not None
+        models = {"asr": self._settings.asr.model}
+        if bot.name in services.nlu_versions:
+            models["nlu"] = services.nlu_versions[bot.name]
+        self._book.began(models, tasks)
+        if step.state.returning and not step.resumed:
+            services.metrics.offers.inc()
+        resumed = str(step.resumed).lower()
+        services.metrics.calls_started.labels(self._protocol.name, bot.name, resumed).inc()
+        log.info("call started: bot %s, %s, resumed %s", bot.name, self._protocol.name, resumed)
+        if services.recorder is not None:
+            services.recorder.begin(self._watch, start.format, bot, call_id, start.metadata)
+        self._watch.opened(self._dialogue.loop, bot, call_id, caller=start.caller, models=models, resumed=step.resumed)
+        self._tell(SessionReady(call_id=call_id, resumed=step.resumed))
 
     async def save_end(self, by: str) -> None:
         """The last write: who ended the call. A call that was lost or failed has none, so that it can be resumed."""
-        if self._dialogue is None:
+        if self._dialogue is None or self._book is None:
             return
+        dialogue = self._dialogue.loop
         try:
             async with asyncio.timeout(_SAVE_S):
-                await asyncio.shield(self._dialogue.close(by))
-                if self._services.records is not None and self._origin is not None:
-                    await self._services.records.ended(
-                        self._origin, self._dialogue.state, nlu_version=self._watch.nlu_version
-                    )
+                await asyncio.shield(dialogue.close(by))
+                await self._book.ended(dialogue.state, nlu_version=self._watch.nlu_version)
         except (TimeoutError, DialogueError) as exc:
             log.error("the end of the call was not saved: %s", type(exc).__name__)
 
     async def leave(self) -> None:
         """Note that the caller is gone: one whom the bot had more to say to may call again and go on."""
-        callers, dialogue, bot = self._services.callers, self._dialogue, self._bot
-        if callers is None or self._who is None or dialogue is None or bot is None or self._services.store.away:
-            return
-        finished = dialogue.state.disposition is not None
-        try:
-            async with asyncio.timeout(_SAVE_S):
-                await callers.left(self._who, self._call_id, bot.name, finished=finished)
-        except TimeoutError:
-            log.warning("where the caller left the call is not noted")
+        if self._dialogue is not None and self._book is not None:
+            await self._book.left(self._dialogue.loop.state)
 
-    async def _earlier_call(self, bot: Bot, call_id: str) -> EarlierCall | None:
-        """The call that this caller was cut off from, if any."""
-        callers = self._services.callers
-        if callers is None or self._who is None or bot.flow.come_back is None or self._services.store.away:
-            return None
-        return await callers.earlier(self._who, call_id, bot.name)
-
-    async def _apologise(self, dialogue: DialogueLoop, speaker: Speaker) -> str:
+    async def _apologise(self, speaker: Speaker) -> str:
         """Take leave of a call whose state cannot be kept. It goes on where it was if it comes back later."""
-        assert self._bot is not None
+        assert self._bot is not None and self._dialogue is not None
         self._ending = True
+        state = self._dialogue.loop.state
         for prompt in self._bot.flow.unavailable:
             if not prompt.slots:
-                words = Say(text=prompt.text, node=dialogue.state.node, recording=prompt.recording)
-                await speaker.say(words, dialogue.state.round_id, interruptible=False)
+                words = Say(text=prompt.text, node=state.node, recording=prompt.recording)
+                await speaker.say(words, state.round_id, interruptible=False)
         await speaker.heard.wait()
         self._tell(EndCall("unavailable"))
         return "error"
@@ -293,7 +262,7 @@ class Conversation:
     def close(self) -> None:
         """Nothing more can be said or heard."""
         if self._dialogue is not None:
-            self._services.store.release(self._call_id, self._dialogue.owner)
+            self._dialogue.release()
         self._cancel_silence_timer()
         self._caller.close()
         if self._speaker is not None:
@@ -361,7 +330,7 @@ class Conversation:
     @property
     def next_round_id(self) -> int:
         """The number that the caller's next turn will have."""
-        return 1 if self._dialogue is None else self._dialogue.state.round_id + 1
+        return 1 if self._dialogue is None else self._dialogue.loop.state.round_id + 1
 
     @property
     def ending(self) -> bool:
@@ -370,8 +339,7 @@ class Conversation:
 
     def expected(self, began: float, over: Overlap | None) -> Expectation | None:
         """What the dialogue waits for; of a caller who goes on, what it waited for before."""
-        expect = self._asked(None if self._continuation is None else self._continuation.open_to(began, over))
-        return None if expect is None else Expectation(expect)
+        return None if self._turns is None else self._turns.expected(began, over)
 
     def caller_is_active(self) -> None:
         """The caller speaks or presses keys."""
@@ -399,198 +367,54 @@ class Conversation:
 
     # Turns.
 
-    async def _next_turn(self, dialogue: DialogueLoop) -> None:
+    async def _next_turn(self, dialogue: StoredDialogue, turns: CallerTurns) -> None:
         self._turn_running = False
         self._arm_silence_timer()
         entry = await self._inbox.get()
         self._turn_running = True
         self._cancel_silence_timer()
+        state = dialogue.loop.state
         match entry:
             case Spoke() | Keyed():
                 assert self._filler is not None
-                state = dialogue.state
                 with self._filler.covering(
                     entry.at, node=state.node, round_id=state.round_id, unless=lambda: self._caller.speaking
                 ):
-                    await self._caller_took_turn(dialogue, entry)
+                    reply = await turns.take(entry)
+                    if reply is not None:
+                        await self._perform(reply.step, clock=reply.clock, timing=reply.timing)
             case _Silent():
                 self._services.metrics.turns.labels("no_input").inc()
                 self._watch.silent()
-                await self._perform(await self._handle(dialogue, CallerSilent()))
+                await self._perform(await dialogue.handle(CallerSilent()))
             case _TimeUp():
-                await self._perform(await self._handle(dialogue, TimeRanOut()))
+                await self._perform(await dialogue.handle(TimeRanOut()))
             case _Whispered(text=text):
                 assert self._speaker is not None
-                await self._speaker.say(Say(text=text, node=dialogue.state.node), dialogue.state.round_id)
+                await self._speaker.say(Say(text=text, node=state.node), state.round_id)
             case _HangUpAsked():
                 self._tell(EndCall("supervisor"))
                 self._over = "bot"
-
-    async def _caller_took_turn(self, dialogue: DialogueLoop, entry: Spoke | Keyed) -> None:
-        if isinstance(entry, Spoke):
-            await self._caller_spoke(dialogue, entry)
-        else:
-            await self._caller_keyed(dialogue, entry)
-
-    async def _caller_spoke(self, dialogue: DialogueLoop, entry: Spoke) -> None:
-        assert self._listener is not None and self._speaker is not None and self._continuation is not None
-        turn = await self._listener.understand(entry.utterance, self.expected(entry.began, entry.over))
-        keys = entry.keys_before + entry.keys_after
-        if turn.meaning is None and keys:
-            await self._caller_keyed(dialogue, Keyed(digits=keys, at=entry.at, began=entry.began, over=entry.over))
-            return
-        metrics = self._services.metrics
-        verdict = self._verdict(dialogue, turn, entry.over)
-        if entry.over is not None:
-            metrics.overlaps.labels(verdict).inc()
-        ignored = verdict is not Verdict.INTERRUPTION and not keys
-        self._watch.judged(verdict, over_prompt=entry.over is not None, ignored=ignored)
-        if ignored:
-            metrics.turns.labels("no_words" if verdict is Verdict.NO_WORDS else "ignored").inc()
-            self._speaker.resume()
-            return
-        before = self._continuation.open_to(entry.began, entry.over)
-        turn = await self._continuation.whole(turn, before, keys_before=entry.keys_before, keys_after=entry.keys_after)
-        metrics.turns.labels("words" if before is None else "joined").inc()
-        timing = {"tail_ms": float(entry.tail_ms), **turn.timing}
-        await self._answer(dialogue, turn, before, heard=self._stop_prompt(), at=entry.at, timing=timing)
-
-    async def _caller_keyed(self, dialogue: DialogueLoop, entry: Keyed) -> None:
-        assert self._continuation is not None
-        self._services.metrics.turns.labels("dtmf").inc()
-        self._watch.keyed(entry.digits)
-        before = self._continuation.open_to(entry.began, entry.over)
-        if before is not None and before.expect == "digits":  # the number was begun in words
-            nothing = CallerTurn(text="", meaning=None)
-            turn = await self._continuation.whole(nothing, before, keys_after=entry.digits)
-            await self._answer(dialogue, turn, before, heard=entry.heard, at=entry.at, timing=turn.timing)
-            return
-        self._continuation.close()
-        step = await self._handle(dialogue, DigitsPressed(digits=entry.digits, heard=entry.heard))
-        await self._perform(step, clock=ReplyClock("endpoint_to_reply_ms", entry.at))
-
-    async def _answer(
-        self,
-        dialogue: DialogueLoop,
-        turn: CallerTurn,
-        before: OpenTurn | None,
-        *,
-        heard: str | None,
-        at: float,
-        timing: dict[str, float],
-    ) -> None:
-        """One spoken turn, from its words to the reply; `before` is the one whose place it takes."""
-        assert turn.meaning is not None and self._continuation is not None and self._speaker is not None
-        supersedes = before.round_id if before is not None else None
-        round_id = self.next_round_id
-        self._watch.nlu_version = turn.version or self._watch.nlu_version
-        self._tell(TurnHeard(round_id=round_id, text=turn.text, supersedes=supersedes))
-        self._tell(TurnUnderstood(round_id=round_id, meaning=turn.meaning))
-        expect = self._asked(before)
-        event = CallerSaid(text=turn.text, meaning=turn.meaning, heard=heard, supersedes=supersedes)
-        if self._second_track is not None:
-            event = await self._second_track.complete(event, since=at)
-        begun = time.monotonic()
-        step = await self._handle(dialogue, event)
-        dialogue_s = time.monotonic() - begun
-        self._services.metrics.stage.labels("dialogue").observe(dialogue_s)
-        self._continuation.answered(step, turn.text, expect)
-        caller = self._caller
-        if caller.speaking and caller.insists and not _is_final(step):
-            self._speaker.wait(time.monotonic())  # the caller goes on: what that says may make this reply void
-        timing = {**timing, "dialogue_ms": dialogue_s * 1000}
-        await self._perform(step, clock=ReplyClock("endpoint_to_reply_ms", at), timing=timing)
-
-    def _verdict(self, dialogue: DialogueLoop, turn: CallerTurn, over: Overlap | None) -> Verdict:
-        """What words are that were said over a prompt; a turn like any other where they were not."""
-        assert self._speaker is not None
-        if turn.meaning is None:
-            return Verdict.NO_WORDS
-        if over is None and (later := self._speaker.overlap(time.monotonic())) is not None:
-            over = replace(later, question=True)  # begun in silence, so words that can be an answer are one
-        if over is None:
-            return Verdict.INTERRUPTION
-        expects = self._listen.expect if self._listen is not None else None
-        answers = expects == "yes_no" or dialogue.answers(turn.meaning.intent)
-        return judge(turn.text, over, answers=answers, hello_ms=self._settings.turns.hello_ms)
-
-    def _asked(self, before: OpenTurn | None) -> str | None:
-        """What the dialogue waits for, or waited for as the turn began that goes on."""
-        if before is not None:
-            return before.expect
-        return None if self._listen is None else self._listen.expect
-
-    async def _prepare_reply(self, dialogue: DialogueLoop, turn: CallerTurn) -> None:
-        """What a turn's pause allows: let a held prompt go on, or render the reply; nothing is written or done."""
-        assert self._speaker is not None and self._continuation is not None
-        caller = self._caller
-        began, over, keys = caller.began, caller.over, caller.keys_before
-        if self._verdict(dialogue, turn, over) is not Verdict.INTERRUPTION and not keys:
-            self._speaker.resume()
-            return
-        before = self._continuation.open_to(began, over)
-        turn = await self._continuation.whole(turn, before, keys_before=keys)
-        assert turn.meaning is not None
-        supersedes = before.round_id if before is not None else None
-        said = CallerSaid(text=turn.text, meaning=turn.meaning, supersedes=supersedes)
-        if self._second_track is not None:
-            self._second_track.look_ahead(said)
-        for action in dialogue.preview(said).actions:
-            if isinstance(action, Say):
-                await self._speaker.prepare(action)
-
-    async def _handle(self, dialogue: DialogueLoop, event: Event) -> Step:
-        return await self._stored(lambda: dialogue.handle(event))
-
-    async def _stored(self, step: Callable[[], Awaitable[Step]]) -> Step:
-        """One step, stored. A store that is away for a moment is asked again: the same event is the same turn."""
-        async with asyncio.timeout(self._settings.limits.reply_s):
-            while True:
-                try:
-                    return await step()
-                except StoreAwayError:
-                    raise
-                except StoreError as exc:
-                    log.warning("%s; trying again", exc)
-                    await asyncio.sleep(_STORE_RETRY_S)
-
-    async def _ask(self, action: CallWebhook, round_id: int) -> WebhookAnswered:
-        """Ask the operator's system; meanwhile what is queued is spoken, and what the caller says waits.
-
-        Never before the step that decided it is stored: a call taken over from an older state could decide otherwise,
-        and give another request the same number.
-        """
-        assert self._bot is not None
-        webhooks = self._services.webhooks
-        try:
-            async with asyncio.timeout(self._settings.webhooks.total_s):
-                await self._services.store.settle(self._call_id)
-        except TimeoutError:
-            log.warning("webhook %s is not asked: the state store is away", action.webhook)
-            self._services.metrics.webhooks.labels("store_away").inc()
-            return WebhookAnswered(webhook=action.webhook, act=action.act, answer=None)
-        return await webhooks.ask(action, bot=self._bot, call_id=self._call_id, round_id=round_id)
 
     async def _perform(
         self, step: Step, *, clock: ReplyClock | None = None, timing: dict[str, float] | None = None
     ) -> None:
         """Carry a step's actions out, in order. Last words are heard out: they cannot be interrupted."""
-        speaker, dialogue = self._speaker, self._dialogue
-        assert speaker is not None and dialogue is not None
+        speaker, dialogue, turns = self._speaker, self._dialogue, self._turns
+        assert speaker is not None and dialogue is not None and turns is not None
         self._watch.stepped(step.state)
-        final = _is_final(step)
+        final = is_final(step)
         for action in step.actions:
             match action:
                 case Say():
                     await speaker.say(action, step.round_id, clock=clock, timing=timing, interruptible=not final)
                     clock = timing = None
                 case Listen():
-                    self._listen = action
+                    turns.listening = action
                     tail_ms = action.tail_ms or self._settings.endpointing.tail_ms
-                    self._caller.listen(tail_ms, dialogue.key_entries)
-                case CallWebhook():
-                    answered = await self._ask(action, step.round_id)
-                    await self._perform(await self._handle(dialogue, answered))
+                    self._caller.listen(tail_ms, dialogue.loop.key_entries)
+                case CallWebhook():  # what is queued is spoken meanwhile, and what the caller says waits
+                    await self._perform(await dialogue.ask(action, step.round_id))
                 case Transfer():
                     self._ending = True
                     await self._last_words_heard(speaker)
@@ -615,7 +439,7 @@ class Conversation:
 
     def _arm_silence_timer(self) -> None:
         self._cancel_silence_timer()
-        listen, speaker = self._listen, self._speaker
+        listen, speaker = self._turns.listening if self._turns is not None else None, self._speaker
         if listen is None or listen.no_input_ms is None or speaker is None or self._over:
             return
         quiet = speaker.heard.is_set() and self._chain.state is EndpointState.SILENCE
@@ -626,8 +450,3 @@ class Conversation:
         if self._silence_timer is not None:
             self._silence_timer.cancel()
             self._silence_timer = None
-
-
-def _is_final(step: Step) -> bool:
-    """Whether the call ends with this step's words."""
-    return any(isinstance(action, Transfer | HangUp) for action in step.actions)
