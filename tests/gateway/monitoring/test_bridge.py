@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tempfile
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
 import redis.asyncio as redis
 from prometheus_client import CollectorRegistry
 
+from gateway.embedded_redis import EmbeddedRedis
 from gateway.metrics import Metrics
 from gateway.monitoring.bridge import MonitorBridge
 from gateway.monitoring.bus import EventBus
 from gateway.monitoring.events import PartialHeard, Published
-from gateway.monitoring.hub import MonitorHub
+from gateway.monitoring.hub import HubError, MonitorHub
 from gateway.settings import SettingsError, load
 from gateway.webhooks import Webhooks
 from tests.gateway.operator import operator
@@ -137,6 +140,34 @@ async def test_what_waits_when_the_worker_ends_is_sent(redis_url: str) -> None:
     client = redis.Redis.from_url(redis_url, decode_responses=True)
     assert await client.xlen(stream) == 1
     await client.aclose()
+
+
+async def test_watching_goes_on_when_redis_is_back() -> None:
+    with tempfile.TemporaryDirectory(prefix="vg-") as folder:
+        server = EmbeddedRedis(None, Path(folder))
+        try:
+            async with MonitorHub(server.url) as hub, bridged(server.url) as at:
+                with hub.watching(raw=False) as watcher:
+                    async with asyncio.timeout(15):
+                        while not (await hub.calls()).workers:
+                            await asyncio.sleep(0.01)
+                    await hub.begin()
+                    at.says("before")
+                    async with asyncio.timeout(15):
+                        assert "before" in (await watcher.some())[0]
+                    server.stop()
+                    with pytest.raises(HubError, match="Redis does not answer"):
+                        await hub.calls()
+                    server = EmbeddedRedis(None, Path(folder))
+                    async with asyncio.timeout(30):
+                        while True:
+                            at.says("behind")
+                            with suppress(TimeoutError):
+                                async with asyncio.timeout(0.3):
+                                    assert "behind" in (await watcher.some())[0]
+                                    break
+        finally:
+            server.stop()
 
 
 def test_an_address_that_is_none_is_refused_at_the_start() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -187,6 +188,35 @@ async def test_the_bots_hanging_up_waits_for_the_supervisor(redis_url: str, tmp_
             assert "hangup" not in peer.kinds()
             await desk.say(type="hand_back")
             await watcher.until("call_ended", ended_by="bot")
+
+
+async def test_no_word_of_anybody_reaches_a_log(
+    redis_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    for chatty in ("websockets.client", "httpx", "httpcore"):  # the test's own
+        caplog.set_level(logging.WARNING, chatty)
+    caplog.set_level(logging.WARNING, "uvicorn.error")  # as gateway.control.main does: it would log every frame
+    words = "aardvark five five five one two three four five"
+    environ = {"VOICEGATE_MONITORING_WEBHOOK": "http://127.0.0.1:1/", "VOICEGATE_WEBHOOKS_HOSTS": "127.0.0.1"}
+    async with floor(redis_url, tmp_path, hear=words, environ=environ) as at:
+        peer = await at.calls.peer(start={"call_id": "logged", "caller": "+1 555 123 4567"})
+        await peer.event("prompt", timeout_s=15)
+        watcher, trusted = await at.watch(), await at.watch("?raw=1")
+        desk = await at.listen("logged")
+        await desk.text("listening")
+        await desk.ws.send("aardvark")
+        await desk.text("error")
+        await at.api.post("/v1/calls/logged/whisper", {"text": "aardvark"})
+        await at.api.post("/v1/calls/logged/whisper", {"text": "aardvark" * 100})
+        await peer.send(np.concatenate([silence(100), speech(), silence(2000)]))
+        assert (await trusted.until("turn_heard"))["text"] == words
+        assert (await watcher.until("turn_heard"))["text"] == "aardvark [phone]"
+        await at.api.client.post("/v1/calls/logged/hang-up")
+        await watcher.until("call_ended")
+    assert any("audit: whisper" in record.getMessage() for record in caplog.records)
+    told = "\n".join(caplog.handler.format(record) for record in caplog.records)
+    assert not [word for word in ("aardvark", "five five", "555") if word in told]
 
 
 @pytest.mark.parametrize("taken", [False, True])

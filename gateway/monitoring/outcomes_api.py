@@ -1,0 +1,93 @@
+"""`/v1/outcomes`: what came of calls that ended, without what was said in them, for tokens with the scope `monitor`.
+
+Read from the stream of call records (`gateway.results`), which all gateways of one Redis share.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from http import HTTPStatus
+from typing import Annotated, Any, cast
+
+import redis.asyncio as redis
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel
+from redis.exceptions import RedisError
+
+from gateway.auth import Scope
+from gateway.http_errors import ApiError, Problem
+from gateway.monitoring.admission import admit
+
+__all__ = ["Outcome", "Outcomes", "outcomes_router"]
+
+log = logging.getLogger(__name__)
+
+_MOST = 5_000
+
+
+class Outcome(BaseModel):
+    """What came of one call. `model` is the version of its intent model, empty where the bot has none."""
+
+    call_id: str
+    bot: str
+    bot_version: str
+    model: str
+    ended_by: str
+    disposition: str | None
+    node: str
+    turns: int
+    started_at: float | None
+    ended_at: float
+    duration_s: float | None
+
+    @classmethod
+    def of(cls, record: dict[str, Any]) -> Outcome:
+        """The part of a call's record that nobody said.
+
+        Raises:
+            ValueError, KeyError: no record, or one of a version that is not known here.
+        """
+        return cls(model=record["models"].get("nlu", ""), **{name: record[name] for name in _TAKEN})
+
+
+_TAKEN = [name for name in Outcome.model_fields if name != "model"]
+
+
+class Outcomes(BaseModel):
+    """The newest first."""
+
+    outcomes: list[Outcome]
+
+
+def outcomes_router(client: redis.Redis, stream: str) -> APIRouter:
+    """The route, over a client that decodes."""
+    router = APIRouter(prefix="/v1", tags=["monitoring"])
+
+    @router.get(
+        "/outcomes",
+        summary="What came of the calls that ended",
+        responses={503: {"model": Problem, "description": "Redis does not answer."}},
+    )
+    async def outcomes(
+        request: Request, count: Annotated[int, Query(ge=1, le=_MOST, description="How many, at most.")] = 1_000
+    ) -> Outcomes:
+        admit(request, Scope.MONITOR)
+        try:
+            entries = cast("list[tuple[str, dict[str, str]]]", await client.xrevrange(stream, count=count))
+        except (RedisError, OSError) as error:
+            message = f"Redis does not answer ({type(error).__name__}); try again"
+            raise ApiError(
+                HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", message, headers={"Retry-After": "1"}
+            ) from None
+        return Outcomes(outcomes=[found for _, fields in entries if (found := _outcome(fields)) is not None])
+
+    return router
+
+
+def _outcome(fields: dict[str, str]) -> Outcome | None:
+    try:
+        return Outcome.of(json.loads(fields["record"]))
+    except (ValueError, KeyError) as error:
+        log.warning("a call record that cannot be read (%s); are all gateways of one version?", type(error).__name__)
+        return None
