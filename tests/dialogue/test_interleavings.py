@@ -325,6 +325,7 @@ class Call:
 
     async def line_to(self, index: int) -> DialogueLoop:
         """The loop that has the call: the present one, or a new one at this worker, else at the other."""
+        tries = 0
         while self.loop is None:
             loop = self.loop_at(index)
             try:
@@ -334,8 +335,9 @@ class Call:
                 if all(worker.line.cut for worker in self.workers):
                     await self.workers[index].back()
                 continue
-            except FencedError:
-                assert self.unsure
+            except FencedError:  # it went on from an old memory, and heard of it with its first step
+                tries += 1
+                assert tries < 4
                 continue
             away = self.workers[index].store.away
             if away and loop.state.round_id < self.model.lasting:
@@ -376,12 +378,12 @@ class Call:
         """A worker's process ends: its loops, and what it kept."""
         await self.workers[index].end(suddenly=True)
         await self.workers[index].start()
-        self.stale.clear()
+        self.stale = [(loop, at) for loop, at in self.stale if at is not self.workers[index]]
         if self.at == index:
             self.loop = None
 
     async def say_in_vain(self, number: int) -> None:
-        if not self.stale:
+        if not self.stale or self.unsure:  # unsure: it may be the old line that Redis knows as the call's
             return
         loop, worker = self.stale[number % len(self.stale)]
         with suppress(FencedError, RoundError, StoreError):
