@@ -93,7 +93,12 @@ def test_show_says_where_a_call_stands(server: Valkey) -> None:
     result = run(server, "show", "b-1")
     assert result.exit_code == 0
     assert result.stdout.startswith("b-1: at tell_bill, 2 turns, not ended; expires in ")
-    for part in ("account_check 4417", "'yes speaking'", "ended by caller, nothing reached", "1 answers over HTTP, 1 events"):
+    for part in (
+        "account_check 4417",
+        "'yes speaking'",
+        "ended by caller, nothing reached",
+        "1 answers over HTTP, 1 events",
+    ):
         assert part in result.stdout
     (call,) = document(run(server, "show", "b-1", "--json"))["calls"]
     assert (call["node"], call["turns"], call["slots"]["account_check"]) == ("tell_bill", 2, "4417")
