@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -17,7 +18,8 @@ from pathlib import Path
 import uvicorn
 from fastapi import Depends, FastAPI, Response
 from fastapi_offline import FastAPIOffline
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 from pydantic import BaseModel
 from redis.exceptions import RedisError
 
@@ -42,8 +44,6 @@ from gateway.models_api import models_router
 from gateway.monitoring.api import monitor_router
 from gateway.monitoring.archive import Archive
 from gateway.monitoring.audit import AuditLog
-from gateway.monitoring.figures import all_workers
-from gateway.monitoring.figures_api import figures_router
 from gateway.monitoring.hub import MonitorHub
 from gateway.monitoring.recordings_api import recordings_router
 from gateway.origins import OriginPolicy
@@ -133,7 +133,6 @@ def control_app(
     app.include_router(models_router(inference))
     audit = AuditLog(client)
     app.include_router(monitor_router(hub, audit))
-    app.include_router(figures_router(client, settings.results.stream))
     if archive is not None:
         app.include_router(recordings_router(archive, audit))
     app.include_router(pages_router(settings, bots.values(), authenticator))
@@ -168,7 +167,11 @@ def control_app(
 
     @app.get("/metrics", summary="Prometheus metrics of all workers", dependencies=[Depends(requires(Scope.MONITOR))])
     def metrics_page() -> Response:
-        return Response(generate_latest(all_workers()), media_type=CONTENT_TYPE_LATEST)
+        registry = REGISTRY
+        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:  # set by the supervisor, read by prometheus_client itself
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     return app
 

@@ -193,10 +193,10 @@ async def test_the_bots_hanging_up_waits_for_the_supervisor(redis_url: str, tmp_
 async def test_no_word_of_anybody_reaches_a_log(
     redis_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG)
     for chatty in ("websockets.client", "httpx", "httpcore"):  # the test's own
         caplog.set_level(logging.WARNING, chatty)
     caplog.set_level(logging.WARNING, "uvicorn.error")  # as gateway.control.main does: it would log every frame
+    caplog.set_level(logging.DEBUG)  # last: it is the handler's level too
     words = "aardvark five five five one two three four five"
     environ = {"VOICEGATE_MONITORING_WEBHOOK": "http://127.0.0.1:1/", "VOICEGATE_WEBHOOKS_HOSTS": "127.0.0.1"}
     async with floor(redis_url, tmp_path, hear=words, environ=environ) as at:
