@@ -18,7 +18,6 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from websockets.sync.client import connect
 
 from gateway.monitoring.board import CallBoard, CallRow, told
-from gateway.monitoring.events import EVENT_TYPES
 
 __all__ = ["register"]
 
@@ -104,7 +103,7 @@ def _tell_each(address: str, token: str, *, one_call: bool) -> None:
             typer.echo(f"watching {event['calls']} calls of {event['workers']} workers", err=True)
         elif event["type"] == "dropped":
             typer.echo(f"({event['count']} events were lost: this terminal is too slow)", err=True)
-        elif event["type"] in EVENT_TYPES and (line := told(event)) is not None:
+        elif (line := told(event)) is not None:
             who = "" if one_call else f"{event['call_id']}  "
             typer.echo(f"{event['at_ms'] / 1000:8.1f} s  {who}{line}")
 

@@ -62,9 +62,6 @@ class CallBoard:
             self._rows.clear()  # what follows is all there is
         elif kind == "dropped":
             self.dropped += event["count"]
-        elif kind == "in_progress":  # a call whose worker died ends without a word
-            there = set(event["call_ids"])
-            self._rows = {name: row for name, row in self._rows.items() if name in there or row.ended_at}
         else:
             row = self._rows.setdefault(event["call_id"], CallRow(event["call_id"], since=event["time"]))
             _apply(row, kind, event)

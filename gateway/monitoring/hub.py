@@ -11,7 +11,6 @@ reads too slowly loses its oldest lines, which are counted and told, and never s
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import secrets
 from collections import deque
@@ -38,7 +37,7 @@ from gateway.monitoring.wire import (
     voice_channel,
 )
 
-__all__ = ["CallList", "Ear", "HubError", "MonitorHub", "Watcher"]
+__all__ = ["CallList", "Ear", "HubError", "MonitorHub", "Stock", "Watcher"]
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +60,13 @@ class CallList:
     lines: tuple[str, ...]
     workers: int
     complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """The ids of all calls in progress, as their workers say."""
+
+    call_ids: tuple[str, ...]
 
 
 @dataclass(slots=True, eq=False)
@@ -98,14 +104,14 @@ class Watcher:
         self.raw = raw
         self._queue = _Queue(_WATCHER_LINES)
 
-    def put(self, line: str) -> None:
-        """An event, as JSON."""
-        self._queue.put(line)
+    def put(self, news: str | Stock) -> None:
+        """An event, as JSON; or which calls there are."""
+        self._queue.put(news)
 
-    async def some(self) -> list[str]:
+    async def some(self) -> list[str | Stock]:
         """Everything that waits, oldest first; waits until there is something."""
-        lines: list[str] = await self._queue.some()
-        return lines
+        news: list[str | Stock] = await self._queue.some()
+        return news
 
     def take_dropped(self) -> int:
         """Lines that were lost since this was last asked."""
@@ -284,7 +290,7 @@ class MonitorHub:
                 log.warning("watching was not renewed: %s", type(error).__name__)
 
     async def _take_stock_for_ever(self) -> None:
-        """Tell watchers which calls there are: one whose worker died ends without a word."""
+        """Tell watchers which calls there are: one whose worker died goes without a word."""
         while True:
             await asyncio.sleep(_STOCK_S)
             if not self._watchers:
@@ -296,9 +302,8 @@ class MonitorHub:
                 continue
             if asked and len(answers) == asked:
                 call_ids = [name for answer in answers if answer.result for name in answer.result["call_ids"]]
-                line = json.dumps({"type": "in_progress", "call_ids": call_ids})
                 for watcher in self._watchers:
-                    watcher.put(line)
+                    watcher.put(Stock(tuple(call_ids)))
 
     async def _read_for_ever(self) -> None:
         while True:

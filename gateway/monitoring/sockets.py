@@ -24,8 +24,9 @@ from gateway import background
 from gateway.auth import Scope
 from gateway.monitoring.admission import Visitor
 from gateway.monitoring.audit import AuditError, AuditLog
-from gateway.monitoring.events import SCHEMA_VERSION
-from gateway.monitoring.hub import Ear, HubError, MonitorHub, Watcher
+from gateway.monitoring.events import SCHEMA_VERSION, to_json
+from gateway.monitoring.hub import Ear, HubError, MonitorHub, Stock, Watcher
+from gateway.monitoring.roll import CallRoll
 from gateway.monitoring.wire import LEASE_S, RENEW_S, Act, Answer, OrderKind
 
 __all__ = ["CallSocket", "EventSocket"]
@@ -66,6 +67,7 @@ class EventSocket:
         self._types = types
         self._raw = raw
         self._seen: dict[str, int] = {}  # by call: the last event that its snapshot holds
+        self._roll = CallRoll()
 
     async def serve(self) -> None:
         """Until the peer goes."""
@@ -85,23 +87,31 @@ class EventSocket:
                 "complete": present.complete,
             }
             lines = [json.dumps(watching), *present.lines]
-            self._seen = {body["call_id"]: body["seq"] for body in map(json.loads, present.lines)}
+            for body in map(json.loads, present.lines):
+                self._seen[body["call_id"]] = body["seq"]
+                self._roll.take(body)
             await self._socket.send_text("\n".join(lines))
             await _while_connected(self._socket, self._send(watcher), self._wait_for_end())
         await _close(self._socket)
 
     async def _send(self, watcher: Watcher) -> None:
         while True:
-            lines = [line for line in await watcher.some() if self._wanted(line)]
+            news = await watcher.some()
+            lines = [line for one in news for line in self._lines(one) if self._wanted(line)]
             if dropped := watcher.take_dropped():
                 lines.insert(0, json.dumps({"type": "dropped", "count": dropped}))
             if lines:
                 await self._socket.send_text("\n".join(lines))
 
+    def _lines(self, news: str | Stock) -> list[str]:
+        """An event; or the ends of calls that went without a word."""
+        if isinstance(news, str):
+            return [news]
+        return [to_json(end, None) for end in self._roll.take_stock(news.call_ids, time.time())]
+
     def _wanted(self, line: str) -> bool:
         body = json.loads(line)
-        if body["type"] == "in_progress":
-            return True
+        self._roll.take(body)
         call_id = body["call_id"]
         if body["seq"] <= self._seen.get(call_id, 0):
             return False  # the snapshot has it

@@ -72,15 +72,20 @@ async def test_a_watcher_may_ask_for_some_types_alone(redis_url: str, tmp_path: 
         assert {line["type"] for line in watcher.lines} == {"watching", "call_started", "call_ended"}
 
 
-async def test_watchers_are_told_which_calls_there_are(
+async def test_a_call_whose_worker_died_is_told_as_lost(
     redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hub, "_STOCK_S", 0.1)
     async with floor(redis_url, tmp_path) as at:
-        watcher = await at.watch("?types=call_started")
-        await watcher.until("in_progress", call_ids=[])
-        await at.calls.peer(start={"call_id": "counted"})
-        await watcher.until("in_progress", call_ids=["counted"])
+        await at.calls.peer(start={"call_id": "orphan"})
+        await at.calls.peer(start={"call_id": "other"})
+        watcher = await at.watch("?types=call_ended,call_started")
+        await at.calls.peer(start={"call_id": "last"})
+        await watcher.until("call_started", call_id="last")
+        at.calls.worker._calls.by_id.pop("orphan")  # as if it had been another worker's
+        ended = await watcher.until("call_ended")
+        assert (ended["call_id"], ended["ended_by"], ended["turns"]) == ("orphan", "lost", 0)
+        assert ended["duration_s"] > 0
 
 
 async def test_a_worker_builds_nothing_once_the_last_watcher_has_gone(

@@ -82,8 +82,6 @@ def test_the_oldest_call_is_first_and_a_new_stream_forgets_what_was() -> None:
     board.apply(event("call_started", "late", bot="b", caller=None, time=50.0))
     board.apply(event("call_started", "early", bot="b", caller=None, time=10.0))
     assert [row.call_id for row in board.rows(60.0)] == ["early", "late"]
-    board.apply({"type": "in_progress", "call_ids": ["late"]})  # the other one's worker died
-    assert [row.call_id for row in board.rows(60.0)] == ["late"]
     board.apply({"type": "dropped", "count": 7})
     board.apply({"type": "watching", "calls": 0, "workers": 1})
     assert (board.rows(60.0), board.dropped) == ([], 7)
