@@ -276,10 +276,10 @@ class RedisStore:
             raise StoreError(_why(error)) from error
         return None if body is None else str(body)
 
-    async def forget(self, call_id: str) -> bool:
-        """Delete a call's state and answers, and fence its owner. Whether there was a state. Raises StoreError."""
+    async def forget(self, call_id: str) -> int:
+        """Delete a call's state and answers, and fence its owner. How many of its keys held any. Raises StoreError."""
         try:
-            return bool(await self._forget(keys=state_keys(call_id)))
+            return int(await self._forget(keys=state_keys(call_id)))
         except (RedisError, OSError) as error:
             raise StoreError(_why(error)) from error
 

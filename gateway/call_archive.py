@@ -110,7 +110,7 @@ class CallArchive:
         what is left of each is the number that refuses its late writes, until it expires."""
         keys = 0
         for call_id in call_ids:
-            own = [key async for key in self._keys(call_id) if key != state_keys(call_id)[0]]
+            own = [key async for key in self._keys(call_id) if key not in state_keys(call_id)]
             keys += await self._store.forget(call_id)
             for key in (*own, done_key(call_id)):
                 keys += await self._client.unlink(key)
