@@ -45,6 +45,7 @@ from gateway.monitoring.api import monitor_router
 from gateway.monitoring.archive import Archive
 from gateway.monitoring.audit import AuditLog
 from gateway.monitoring.hub import MonitorHub
+from gateway.monitoring.outcomes_api import outcomes_router
 from gateway.monitoring.recordings_api import recordings_router
 from gateway.origins import OriginPolicy
 from gateway.pages_api import pages_router
@@ -133,6 +134,7 @@ def control_app(
     app.include_router(models_router(inference))
     audit = AuditLog(client)
     app.include_router(monitor_router(hub, audit))
+    app.include_router(outcomes_router(client, settings.results.stream))
     if archive is not None:
         app.include_router(recordings_router(archive, audit))
     app.include_router(pages_router(settings, bots.values(), authenticator))

@@ -1,7 +1,9 @@
-"""The control port's pages: static files, the headers that keep them ours, and what the softphone must know.
+"""The control port's pages: static files, the headers that keep them ours, and what they must know.
 
     /softphone               a telephone in the browser
     /softphone/setup.json    where calls go, whether they need a token, which bots there are
+    /monitor                 calls as they go on, for those who answer for them
+    /monitor/setup.json      who asks, and what they may do
     /pages/...               styles, scripts, worklets
 
 All of `gateway/pages` is read once, into memory: a path is looked up, never opened. A page may run scripts of its own
@@ -24,12 +26,21 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from dialogue.bots import Bot
-from gateway.auth import Authenticator, AuthError, Scope
+from gateway.auth import Authenticator, AuthError, Identity, Scope
 from gateway.dialect_auth import in_networks
 from gateway.http_errors import ApiError
 from gateway.settings import Settings
 
-__all__ = ["BotChoice", "Page", "SoftphoneSetup", "load_pages", "media_url", "pages_router", "security_policy"]
+__all__ = [
+    "BotChoice",
+    "MonitorSetup",
+    "Page",
+    "SoftphoneSetup",
+    "load_pages",
+    "media_url",
+    "pages_router",
+    "security_policy",
+]
 
 _FOLDER: Final = Path(__file__).parent / "pages"
 _MEDIA_TYPES: Final = {
@@ -70,6 +81,20 @@ class SoftphoneSetup(BaseModel):
     """The first answers calls that name none. Empty where not authorized."""
 
 
+class MonitorSetup(BaseModel):
+    """What the monitor asks before it watches."""
+
+    needs_token: bool
+    authorized: bool
+    """Whether this request might watch."""
+    who: str
+    """As the audit and other watchers will name them; empty where not authorized."""
+    scopes: list[str]
+    """All that the token allows, what other scopes hold included."""
+    pause_ms: int
+    """Silence after which work on a turn begins: where its waterfall does."""
+
+
 def load_pages(folder: Path = _FOLDER) -> dict[str, Page]:
     """All files by their path below the folder; those of other kinds are left out."""
     return {
@@ -97,13 +122,17 @@ def pages_router(settings: Settings, bots: Iterable[Bot], authenticator: Authent
 
     @router.get("/softphone")
     async def softphone(request: Request) -> Response:
-        return _sent(pages["softphone.html"], request, settings)
+        return _sent(pages["softphone.html"], request, media_url(settings, request.headers.get("host", "")))
+
+    @router.get("/monitor")
+    async def monitor(request: Request) -> Response:
+        return _sent(pages["monitor.html"], request)
 
     @router.get("/pages/{path:path}")
     async def asset(path: str, request: Request) -> Response:
         if path not in pages:
-            raise ApiError(HTTPStatus.NOT_FOUND, "not_found", "no such file; the pages are at /softphone")
-        return _sent(pages[path], request, settings)
+            raise ApiError(HTTPStatus.NOT_FOUND, "not_found", "no such file; the pages are at /softphone and /monitor")
+        return _sent(pages[path], request)
 
     @router.get("/softphone/setup.json")
     async def setup(request: Request, response: Response) -> SoftphoneSetup:
@@ -118,7 +147,27 @@ def pages_router(settings: Settings, bots: Iterable[Bot], authenticator: Authent
             bots=choices if authorized else [],
         )
 
+    @router.get("/monitor/setup.json")
+    async def monitor_setup(request: Request, response: Response) -> MonitorSetup:
+        response.headers["Cache-Control"] = "no-store"
+        peer = request.client.host if request.client else ""
+        identity = _watcher(authenticator, request, peer)
+        return MonitorSetup(
+            needs_token=authenticator.required,
+            authorized=identity is not None,
+            who=identity.subject if identity is not None else "",
+            scopes=[scope for scope in Scope if identity.allows(scope)] if identity is not None else [],
+            pause_ms=settings.endpointing.pause_ms,
+        )
+
     return router
+
+
+def _watcher(authenticator: Authenticator, request: Request, peer: str) -> Identity | None:
+    try:
+        return authenticator.authenticate(request.headers, "", peer, scope=Scope.MONITOR)
+    except AuthError:
+        return None
 
 
 def _may_call(authenticator: Authenticator, request: Request, peer: str) -> bool:
@@ -129,7 +178,8 @@ def _may_call(authenticator: Authenticator, request: Request, peer: str) -> bool
     return True
 
 
-def _sent(page: Page, request: Request, settings: Settings) -> Response:
+def _sent(page: Page, request: Request, media: str | None = None) -> Response:
+    """A file; a page with the policy of one that calls `media` beside its own host."""
     headers = {
         "ETag": page.etag,
         "Cache-Control": "no-cache",  # kept, and asked for again: a new gateway's page must not meet old scripts
@@ -137,7 +187,7 @@ def _sent(page: Page, request: Request, settings: Settings) -> Response:
     }
     if page.media_type.startswith("text/html"):
         headers |= {
-            "Content-Security-Policy": security_policy(media_url(settings, request.headers.get("host", ""))),
+            "Content-Security-Policy": security_policy(media),
             "Permissions-Policy": "microphone=(self), camera=(), geolocation=(), display-capture=()",
             "Referrer-Policy": "no-referrer",  # the address may name a call
             "Cross-Origin-Opener-Policy": "same-origin",
@@ -158,28 +208,33 @@ def media_url(settings: Settings, host: str) -> str:
     return f"{scheme}://{name}:{settings.port}"
 
 
-def security_policy(media: str) -> str:
-    """Content-Security-Policy of a page that calls `media`.
+def security_policy(media: str | None) -> str:
+    """Content-Security-Policy of a page that calls `media`, or its own host alone.
 
     Source: W3C CSP Level 3. Of addresses, a policy may name 127.0.0.1 alone (section 6.7.2.10); for others the scheme
     stands.
     """
-    parts = urlsplit(media)
-    only_scheme = parts.hostname != "127.0.0.1" and _is_address(parts.hostname or "")
-    source = f"{parts.scheme}:" if only_scheme else f"{parts.scheme}://{parts.netloc}"
     return "; ".join(
         (
             "default-src 'none'",
             "script-src 'self'",
             "style-src 'self'",
             "img-src 'self'",
-            f"connect-src 'self' {source}",
+            f"connect-src 'self' {_source(media)}".rstrip(),
             "base-uri 'none'",
             "form-action 'none'",
             "frame-ancestors 'none'",
             "require-trusted-types-for 'script'",
         )
     )
+
+
+def _source(media: str | None) -> str:
+    if media is None:
+        return ""
+    parts = urlsplit(media)
+    only_scheme = parts.hostname != "127.0.0.1" and _is_address(parts.hostname or "")
+    return f"{parts.scheme}:" if only_scheme else f"{parts.scheme}://{parts.netloc}"
 
 
 def _is_address(name: str) -> bool:

@@ -66,7 +66,7 @@ async def test_the_page_is_served_with_headers_that_keep_it_ours(tmp_path: Path)
 
 async def test_everything_that_the_page_names_is_there_and_nothing_comes_from_elsewhere(tmp_path: Path) -> None:
     async with pages(tmp_path) as client:
-        todo, seen = ["/softphone"], set[str]()
+        todo, seen = ["/softphone", "/monitor"], set[str]()
         while todo:
             path = todo.pop()
             if path in seen:
@@ -78,9 +78,10 @@ async def test_everything_that_the_page_names_is_there_and_nothing_comes_from_el
                 r'(?:src|href)="([^"#]+)"|from "([^"]+)"|here\("([^"]+)"\)|@import|url\(([^)]+)\)', answer.text
             )
             todo += [urljoin(path, next(filter(None, groups))) for groups in named if any(groups)]
-    assert {f"/pages/{name}" for name in load_pages()} - seen == {"/pages/softphone.html"}, (
-        "nothing is served for nothing"
-    )
+    assert {f"/pages/{name}" for name in load_pages()} - seen == {
+        "/pages/softphone.html",
+        "/pages/monitor.html",
+    }, "nothing is served for nothing"
 
 
 @pytest.mark.parametrize("name", sorted(load_pages()))
@@ -239,7 +240,8 @@ _READ_ON = {  # text: the grounds it stands on
     "bot": ("bot-tint",),
     "caller": ("caller-tint", "surface"),
     "warn": ("warn-tint",),
-    "stop": ("sunken",),
+    "bad-ink": ("bad-tint",),
+    "stop": ("sunken", "surface"),
     "on-colour": ("go", "stop"),
 }
 

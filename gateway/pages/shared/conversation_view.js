@@ -8,6 +8,7 @@ const TAGS = {
   held: "stopped for the caller",
   cut: "interrupted",
   hearing: "still listening",
+  ignored: "no answer to it",
 };
 
 export class ConversationView {

@@ -16,10 +16,14 @@ const SHRINK_MS = 10;
 const FADE_SAMPLES = 64; // where sound is cut off, it goes to zero over these: a jump is heard as a click
 
 export class JitterBuffer {
-  /** @param {number} rate samples a second, of what goes in and what comes out */
-  constructor(rate) {
+  /**
+   * @param {number} rate samples a second, of what goes in and what comes out
+   * @param {{minMs: number}} options the least that is collected
+   */
+  constructor(rate, { minMs = MIN_MS } = {}) {
     this.rate = rate;
-    this.targetMs = MIN_MS;
+    this.minMs = minMs;
+    this.targetMs = minMs;
     this.gaps = 0; // times that it ran empty in the middle of a prompt
     this.written = 0;
     this.played = 0;
@@ -89,7 +93,7 @@ export class JitterBuffer {
   ranEmpty() {
     const ended = this.promptEnd === this.written;
     if (!ended) this.gaps += 1;
-    this.targetMs = ended ? Math.max(MIN_MS, this.targetMs - SHRINK_MS) : Math.min(MAX_MS, this.targetMs + GROW_MS);
+    this.targetMs = ended ? Math.max(this.minMs, this.targetMs - SHRINK_MS) : Math.min(MAX_MS, this.targetMs + GROW_MS);
     this.playing = false;
     this.waited = 0;
   }

@@ -10,6 +10,12 @@ export function fromPcm16(bytes) {
   return Float32Array.from(new Int16Array(bytes, 0, bytes.byteLength >> 1), (value) => value / 32768);
 }
 
+/** @param {ArrayBuffer} bytes pairs of samples  @returns {[Float32Array, Float32Array]} the two sides */
+export function deinterleave(bytes) {
+  const both = new Int16Array(bytes, 0, (bytes.byteLength >> 2) * 2);
+  return [0, 1].map((side) => Float32Array.from({ length: both.length / 2 }, (_, at) => both[2 * at + side] / 32768));
+}
+
 /** Cuts a stream into frames of one size; what is left over begins the next one. */
 export class Framer {
   /** @param {number} size samples of a frame */

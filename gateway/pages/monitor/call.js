@@ -1,0 +1,201 @@
+/** One call as its events tell it: who and where, what to look at, and its story, marks and timings. Pure. */
+
+import { Marks } from "./marks.js";
+import { Story } from "./story.js";
+import { Turns } from "./turns.js";
+
+const MOST_EVENTS = 300;
+const OUT_OF_SCOPE = "oos";
+const STREAK = 2; // turns in a row that were not understood, or silences: somebody should look
+
+export class Call {
+  /** @param {string} id  @param {number} since seconds since the epoch, until its start is known */
+  constructor(id, since) {
+    this.id = id;
+    this.startedAt = since;
+    this.caller = "";
+    this.bot = "";
+    this.facts = {}; // bot_version, protocol, language, models, recorded
+    this.node = "";
+    this.slots = new Map(); // name -> {value, seq}
+    this.turns = 0;
+    this.words = { side: "", text: "", partial: false };
+    this.intent = "";
+    this.score = 0;
+    this.speaking = false;
+    this.late = 0;
+    this.faults = 0;
+    this.notUnderstood = 0; // in a row
+    this.silences = 0; // in a row
+    this.takenOverBy = "";
+    this.listeners = new Map(); // who -> how many of their connections
+    this.endedBy = "";
+    this.disposition = "";
+    this.endedAt = 0;
+    this.seq = 0;
+    this.lost = 0; // events that did not come
+    this.events = []; // the last ones, oldest first
+    this.story = new Story();
+    this.marks = new Marks();
+    this.latency = new Turns();
+    this.clock = { atMs: 0, time: since }; // a place in the caller's audio, and when it was spoken
+    this.version = 0; // changes with everything above
+  }
+
+  /** @param {object} event one of this call's  @returns {string} what a screen reader says of it */
+  take(event) {
+    this.version += 1;
+    if (this.seq > 0 && event.seq > this.seq + 1) this.lost += event.seq - this.seq - 1;
+    this.seq = event.seq;
+    this.clock = { atMs: event.at_ms, time: event.time };
+    this.events.push(event);
+    if (this.events.length > 1.2 * MOST_EVENTS) this.events = this.events.slice(-MOST_EVENTS);
+    HANDLERS[event.type]?.call(this, event);
+    this.marks.take(event);
+    this.latency.take(event);
+    return this.story.take(event);
+  }
+
+  /** It went while nobody looked. */
+  vanish(time) {
+    this.version += 1;
+    this.endedBy = "unknown";
+    this.endedAt = time;
+    this.speaking = false;
+  }
+
+  get isOver() {
+    return this.endedAt > 0;
+  }
+
+  /** Seconds, at `time`. */
+  lasts(time) {
+    return Math.max(0, (this.endedAt || time) - this.startedAt);
+  }
+
+  /** Where in the caller's audio `time` is. */
+  position(time) {
+    return this.clock.atMs + (time - this.clock.time) * 1000;
+  }
+
+  /** What somebody should look at, the worst first. @returns {{level: "bad"|"warn"|"info", text: string}[]} */
+  get alerts() {
+    const found = [];
+    const add = (level, text) => found.push({ level, text });
+    if (this.faults) add("bad", this.faults === 1 ? "1 fault" : `${this.faults} faults`);
+    if (this.notUnderstood >= STREAK) add("bad", `${this.notUnderstood}× no match`);
+    if (this.silences >= STREAK) add("bad", `${this.silences}× silent`);
+    if (this.late) add("warn", `${this.late} late`);
+    if (this.takenOverBy) add("info", `${this.takenOverBy} speaks`);
+    else if (this.listeners.size) add("info", `${[...this.listeners.keys()].join(", ")} listens`);
+    return found;
+  }
+
+  /** For sorting: 0 where nothing is wrong. */
+  get urgency() {
+    return 4 * this.faults + 3 * (this.notUnderstood >= STREAK) + 3 * (this.silences >= STREAK) + Math.min(2, this.late);
+  }
+
+  learn({ bot, caller, ...facts }) {
+    this.bot = bot;
+    this.caller = caller ?? "";
+    const { bot_version: botVersion, protocol, language, models, recorded } = facts;
+    this.facts = { botVersion, protocol, language, models, recorded };
+    this.endedAt = 0;
+    this.endedBy = "";
+  }
+
+  fill(slots, seq) {
+    for (const [name, value] of Object.entries(slots)) this.slots.set(name, { value, seq });
+  }
+}
+
+const HANDLERS = {
+  call_started(event) {
+    this.learn(event);
+    if (!event.resumed) this.startedAt = event.time;
+  },
+
+  call_present(event) {
+    this.learn(event);
+    this.startedAt = event.started_at || event.time;
+    this.node = event.node;
+    this.turns = event.turns;
+    this.takenOverBy = event.taken_over_by ?? "";
+    this.fill(event.slots, 0);
+    const last = event.history.at(-1);
+    if (!last) return;
+    [this.intent, this.score] = [last.intent, last.score];
+    this.words = last.reply ? { side: "bot", text: last.reply } : { side: "caller", text: last.said };
+  },
+
+  call_ended(event) {
+    this.endedBy = event.ended_by;
+    this.disposition = event.disposition ?? "";
+    this.endedAt = event.time;
+    this.turns = event.turns;
+    this.speaking = false;
+    this.takenOverBy = "";
+    this.listeners.clear();
+  },
+
+  speech_started() {
+    this.speaking = true;
+  },
+
+  speech_ended() {
+    this.speaking = false;
+  },
+
+  partial_heard({ text }) {
+    this.words = { side: "caller", text, partial: true };
+  },
+
+  turn_heard({ text, supersedes }) {
+    this.words = { side: "caller", text, partial: false };
+    this.turns += supersedes === null ? 1 : 0;
+    this.silences = 0;
+  },
+
+  turn_understood({ intent, score, model }) {
+    [this.intent, this.score] = [intent, score];
+    this.notUnderstood = intent === OUT_OF_SCOPE ? this.notUnderstood + 1 : 0;
+    if (model) this.facts = { ...this.facts, models: { ...this.facts.models, nlu: model } };
+  },
+
+  prompt_started({ text }) {
+    this.words = { side: "bot", text, partial: false };
+  },
+
+  node_entered({ node }) {
+    this.node = node;
+  },
+
+  slots_filled({ slots, seq }) {
+    this.fill(slots, seq);
+  },
+
+  caller_silent() {
+    this.silences += 1;
+  },
+
+  keys_pressed() {
+    this.silences = 0;
+  },
+
+  budget_missed() {
+    this.late += 1;
+  },
+
+  fault_told() {
+    this.faults += 1;
+  },
+
+  supervised({ act, by }) {
+    if (act === "take_over") this.takenOverBy = by;
+    if (act === "hand_back") this.takenOverBy = "";
+    const ears = (this.listeners.get(by) ?? 0) + (act === "listen" ? 1 : act === "unlisten" ? -1 : 0);
+    if (ears > 0) this.listeners.set(by, ears);
+    else this.listeners.delete(by);
+  },
+};

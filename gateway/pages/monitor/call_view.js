@@ -1,0 +1,168 @@
+/** One call: its head, its strip, what is said, what it has learnt, how fast it answers, and what may be done to it. */
+
+import { ConversationView } from "../shared/conversation_view.js";
+import { lasting, readable } from "../shared/words.js";
+import { hears, speaks } from "./desk.js";
+import { hide, made, mark, say, showAlerts, showFacts } from "./elements.js";
+import { TimelineView } from "./timeline_view.js";
+import { told } from "./told.js";
+import { TurnsView } from "./turns_view.js";
+
+const MOST_EVENTS = 120;
+const FRESH_TURNS = 20; // events: a slot filled among the last of them is lit up
+
+const DESK_WORDS = {
+  connecting: "Connecting to the call’s sound …",
+  listening: "You hear both sides, the caller at the left. They do not hear you.",
+  asking: "Asking the browser for the microphone …",
+  taking: "Taking the call over …",
+  speaking: "You speak to the caller. The bot is silent until you hand back.",
+  handing: "Handing back …",
+};
+
+export class CallView {
+  /** @param {(id: string) => HTMLElement} find  @param {() => number} pauseMs when the gateway begins to work */
+  constructor(find, pauseMs) {
+    this.find = find;
+    this.timeline = new TimelineView(find("timeline"));
+    this.turns = new TurnsView(find("turns"), pauseMs);
+    this.story = new ConversationView(find("story"), { bot: "Bot", caller: "Caller" });
+    this.call = null;
+    this.version = -1;
+    this.newest = null; // event in the list
+  }
+
+  /** @param {import("./call.js").Call|null} call  null: no such call  @param {string} id  @param {number} time now */
+  show(call, id, time) {
+    const { find } = this;
+    if (call !== this.call) this.turnTo(call);
+    if (call === null) {
+      say(find("who"), "No such call");
+      say(find("where"), `Nobody is on the line as ${id}. It may be over.`);
+      say(find("lasted"), "");
+      return;
+    }
+    say(find("lasted"), lasting(call.lasts(time)));
+    this.timeline.draw(call, time);
+    if (call.version === this.version) return;
+    this.version = call.version;
+    say(find("who"), call.caller || "Unknown caller");
+    say(find("where"), call.isOver ? over(call) : [call.bot, call.node && `at ${readable(call.node)}`].filter(Boolean).join(" · "));
+    mark(find("call"), "over", call.isOver);
+    showAlerts(find("call-alerts"), call.alerts);
+    this.story.show(call.story);
+    hide(find("hearing"), !call.speaking);
+    this.turns.show(call.latency);
+    hide(find("no-turns"), call.latency.answered.length > 0);
+    this.showSlots(call);
+    this.showAbout(call);
+    this.showEvents(call);
+  }
+
+  turnTo(call) {
+    this.call = call;
+    this.version = -1;
+    this.newest = null;
+    this.timeline.forget();
+    this.find("events").replaceChildren();
+    if (call !== null) return;
+    this.story.show({ lines: [] });
+    showAlerts(this.find("call-alerts"), []);
+    showFacts(this.find("slots"), []);
+    showFacts(this.find("facts"), []);
+  }
+
+  showSlots(call) {
+    const slots = [...call.slots].map(([name, { value, seq }]) => [readable(name), value, seq > 0 && seq > call.seq - FRESH_TURNS]);
+    showFacts(this.find("slots"), slots);
+    hide(this.find("no-slots"), slots.length > 0);
+  }
+
+  showAbout(call) {
+    const { botVersion, protocol, language, models = {}, recorded } = call.facts;
+    showFacts(
+      this.find("facts"),
+      [
+        ["Call", call.id],
+        ["Bot", [call.bot, botVersion && `version ${botVersion}`].filter(Boolean).join(", ")],
+        ["Language", language],
+        ["Connected by", protocol],
+        ["Turns", String(call.turns)],
+        ["Last intent", call.intent && `${readable(call.intent)} ${Math.round(call.score * 100)} %`],
+        ["Recogniser", models.asr],
+        ["Intent model", models.nlu],
+        ["Recorded", recorded === undefined ? "" : recorded ? "yes" : "no"],
+        ["Events lost", call.lost ? String(call.lost) : ""],
+      ].filter(([, value]) => value),
+    );
+  }
+
+  showEvents(call) {
+    say(this.find("event-count"), String(call.seq));
+    const list = this.find("events");
+    if (!list.closest("details").open) return;
+    for (const event of call.events.slice(call.events.lastIndexOf(this.newest) + 1)) list.prepend(item(event, call));
+    this.newest = call.events.at(-1);
+    while (list.children.length > MOST_EVENTS) list.lastElementChild.remove();
+  }
+
+  /** The list was opened: it has not been kept while it was closed. */
+  refresh() {
+    this.version = -1;
+    this.newest = null;
+    this.find("events").replaceChildren();
+  }
+
+  /**
+   * What may be done, and what is being done.
+   *
+   * @param {object} desk  @param {{mayAct: boolean, who: string, isOver: boolean, takenBy: string, buffer: object|null}} now
+   */
+  showDesk(desk, { mayAct, who, isOver, takenBy, buffer, sure }) {
+    const { find } = this;
+    const [hearing, speaking] = [hears(desk), speaks(desk)];
+    const byOther = takenBy && !speaking && desk.phase !== "handing";
+    mark(find("call"), "desk", desk.phase);
+    button(find("listen"), hearing ? "Stop listening" : "Listen in", { pressed: hearing, disabled: isOver || desk.phase === "connecting" || speaking });
+    button(find("take"), speaking ? "Hand back" : "Take over", {
+      pressed: speaking,
+      disabled: isOver || !mayAct || byOther || !["idle", "listening", "speaking"].includes(desk.phase),
+    });
+    button(find("hang-up"), sure ? "Really hang up?" : "Hang up", { disabled: isOver || !mayAct });
+    mark(find("hang-up"), "sure", sure);
+    find("whisper-text").disabled = find("whisper-send").disabled = isOver || !mayAct || Boolean(takenBy);
+    say(find("desk"), deskWords(desk, { mayAct, who, isOver, byOther: byOther ? takenBy : "", buffer }));
+    hide(find("desk-problem"), desk.problem === "");
+    say(find("desk-problem"), desk.problem);
+  }
+}
+
+function deskWords({ phase }, { mayAct, isOver, byOther, buffer }) {
+  if (isOver) return "The call is over.";
+  const parts = [];
+  if (phase !== "idle") parts.push(DESK_WORDS[phase]);
+  if (buffer && (phase === "listening" || phase === "speaking")) {
+    parts.push(`Buffer ${Math.round(buffer.queuedMs / 20) * 20} ms${buffer.gaps ? `, ${buffer.gaps} gaps` : ""}.`);
+  }
+  if (byOther) parts.push(`${byOther} speaks to the caller; nobody else can take over or whisper until it is handed back.`);
+  if (!mayAct) parts.push("Your token may watch and listen. To whisper, take over or hang up it needs the scope supervise.");
+  return parts.join(" ");
+}
+
+function over({ bot, endedBy, disposition }) {
+  return [bot, `ended by ${endedBy}`, disposition && readable(disposition)].filter(Boolean).join(" · ");
+}
+
+function button(element, words, { pressed, disabled }) {
+  say(element, words);
+  if (pressed !== undefined && element.ariaPressed !== String(pressed)) element.ariaPressed = String(pressed);
+  element.disabled = Boolean(disabled);
+}
+
+function item(event, call) {
+  const { name, words, bad } = told(event);
+  const line = made("li");
+  line.dataset.bad = bad;
+  line.append(made("time", "figure", lasting(event.time - call.startedAt)), made("b", "", name), made("span", "", words));
+  return line;
+}

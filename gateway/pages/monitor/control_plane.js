@@ -1,0 +1,93 @@
+/** What the control port is asked over HTTP. A refusal is an error whose message is for people. */
+
+const PATIENCE_MS = 8000;
+
+export class Refused extends Error {
+  /** @param {number} status 0 where there was no answer  @param {string} code for programs  @param {string} message */
+  constructor(status, code, message) {
+    super(message);
+    this.status = status;
+    this.code = code;
+  }
+}
+
+export class ControlPlane {
+  constructor() {
+    this.token = "";
+    this.setup = { needs_token: false, authorized: false, who: "", scopes: [], pause_ms: 250 };
+  }
+
+  /** Who this token is, and what it may do. @throws {Refused} where the gateway does not answer */
+  async load(token) {
+    this.token = token;
+    this.setup = await this.json("monitor/setup.json");
+  }
+
+  may(scope) {
+    return this.setup.scopes.includes(scope);
+  }
+
+  /** A WebSocket of the control port; browsers can show a token in the address alone. */
+  socket(path, query = {}) {
+    const url = new URL(path, location.href);
+    url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+    url.hash = "";
+    url.search = new URLSearchParams({ ...query, ...(this.token ? { token: this.token } : {}) });
+    return new WebSocket(url);
+  }
+
+  whisper(callId, text) {
+    return this.json(`v1/calls/${encodeURIComponent(callId)}/whisper`, { method: "POST", body: { text } });
+  }
+
+  hangUp(callId) {
+    return this.json(`v1/calls/${encodeURIComponent(callId)}/hang-up`, { method: "POST" });
+  }
+
+  handBack(callId) {
+    return this.json(`v1/calls/${encodeURIComponent(callId)}/hand-back`, { method: "POST" });
+  }
+
+  /** What came of the calls that ended, the newest first. */
+  outcomes() {
+    return this.json("v1/outcomes");
+  }
+
+  /** Prometheus' text. */
+  async metrics() {
+    return (await this.ask("metrics")).text();
+  }
+
+  /** Whether calls can be served; null where there is no answer. */
+  async readiness() {
+    try {
+      return await (await this.ask("readyz", {}, [200, 503])).json();
+    } catch {
+      return null;
+    }
+  }
+
+  async json(path, options) {
+    return (await this.ask(path, options)).json();
+  }
+
+  async ask(path, { method = "GET", body } = {}, good = [200]) {
+    const headers = this.token ? { Authorization: `Bearer ${this.token}` } : {};
+    if (body) headers["Content-Type"] = "application/json";
+    const more = { method, headers, body: body && JSON.stringify(body), cache: "no-store" };
+    let answer;
+    try {
+      answer = await fetch(path, { ...more, signal: AbortSignal.timeout(PATIENCE_MS) });
+    } catch {
+      throw new Refused(0, "away", "The gateway does not answer.");
+    }
+    if (good.includes(answer.status)) return answer;
+    const problem = await answer.json().catch(() => ({}));
+    throw new Refused(answer.status, problem.code ?? "", sentence(problem.message ?? `The gateway answered ${answer.status}.`));
+  }
+}
+
+/** A message of the gateway's as a sentence. */
+export function sentence(text) {
+  return text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+}

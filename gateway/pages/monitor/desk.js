@@ -1,0 +1,88 @@
+/**
+ * A supervisor at one call: what the connection to its sound is doing. Pure: an event in, the next state and effects out.
+ *
+ *     idle --listen--> connecting --listening--> listening --takeOver--> asking --microphone--> taking --taken_over--> speaking
+ *     speaking --handBack--> handing --handed_back--> listening
+ *     asking, taking, handing --error--> listening      any --stop, closed, over--> idle
+ *
+ * Effects: {type: "connect"|"disconnect"|"askMicrophone"|"dropMicrophone"} and {type: "send", message}.
+ */
+
+export const IDLE = Object.freeze({ phase: "idle", callId: null, then: null, problem: "" });
+
+export const hears = ({ phase }) => phase !== "idle" && phase !== "connecting";
+export const speaks = ({ phase }) => phase === "speaking";
+
+/** Words of a browser's refusal of the microphone. */
+const MICROPHONE = {
+  NotAllowedError: "The browser did not allow the microphone. Allow it for this page, then take over again.",
+  NotFoundError: "There is no microphone. Connect one, then take over again.",
+  NotReadableError: "The microphone is in use by another program.",
+  insecure: "Browsers give the microphone to localhost and to pages over TLS alone. See docs/softphone.md.",
+};
+
+/**
+ * @param {object} state
+ * @param {{type: string}} event  {listen, callId}, stop, listening, takeOver, microphone, noMicrophone {name}, handBack,
+ *     taken_over, handed_back, error {message}, over, closed
+ * @returns {{state: object, effects: object[]}}
+ */
+export function step(state, event) {
+  const found = TABLE[event.type]?.(state, event);
+  return found ?? { state, effects: [] };
+}
+
+const to = (state, phase, effects = [], more = {}) => ({
+  state: Object.freeze({ ...state, problem: "", ...more, phase }),
+  effects: effects.map((effect) => (typeof effect === "string" ? { type: effect } : effect)),
+});
+const send = (type) => ({ type: "send", message: { type } });
+const over = (state, problem) => to(state, "idle", ["dropMicrophone", "disconnect"], { callId: null, then: null, problem });
+
+const TABLE = {
+  listen: (state, { callId, then = null }) =>
+    state.phase === "idle" ? to(state, "connecting", ["connect"], { callId, then }) : undefined,
+
+  stop: (state) => (state.phase === "idle" ? undefined : over(state, "")),
+
+  listening(state) {
+    if (state.phase !== "connecting") return undefined;
+    if (state.then !== "takeOver") return to(state, "listening");
+    return to(state, "asking", ["askMicrophone"], { then: null });
+  },
+
+  takeOver: (state) => (state.phase === "listening" ? to(state, "asking", ["askMicrophone"]) : undefined),
+
+  microphone: (state) => (state.phase === "asking" ? to(state, "taking", [send("take_over")]) : undefined),
+
+  noMicrophone(state, { name }) {
+    if (state.phase !== "asking") return undefined;
+    return to(state, "listening", [], { problem: MICROPHONE[name] ?? `The microphone does not work (${name}).` });
+  },
+
+  taken_over: (state) => (state.phase === "taking" ? to(state, "speaking") : undefined),
+
+  handBack: (state) => (state.phase === "speaking" ? to(state, "handing", [send("hand_back")]) : undefined),
+
+  handed_back(state) {
+    if (state.phase === "speaking") {
+      return to(state, "listening", ["dropMicrophone"], { problem: "The call was handed back to the bot." });
+    }
+    return state.phase === "handing" ? to(state, "listening", ["dropMicrophone"]) : undefined;
+  },
+
+  error(state, { message }) {
+    if (state.phase === "connecting") return over(state, message);
+    if (["taking", "handing"].includes(state.phase)) {
+      return to(state, "listening", ["dropMicrophone"], { problem: message });
+    }
+    return to(state, state.phase, [], { problem: message });
+  },
+
+  over: (state) => (state.phase === "idle" ? undefined : over(state, "The call is over.")),
+
+  closed(state) {
+    if (state.phase === "idle") return undefined;
+    return over(state, state.problem || "The connection to the call’s sound was lost. Listen again.");
+  },
+};

@@ -1,0 +1,139 @@
+/**
+ * What was said in a call, from its events, line by line. Lines are never changed but replaced, so that a view sees by
+ * their identity what is new. Pure.
+ *
+ * A line: {id, side: "caller"|"bot"|"note", round, text, state, ...}, with the states
+ *
+ *     caller   hearing (partials) -> said | ignored -> joined (its words begin a later turn, its reply is withdrawn)
+ *     bot      saying -> said | held (the caller speaks over it) -> saying | cut; withdrawn
+ *     note     what else happened: keys, silence, a transfer, what supervisors do, the end
+ */
+
+import { lasting, readable } from "../shared/words.js";
+
+const MOST_LINES = 300;
+
+export class Story {
+  constructor() {
+    this.lines = [];
+    this.next = 1;
+    this.rounds = new Set(); // whose words are here
+  }
+
+  /** @param {object} event of this call  @returns {string} what a screen reader says of it; mostly nothing */
+  take(event) {
+    return HANDLERS[event.type]?.call(this, event) ?? "";
+  }
+
+  add(line) {
+    this.lines = [...this.lines.slice(1 - MOST_LINES), { round: null, state: "said", ...line, id: this.next++ }];
+  }
+
+  note(text) {
+    this.add({ side: "note", text });
+    return text;
+  }
+
+  change(isMeant, changed) {
+    this.lines = this.lines.map((line) => (isMeant(line) ? { ...line, ...changed } : line));
+  }
+
+  changeLast(isMeant, changed) {
+    const at = this.lines.findLastIndex(isMeant);
+    if (at >= 0) this.lines = this.lines.with(at, { ...this.lines[at], ...changed });
+    return at >= 0;
+  }
+}
+
+const isHeard = (line) => line.side === "caller" && line.state === "hearing";
+const isSaid = (line) => line.state === "saying" || line.state === "held";
+
+const HANDLERS = {
+  call_started({ resumed }) {
+    if (resumed) this.note("The call goes on where it was.");
+  },
+
+  call_present({ history, turns }) {
+    if (this.lines.length === 0 && turns > history.length) this.note(`${turns - history.length} earlier turns are not shown.`);
+    for (const { round_id: round, said, intent, score, reply } of history) {
+      if (this.rounds.has(round)) continue;
+      this.rounds.add(round);
+      if (said) this.add({ side: "caller", round, text: said, intent, score });
+      if (reply) this.add({ side: "bot", round, text: reply });
+    }
+  },
+
+  partial_heard({ round_id: round, text }) {
+    const words = { side: "caller", round, text, state: "hearing" };
+    if (!this.changeLast(isHeard, words)) this.add(words);
+  },
+
+  turn_heard({ round_id: round, text, supersedes }) {
+    this.rounds.add(round);
+    if (supersedes !== null) {
+      this.change((line) => line.round === supersedes && line.side === "caller", { state: "joined" });
+      this.change((line) => line.round === supersedes && line.side === "bot", { state: "withdrawn" });
+    }
+    const words = { side: "caller", round, text, state: "said" };
+    if (!this.changeLast(isHeard, words)) this.add(words);
+    return `Caller: ${text}`;
+  },
+
+  turn_understood({ round_id: round, intent, score, slots }) {
+    const meaning = { intent, score, slots: slots.map(([name, value]) => ({ name, value })) };
+    this.changeLast((line) => line.side === "caller" && line.round === round, meaning);
+  },
+
+  turn_ignored({ why }) {
+    this.changeLast(isHeard, { state: "ignored", why });
+  },
+
+  prompt_started({ round_id: round, text, source }) {
+    this.add({ side: "bot", round, text, source, state: "saying" });
+    return `Bot: ${text}`;
+  },
+
+  prompt_held() {
+    this.change((line) => line.state === "saying", { state: "held" });
+  },
+
+  barged_in({ verdict }) {
+    this.change((line) => line.state === "held", { state: verdict === "interruption" ? "cut" : "saying" });
+  },
+
+  prompt_ended({ heard }) {
+    this.change(isSaid, { state: heard === null ? "said" : "cut" });
+  },
+
+  keys_pressed({ count }) {
+    this.note(count === 1 ? "The caller pressed a key." : `The caller pressed ${count} keys.`);
+  },
+
+  caller_silent() {
+    this.note("The caller says nothing.");
+  },
+
+  transfer_started({ target }) {
+    return this.note(`Transferred to ${target}.`);
+  },
+
+  fault_told({ message }) {
+    return this.note(`Fault: ${message}`);
+  },
+
+  supervised({ act, by }) {
+    if (ACTS[act]) return this.note(`${by} ${ACTS[act]}.`);
+  },
+
+  call_ended({ ended_by: by, disposition, duration_s: seconds }) {
+    this.change(isSaid, { state: "cut" });
+    return this.note(`Over after ${lasting(seconds)}, ended by ${by}${disposition ? `: ${readable(disposition)}` : ""}.`);
+  },
+};
+
+const ACTS = {
+  whisper: "whispered to the bot",
+  take_over: "took the call over; the bot is silent",
+  hand_back: "handed the call back to the bot",
+  hang_up: "ended the call",
+};

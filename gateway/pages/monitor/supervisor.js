@@ -1,0 +1,128 @@
+/**
+ * A supervisor at one call: carries out what the desk decides, with the call's sound socket, headphones and microphone.
+ * Knows nothing of the page.
+ */
+
+import { hears, IDLE, speaks, step } from "./desk.js";
+import { Headphones, Microphone } from "./sound.js";
+
+const HEADER_BYTES = 4;
+const UNSENT_BYTES = 64_000; // of the voice: a network that takes less loses sound, it does not delay it
+
+export class Supervisor {
+  /**
+   * @param {import("./control_plane.js").ControlPlane} control
+   * @param {object} told {changed(), sound({first, pairs, rate}), buffer({queuedMs, gaps})}
+   */
+  constructor(control, told) {
+    this.control = control;
+    this.told = told;
+    this.desk = IDLE;
+    this.context = null;
+    this.socket = null;
+    this.headphones = null;
+    this.microphone = null;
+    this.rate = 0;
+  }
+
+  // From a click: browsers let sound begin in no other way.
+
+  listen(callId, then = null) {
+    this.context ??= new AudioContext({ latencyHint: "interactive" });
+    this.context.resume();
+    this.dispatch({ type: "listen", callId, then });
+  }
+
+  takeOver(callId) {
+    if (this.desk.phase === "idle") this.listen(callId, "takeOver");
+    else this.dispatch({ type: "takeOver" });
+  }
+
+  handBack() {
+    this.dispatch({ type: "handBack" });
+  }
+
+  stop() {
+    this.dispatch({ type: "stop" });
+  }
+
+  dispatch(event) {
+    const { state, effects } = step(this.desk, event);
+    const changed = state !== this.desk;
+    this.desk = state;
+    for (const effect of effects) this[effect.type](effect);
+    if (!changed) return;
+    this.headphones?.muteBot(speaks(state));
+    this.told.changed();
+  }
+
+  // Effects of the desk, by their types.
+
+  connect() {
+    const socket = this.control.socket(`v1/calls/${encodeURIComponent(this.desk.callId)}/audio`);
+    socket.binaryType = "arraybuffer";
+    socket.onmessage = ({ data }) => {
+      if (socket !== this.socket) return;
+      if (typeof data === "string") this.receive(JSON.parse(data));
+      else this.hear(data);
+    };
+    socket.onclose = () => {
+      if (socket === this.socket) this.dispatch({ type: "closed" });
+    };
+    this.socket = socket;
+  }
+
+  disconnect() {
+    const { socket } = this;
+    this.socket = null;
+    socket?.close(1000);
+    this.headphones?.close();
+    this.headphones = null;
+  }
+
+  async askMicrophone() {
+    const { socket } = this;
+    try {
+      const microphone = await Microphone.open(this.context, this.rate, (pcm) => this.speak(pcm));
+      if (socket !== this.socket || this.desk.phase !== "asking") return microphone.close(); // gone meanwhile
+      this.microphone = microphone;
+      this.dispatch({ type: "microphone" });
+    } catch (error) {
+      if (socket === this.socket) this.dispatch({ type: "noMicrophone", name: error.name });
+    }
+  }
+
+  dropMicrophone() {
+    this.microphone?.close();
+    this.microphone = null;
+  }
+
+  send({ message }) {
+    if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(message));
+  }
+
+  // What comes.
+
+  async receive(message) {
+    if (message.type === "listening") {
+      this.rate = message.sample_rate;
+      const { socket } = this;
+      const headphones = await Headphones.open(this.context, this.rate, (report) => this.told.buffer(report));
+      if (socket !== this.socket) return headphones.close();
+      this.headphones = headphones;
+    }
+    this.dispatch(message);
+  }
+
+  hear(data) {
+    if (!hears(this.desk)) return;
+    const first = new DataView(data).getUint32(0, true);
+    const pairs = data.slice(HEADER_BYTES);
+    this.told.sound({ first, pairs, rate: this.rate });
+    this.headphones?.play(pairs); // gives it away
+  }
+
+  speak(pcm) {
+    if (speaks(this.desk) && this.socket?.bufferedAmount < UNSENT_BYTES) this.socket.send(pcm);
+  }
+}
