@@ -81,6 +81,8 @@ def missing_header(request: Request) -> str | None:
     for name in _NEEDED:
         if not headers.get(name):
             return name
+        if name != "via" and sum(key == name for key, _ in headers.pairs) > 1:
+            return f"only one {name}"
     try:
         parse_via(headers.all("via")[0])
         for name in ("from", "to"):

@@ -50,11 +50,24 @@ class Line:
 
     def __init__(self, *, max_calls: int = 2) -> None:
         numbers = count()
+        self._open: set[str] = set()
         self.agent = UserAgent(lambda peer: BRIDGE, max_calls=max_calls, make_token=lambda: f"t{next(numbers)}")
         self.now = 100.0
 
     def receive(self, data: bytes, source: Address = PHONE) -> list[AgentEvent]:
-        return self.agent.receive(data, source, self.now)
+        return self._noted(self.agent.receive(data, source, self.now))
+
+    def open_keys(self) -> list[str]:
+        """Legs that were offered and are not over, as far as their datagrams and timers said."""
+        return sorted(self._open)
+
+    def _noted(self, events: list[AgentEvent]) -> list[AgentEvent]:
+        for event in events:
+            if isinstance(event, Invited):
+                self._open.add(event.key)
+            elif isinstance(event, LegOver):
+                self._open.discard(event.key)
+        return events
 
     def invited(self, **changes: str) -> str:
         """A call that was offered; its key."""
@@ -73,7 +86,8 @@ class Line:
         end, happened = self.now + seconds, []
         while (at := self.agent.get_timer()) is not None and at <= end:
             self.now = max(self.now, at)
-            happened += [(round(self.now - end + seconds, 3), event) for event in self.agent.handle_timer(self.now)]
+            events = self._noted(self.agent.handle_timer(self.now))
+            happened += [(round(self.now - end + seconds, 3), event) for event in events]
         self.now = end
         return happened
 

@@ -147,6 +147,8 @@ def test_the_user_of_a_uri_is_printable(uri: str, user: str) -> None:
 def test_a_request_without_what_it_needs_is_told_what(line: bytes, missing: str) -> None:
     request = parse_message(INVITE.replace(line, b""))
     assert isinstance(request, Request) and missing_header(request) == missing
+    twice = parse_message(INVITE.replace(b"t: ", b"t: <sip:else@where>\r\nt: "))
+    assert isinstance(twice, Request) and missing_header(twice) == "only one to"
     other = parse_message(INVITE.replace(b"314 INVITE", b"314 BYE"))
     assert isinstance(other, Request) and missing_header(other) == "a CSeq of the same method"
 
