@@ -41,6 +41,7 @@ from gateway.inference_socket import SocketInference
 from gateway.key_set import KeySetError
 from gateway.metrics import HttpMetrics, Metrics
 from gateway.models_api import models_router
+from gateway.monitoring.admission import is_no_denial
 from gateway.monitoring.api import monitor_router
 from gateway.monitoring.archive import Archive
 from gateway.monitoring.audit import AuditLog
@@ -187,7 +188,9 @@ def _certificate(settings: ControlSettings) -> ServerCertificate | None:
 def main() -> None:
     """Entry point of the process: `python -m gateway.control`, with its listening socket at a descriptor."""
     args, settings = begin("control", inference=Path, fd=int)
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    uvicorn_log = logging.getLogger("uvicorn.error")
+    uvicorn_log.setLevel(logging.WARNING)
+    uvicorn_log.addFilter(is_no_denial)
     assert settings.redis.url is not None  # the supervisor wrote where its own server is
     try:
         certificate = _certificate(settings.control)

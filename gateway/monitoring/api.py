@@ -24,7 +24,7 @@ __all__ = ["monitor_router"]
 _STATUS: Final = {"bad_text": HTTPStatus.UNPROCESSABLE_ENTITY}
 _PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
     401: {"model": Problem, "description": "No token, or none that is good here."},
-    403: {"model": Problem, "description": "A token without the scope; or a page of another host."},
+    403: {"model": Problem, "description": "A token without the scope; or a page of another site."},
     503: {"model": Problem, "description": "Redis or a worker does not answer."},
 }
 _OF_A_CALL: Final[dict[int | str, dict[str, Any]]] = {

@@ -20,7 +20,7 @@ from typing import Any, Final
 from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect
 
-from gateway import background
+from gateway import background, logs
 from gateway.auth import Scope
 from gateway.monitoring.admission import Visitor
 from gateway.monitoring.audit import AuditError, AuditLog
@@ -39,14 +39,18 @@ _NOT_FOUND: Final = 4404
 _MOST_VOICE_BYTES: Final = 64 * 1024
 
 
-async def _while_connected(socket: WebSocket, *work: Coroutine[Any, Any, None]) -> None:
+async def _while_connected(*work: Coroutine[Any, Any, None]) -> None:
     """Run until the peer goes or a piece of the work is done."""
     tasks = [asyncio.create_task(piece) for piece in work]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
-            with suppress(WebSocketDisconnect, HubError):
+            try:
                 task.result()
+            except (WebSocketDisconnect, HubError):
+                pass
+            except Exception as error:  # uvicorn would log its text, which may hold what somebody said
+                log.error("a fault of ours ended a supervisor's socket: %s", logs.where(error))
     finally:
         await background.stop(tasks)
 
@@ -91,7 +95,7 @@ class EventSocket:
                 self._seen[body["call_id"]] = body["seq"]
                 self._roll.take(body)
             await self._socket.send_text("\n".join(lines))
-            await _while_connected(self._socket, self._send(watcher), self._wait_for_end())
+            await _while_connected(self._send(watcher), self._wait_for_end())
         await _close(self._socket)
 
     async def _send(self, watcher: Watcher) -> None:
@@ -155,7 +159,7 @@ class CallSocket:
                     sample_rate=answer.result["sample_rate"],
                     channels=2,
                 )
-                await _while_connected(self._socket, self._sound(ear), self._renew(), self._obey())
+                await _while_connected(self._sound(ear), self._renew(), self._obey())
         except (AuditError, HubError) as error:
             log.warning("nobody can listen: %s", error)
             await _close(self._socket, _TRY_AGAIN)
