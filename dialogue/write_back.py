@@ -259,7 +259,7 @@ class WriteBackStore:
         return claim
 
     def _keep(self, call_id: str, held: _Held, step: StepWrite) -> WriteResult:
-        if self._clock() - self._away_since > self._keep_s:
+        if self._clock() - self._away_since >= self._keep_s:
             raise StoreAwayError(f"the state store has been away for {self._keep_s:g} s; the call cannot go on")
         try:
             result = self._memory.apply(call_id, step)

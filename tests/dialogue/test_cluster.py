@@ -96,7 +96,7 @@ async def test_all_else_that_is_kept_of_calls(three: Cluster) -> None:
 
 async def test_a_node_that_dies_and_comes_back_loses_nothing(three: Cluster) -> None:
     store = RedisStore.connect(three.url, timeout_s=5)
-    async with WriteBackStore(store, grace_s=0.1) as kept:
+    async with WriteBackStore(store, grace_s=20.0) as kept:
         loops = [loop_on(kept, f"node-{n}") for n in range(CALLS)]
         await asyncio.gather(*(loop.open() for loop in loops))
         await asyncio.gather(*(loop.handle(YES) for loop in loops))

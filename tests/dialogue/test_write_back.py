@@ -65,13 +65,13 @@ class CutStore(RedisStore):
 class Worker:
     """What a worker has of stores, and what it was told of them."""
 
-    def __init__(self, lasting: RedisStore, *, keep_s: float = 60.0) -> None:
+    def __init__(self, lasting: RedisStore, *, keep_s: float, grace_s: float) -> None:
         self.steps: Counter[KeptStep] = Counter()
         self.told: list[bool] = []
         self.store = WriteBackStore(
             lasting,
             keep_s=keep_s,
-            grace_s=0.05,
+            grace_s=grace_s,
             on_away=self.told.append,
             on_step=lambda outcome: self.steps.update([outcome]),
         )
@@ -87,8 +87,8 @@ class Worker:
 
 
 @asynccontextmanager
-async def worker(lasting: RedisStore, *, keep_s: float = 60.0) -> AsyncIterator[Worker]:
-    made = Worker(lasting, keep_s=keep_s)
+async def worker(lasting: RedisStore, *, keep_s: float = 60.0, grace_s: float = 20.0) -> AsyncIterator[Worker]:
+    made = Worker(lasting, keep_s=keep_s, grace_s=grace_s)
     try:
         async with made.store:
             yield made
@@ -203,7 +203,7 @@ async def test_what_is_done_outside_waits_until_its_step_is_written(redis_url: s
 async def test_a_new_call_waits_a_little_and_one_in_progress_for_its_time(redis_url: str, call_id: str) -> None:
     lasting = CutStore.connect(redis_url)
     assert isinstance(lasting, CutStore)
-    async with worker(lasting, keep_s=0.0) as at:
+    async with worker(lasting, keep_s=0.0, grace_s=0.05) as at:
         loop, new = at.loop(call_id), at.loop(f"{call_id}-new")
         await loop.open()
         lasting.cut = "before"
@@ -220,7 +220,7 @@ async def test_a_new_call_waits_a_little_and_one_in_progress_for_its_time(redis_
 async def test_calls_that_ended_are_written_and_forgotten(redis_url: str, call_id: str) -> None:
     lasting = CutStore.connect(redis_url)
     assert isinstance(lasting, CutStore)
-    async with worker(lasting) as at:
+    async with worker(lasting, grace_s=0.05) as at:
         loop = at.loop(call_id)
         await loop.open()
         lasting.cut = "before"

@@ -36,12 +36,19 @@ nodes:
 
 @asynccontextmanager
 async def outage(
-    folder: Path, server: Valkey, *, keep_s: float = 60.0, flow: str = FLOW, environ: dict[str, str] | None = None
+    folder: Path,
+    server: Valkey,
+    *,
+    keep_s: float = 60.0,
+    grace_s: float = 20.0,
+    timeout_s: float = 0.2,
+    flow: str = FLOW,
+    environ: dict[str, str] | None = None,
 ) -> AsyncIterator[tuple[Rig, RedisStore, list[KeptStep]]]:
-    """A worker over a server of its own, whose store is away after 0.2 s without an answer."""
-    lasting = RedisStore.connect(server.url, timeout_s=0.2)
+    """A worker over a server of its own, whose store is away after `timeout_s` without an answer."""
+    lasting = RedisStore.connect(server.url, timeout_s=timeout_s)
     steps: list[KeptStep] = []
-    store = WriteBackStore(lasting, keep_s=keep_s, grace_s=0.2, on_step=steps.append)
+    store = WriteBackStore(lasting, keep_s=keep_s, grace_s=grace_s, on_step=steps.append)
     try:
         async with store, rig(folder, store=store, flow=flow, environ=environ) as running:
             yield running, lasting, steps
@@ -96,7 +103,7 @@ async def test_calls_in_progress_go_on_and_are_written_back(tmp_path: Path, how:
 
 async def test_new_calls_are_told_and_ended(tmp_path: Path) -> None:
     with valkey() as server:
-        async with outage(tmp_path, server) as (running, _, _steps):
+        async with outage(tmp_path, server, grace_s=0.2, timeout_s=1.5) as (running, _, _steps):
             server.pause()
             await until_away(running)
             peer = await running.peer(start={"call_id": "new"})
@@ -127,7 +134,7 @@ async def test_new_calls_are_refused_where_that_is_set(tmp_path: Path) -> None:
 
 async def test_a_call_that_outlasts_its_time_from_memory_ends_politely(tmp_path: Path) -> None:
     with valkey() as server:
-        async with outage(tmp_path, server, keep_s=0.0) as (running, lasting, _steps):
+        async with outage(tmp_path, server, keep_s=0.0, timeout_s=1.5) as (running, lasting, _steps):
             peer = await running.peer(start={"call_id": "too-long"})
             await prompts(peer, 1)
             server.pause()
