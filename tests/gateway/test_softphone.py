@@ -219,17 +219,18 @@ def test_every_close_code_of_the_gateway_has_words_on_the_page() -> None:
     assert {str(code.value) for code in CloseCode} <= explained
 
 
-def test_the_pure_scripts() -> None:
+@pytest.mark.parametrize("page", ["softphone", "monitor_page"])
+def test_the_pure_scripts(page: str) -> None:
     node = shutil.which("node")
     if node is None:
         pytest.skip("no node on this machine; the browser's tests cover less of these scripts")
     version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
     if tuple(map(int, version.strip().lstrip("v").split("."))) < (20, 19):
         pytest.skip(f"node {version.strip()} does not take .js files for modules; 20.19 and later do")
-    tests = sorted(map(str, (Path(__file__).parent / "softphone").glob("*.test.mjs")))
+    tests = sorted(map(str, (Path(__file__).parent / page).glob("*.test.mjs")))
     done = subprocess.run([node, "--test", *tests], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stdout
-    assert len(tests) == 2 and re.search(r"^\S+ pass [1-9]", done.stdout, flags=re.M)
+    assert tests and re.search(r"^\S+ pass [1-9]", done.stdout, flags=re.M)
 
 
 # Its colours.

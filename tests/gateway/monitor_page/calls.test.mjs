@@ -1,0 +1,209 @@
+// The monitor's pure parts: calls from their events, the story, marks, waterfalls, the supervisor's desk, figures.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { Calls } from "../../../gateway/pages/monitor/calls.js";
+import { hears, IDLE, speaks, step } from "../../../gateway/pages/monitor/desk.js";
+import { Latencies, quantileOf, tablesOf, tilesOf } from "../../../gateway/pages/monitor/health.js";
+import * as outcomes from "../../../gateway/pages/monitor/outcomes.js";
+import { Samples } from "../../../gateway/pages/monitor/prometheus.js";
+import { told } from "../../../gateway/pages/monitor/told.js";
+import { waterfall } from "../../../gateway/pages/monitor/turns.js";
+
+const FACTS = { bot: "bill", bot_version: "3", protocol: "native", language: "en", caller: "[phone]", models: { asr: "a1" }, recorded: false };
+const WATCHING = { type: "watching", v: 1, calls: 0, workers: 1, complete: true };
+
+/** Calls after these events, numbered and a second apart. Each is [call id, type, its own keys]. */
+function after(...events) {
+  const calls = new Calls();
+  const seqs = {};
+  events.forEach(([id, type, keys = {}], at) => {
+    seqs[id] = (seqs[id] ?? 0) + 1;
+    calls.take({ v: 1, type, call_id: id, seq: seqs[id], at_ms: at * 1000, time: 1000 + at, ...keys });
+  });
+  return calls;
+}
+const started = (id, keys = {}) => [id, "call_started", { ...FACTS, resumed: false, ...keys }];
+const heard = (id, round, text, supersedes = null) => [id, "turn_heard", { round_id: round, text, supersedes }];
+const meant = (id, round, intent, score = 0.9) => [id, "turn_understood", { round_id: round, intent, score, slots: [["day", "friday"]], model: "m2" }];
+const said = (id, round, text, timing = {}) => [id, "prompt_started", { round_id: round, node: "ask", text, timing, source: null }];
+const ids = (calls, wanted) => calls.chosen({ query: "", bot: "", alerting: false, sort: "longest", ...wanted }).map(({ id }) => id);
+const lines = (call) => call.story.lines.map(({ side, text, state }) => `${side} ${state}: ${text}`);
+
+test("a call's row is what its events say", () => {
+  const call = after(started("a"), heard("a", 1, "on friday"), meant("a", 1, "promise", 0.8), said("a", 1, "Good.")).byId.get("a");
+  assert.deepEqual([call.caller, call.bot, call.turns, call.intent, call.score], ["[phone]", "bill", 1, "promise", 0.8]);
+  assert.deepEqual([call.words.side, call.words.text, call.facts.models], ["bot", "Good.", { asr: "a1", nlu: "m2" }]);
+  assert.equal(call.lasts(1030), 30);
+  assert.deepEqual(call.alerts, []);
+});
+
+test("what somebody should look at", () => {
+  const oos = (round) => [heard("a", round, "er"), meant("a", round, "oos")];
+  const call = after(started("a"), ...oos(1), ...oos(2), ["a", "budget_missed", { budget: "endpoint_to_reply_ms", took_ms: 300, limit_ms: 200 }],
+    ["a", "fault_told", { code: "bad", message: "no" }], ["a", "supervised", { act: "listen", by: "ann" }]).byId.get("a");
+  assert.deepEqual(call.alerts.map(({ text }) => text), ["1 fault", "2× no match", "1 late", "ann listens"]);
+  call.take({ type: "supervised", act: "take_over", by: "bo", seq: 9, at_ms: 0, time: 1 });
+  assert.equal(call.alerts.at(-1).text, "bo speaks");
+  call.take({ type: "turn_understood", intent: "yes", score: 1, round_id: 3, slots: [], model: "", seq: 10, at_ms: 0, time: 1 });
+  assert.equal(call.notUnderstood, 0, "a streak ends with a turn that is understood");
+});
+
+test("calls are searched, filtered and sorted; those that ended come last and go", () => {
+  const calls = after(started("a"), started("b", { bot: "shop", caller: "desk 7" }), heard("b", 1, "two apples"), started("c"),
+    ["c", "fault_told", { code: "x", message: "y" }], ["a", "call_ended", { ended_by: "bot", disposition: "paid", duration_s: 4, turns: 1 }]);
+  assert.deepEqual(ids(calls), ["b", "c", "a"]);
+  assert.deepEqual(ids(calls, { sort: "newest" }), ["c", "b", "a"]);
+  assert.deepEqual(ids(calls, { sort: "alerts" }), ["c", "b", "a"]);
+  assert.deepEqual(ids(calls, { query: "DESK apples" }), ["b"]);
+  assert.deepEqual(ids(calls, { bot: "shop" }), ["b"]);
+  assert.deepEqual(ids(calls, { alerting: true }), ["c"]);
+  assert.equal(calls.live, 2);
+  calls.sweep(1100, "a");
+  assert.deepEqual(ids(calls), ["b", "c", "a"], "somebody looks at it");
+  calls.sweep(1100, "");
+  assert.deepEqual(ids(calls), ["b", "c"]);
+});
+
+test("a stream that begins anew keeps what is known, and ends what is there no more", () => {
+  const calls = after(started("a"), heard("a", 1, "yes"), started("b"));
+  calls.take(WATCHING);
+  const present = { ...FACTS, started_at: 900, node: "ask", slots: { day: "fri" }, turns: 1, history: [{ round_id: 1, node: "ask", said: "yes", intent: "affirm", score: 1, reply: "Good." }], taken_over_by: null };
+  calls.take({ v: 1, type: "call_present", call_id: "a", seq: 6, at_ms: 9000, time: 1010, ...present });
+  calls.settle(1011);
+  assert.deepEqual([calls.byId.get("a").isOver, calls.byId.get("b").endedBy], [false, "unknown"]);
+  assert.equal(calls.byId.get("a").lost, 3);
+  assert.deepEqual(lines(calls.byId.get("a")), ["caller said: yes"], "a turn that is here is not told again");
+});
+
+test("one who comes later sees the turns before", () => {
+  const history = [{ round_id: 3, node: "ask", said: "yes", intent: "affirm", score: 1, reply: "Good." }];
+  const call = after(["a", "call_present", { ...FACTS, started_at: 900, node: "ask", slots: {}, turns: 3, history, taken_over_by: "bo" }]).byId.get("a");
+  assert.deepEqual(lines(call), ["note said: 2 earlier turns are not shown.", "caller said: yes", "bot said: Good."]);
+  assert.equal(call.takenOverBy, "bo");
+});
+
+test("words on the way become a turn, and a turn that goes on is joined", () => {
+  const partial = (text) => ["a", "partial_heard", { round_id: 1, text }];
+  const first = after(started("a"), partial("call"), partial("call me")).byId.get("a");
+  assert.deepEqual(lines(first), ["caller hearing: call me"]);
+  const joined = after(started("a"), partial("call"), heard("a", 1, "call me"), said("a", 1, "When?"), heard("a", 2, "call me later", 1)).byId.get("a");
+  assert.deepEqual(lines(joined), ["caller joined: call me", "bot withdrawn: When?", "caller said: call me later"]);
+  assert.equal(joined.turns, 1);
+});
+
+test("a prompt that is spoken over waits, and is cut or goes on", () => {
+  const over = (verdict) => after(started("a"), said("a", 0, "Hello"), ["a", "prompt_held", { after_ms: 210 }], ["a", "barged_in", { verdict }]).byId.get("a");
+  assert.deepEqual(lines(over("interruption")), ["bot cut: Hello"]);
+  assert.deepEqual(lines(over("backchannel")), ["bot saying: Hello"]);
+  assert.deepEqual(over("backchannel").marks.spans.map(({ kind, from, to }) => [kind, from, to]), [["prompt", 1000, null], ["held", 2000, 3000]]);
+});
+
+test("speech, tails and prompts lie where they were heard", () => {
+  const call = after(started("a"), ["a", "speech_started", { speech_ms: 700 }], ["a", "speech_ended", { speech_ms: 1200 }], said("a", 1, "Good."),
+    ["a", "prompt_ended", { heard: "Go" }], ["a", "supervised", { act: "take_over", by: "bo" }]).byId.get("a");
+  assert.deepEqual(call.marks.spans, [
+    { kind: "speech", from: 700, to: 1200 },
+    { kind: "tail", from: 1200, to: 2000 },
+    { kind: "prompt", from: 3000, to: 4000, round: 1, cut: true },
+    { kind: "taken", from: 5000, to: null },
+  ]);
+  assert.equal(call.position(1007), 7000);
+});
+
+test("a turn's waterfall begins at the caller's last sound", () => {
+  const timing = { tail_ms: 800, asr_ms: 100, asr_queue_ms: 20, nlu_ms: 10, nlu_queue_ms: 0.2, dialogue_ms: 3, tts_ms: 1, speculated: 1, endpoint_to_reply_ms: 6 };
+  const ahead = waterfall(timing, 250);
+  assert.deepEqual(ahead.stages.map(({ key, from, to }) => [key, from, to]), [
+    ["tail", 0, 800], ["asr_queue", 250, 270], ["asr", 270, 350], ["nlu", 350.2, 360], ["dialogue", 800, 803], ["tts", 803, 804], ["first_audio", 804, 806],
+  ]);
+  assert.deepEqual([ahead.end, ahead.late, ahead.stages[1].during], [806, false, true]);
+  const later = waterfall({ ...timing, speculated: 0, endpoint_to_reply_ms: 240 }, 250);
+  assert.deepEqual([later.stages[1].from, later.end, later.late], [800, 1040, true]);
+});
+
+test("every type of event has words", () => {
+  const call = after(started("a"), meant("a", 1, "promise"), said("a", 1, "Good."), ["a", "keys_pressed", { count: 4 }]).byId.get("a");
+  assert.deepEqual(call.events.map((event) => told(event).words), ["started with bill", "promise 90 %, day: friday", "“Good.”", "4 keys"]);
+  assert.deepEqual(told({ type: "budget_missed", budget: "barge_in_ms", took_ms: 400, limit_ms: 300 }), { name: "budget missed", words: "barge in ms: 400 ms, promised 300 ms", bad: true });
+});
+
+/** The desk after these events, and the effects of the last. */
+function desk(...events) {
+  return events.reduce(({ state }, event) => step(state, event), { state: IDLE, effects: [] });
+}
+const LISTEN = { type: "listen", callId: "a" };
+const HEARING = [LISTEN, { type: "listening" }];
+const SPEAKING = [...HEARING, { type: "takeOver" }, { type: "microphone" }, { type: "taken_over" }];
+const kinds = ({ effects }) => effects.map(({ type, message }) => message?.type ?? type);
+
+test("a supervisor listens, takes over, hands back and leaves", () => {
+  assert.deepEqual(kinds(desk(LISTEN)), ["connect"]);
+  assert.equal(hears(desk(...HEARING).state), true);
+  assert.deepEqual(kinds(desk(...HEARING, { type: "takeOver" })), ["askMicrophone"]);
+  assert.deepEqual(kinds(desk(...HEARING, { type: "takeOver" }, { type: "microphone" })), ["take_over"]);
+  assert.equal(speaks(desk(...SPEAKING).state), true);
+  assert.deepEqual(kinds(desk(...SPEAKING, { type: "handBack" })), ["hand_back"]);
+  assert.deepEqual(kinds(desk(...SPEAKING, { type: "handBack" }, { type: "handed_back" })), ["dropMicrophone"]);
+  assert.deepEqual(kinds(desk(...SPEAKING, { type: "stop" })), ["dropMicrophone", "disconnect"]);
+  assert.deepEqual(kinds(desk({ ...LISTEN, then: "takeOver" }, { type: "listening" })), ["askMicrophone"]);
+});
+
+test("what goes wrong at the desk is said in words, and leaves it where it can go on", () => {
+  const refused = desk(...HEARING, { type: "takeOver" }, { type: "noMicrophone", name: "NotFoundError" }).state;
+  assert.deepEqual([refused.phase, /no microphone/.test(refused.problem)], ["listening", true]);
+  const taken = desk(...HEARING, { type: "takeOver" }, { type: "microphone" }, { type: "error", message: "bo has it" });
+  assert.deepEqual([taken.state.phase, taken.state.problem, kinds(taken)], ["listening", "bo has it", ["dropMicrophone"]]);
+  const lost = desk(...SPEAKING, { type: "closed" });
+  assert.deepEqual([lost.state.phase, kinds(lost)], ["idle", ["dropMicrophone", "disconnect"]]);
+  assert.match(lost.state.problem, /was lost/);
+  assert.match(desk(...SPEAKING, { type: "handed_back" }).state.problem, /handed back/);
+  assert.equal(desk(LISTEN, { type: "error", message: "no call" }, { type: "closed" }).state.problem, "no call");
+  assert.equal(desk({ type: "closed" }).state, IDLE);
+});
+
+const METRICS = `# HELP voicegate_speculation_total Work
+voicegate_speculation_total{outcome="started"} 10.0
+voicegate_speculation_total{outcome="used"} 7.0
+voicegate_endpoint_to_reply_seconds_bucket{le="0.01"} 8.0
+voicegate_endpoint_to_reply_seconds_bucket{le="0.02"} 10.0
+voicegate_endpoint_to_reply_seconds_bucket{le="+Inf"} 10.0
+voicegate_endpoint_to_reply_seconds_count 10.0
+voicegate_endpoint_to_reply_seconds_sum 0.07
+voicegate_refused_total{reason="a \\"b\\" c"} 2.0`;
+
+test("metrics are read as Prometheus reads them", () => {
+  const samples = new Samples(METRICS);
+  assert.equal(samples.sum("voicegate_speculation_total", { outcome: "used" }), 7);
+  assert.deepEqual([...samples.by("reason", "voicegate_refused_total")], [['a "b" c', 2]]);
+  assert.equal(samples.quantile(0.9, "voicegate_endpoint_to_reply_seconds"), 0.015);
+  assert.equal(samples.quantile(0.5, "voicegate_barge_in_seconds"), null);
+  assert.equal(samples.mean("voicegate_endpoint_to_reply_seconds").toFixed(4), "0.0070");
+  const tables = Object.fromEntries(tablesOf(samples, null, { workers: 2, complete: true, dropped: 0 }).map((table) => [table.title, table.rows]));
+  assert.deepEqual(tables["Work begun in the tail"], [["used", 7, "70 %"], ["wasted", 0, "0 %"], ["failed", 0, "0 %"]]);
+  assert.deepEqual(tables["Latency since the start"], [["Reply after the tail", "6.3 ms", "20 ms", 10]]);
+});
+
+test("latencies over time, against what was promised", () => {
+  const latencies = new Latencies();
+  for (const [at, ms] of [[1000, 5], [1001, 300], [1015, 9]]) latencies.take({ type: "prompt_started", timing: { endpoint_to_reply_ms: ms } }, at);
+  assert.deepEqual(latencies.line("reply", 0.99), [{ at: 1000, value: 300 }, { at: 1010, value: 9 }]);
+  const reply = tilesOf(latencies, [], 1020)[2];
+  assert.deepEqual([reply.value, reply.bad], ["9 ms", true]);
+  assert.deepEqual([quantileOf([], 0.5), quantileOf([3, 1, 2], 0.5)], [null, 2]);
+});
+
+test("outcomes, by what they are grouped by", () => {
+  const record = (keys) => ({ bot: "bill", model: "m1", node: "bye", ended_by: "bot", disposition: "paid", turns: 4, duration_s: 60, ...keys });
+  const records = [record(), record({ ended_by: "transfer", disposition: null, turns: 2 }), record({ bot: "shop", ended_by: "caller", disposition: null })];
+  assert.deepEqual(outcomes.tilesOf(records).map(({ value }) => value), ["3", "33 %", "33 %", "33 %", "1:00"]);
+  const counts = new outcomes.TurnCounts();
+  const calls = after(started("a"));
+  counts.take({ type: "turn_understood", intent: "oos" }, calls.byId.get("a"));
+  counts.take({ type: "turn_understood", intent: "yes" }, calls.byId.get("a"));
+  counts.take({ type: "caller_silent" }, calls.byId.get("a"));
+  const [ended, turns] = outcomes.tablesOf(records, counts, "bot");
+  assert.deepEqual(ended.rows[0], ["bill", 2, "50 %", "50 %", "0 %", "0 %", "3.0"]);
+  assert.deepEqual(turns.rows, [["bill", 2, "50 %", "33 %"]]);
+});

@@ -1,0 +1,127 @@
+"""The monitor page as it is served: its policy, who may watch, what came of calls. Its scripts: test_softphone.py and
+test_monitor_page_browser.py."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+import redis.asyncio as redis
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+from dialogue.state import DialogueState
+from gateway.auth import Authenticator, Scope, mint
+from gateway.http_errors import add_error_handlers
+from gateway.http_guard import Guard
+from gateway.metrics import Metrics
+from gateway.monitoring.outcomes_api import outcomes_router
+from gateway.origins import OriginPolicy
+from gateway.pages_api import pages_router
+from gateway.results import CallRecords, Origin
+from gateway.settings import load
+from gateway.webhooks import Webhooks
+
+pytestmark = pytest.mark.redis
+
+SECRET = "x" * 40
+STREAM = "vg:{results}:monitor-page"
+
+
+@asynccontextmanager
+async def page(redis_url: str, environ: Mapping[str, str] | None = None) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the page, its setup and the outcomes."""
+    settings = load(environ=dict(environ or {}))
+    authenticator = Authenticator(settings.auth)
+    store = redis.Redis.from_url(redis_url, decode_responses=True)
+    app = FastAPI()
+    app.state.guard = Guard(authenticator, settings.api, OriginPolicy(settings.auth.origins, secure=False))
+    add_error_handlers(app)
+    app.include_router(pages_router(settings, [], authenticator))
+    app.include_router(outcomes_router(store, STREAM))
+    transport = httpx.ASGITransport(app=app, client=("127.0.0.1", 5))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080") as client:
+        yield client
+    await store.aclose()
+
+
+def bearer(*scopes: Scope) -> dict[str, str]:
+    return {"Authorization": f"Bearer {mint(SECRET, 'ann', scopes, 60)}"}
+
+
+async def test_the_page_may_call_its_own_host_alone(redis_url: str) -> None:
+    async with page(redis_url) as client:
+        answer = await client.get("/monitor")
+    assert answer.status_code == 200
+    policy = dict(part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; "))
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+    assert answer.headers["permissions-policy"].startswith("microphone=(self)")
+    assert answer.headers["x-frame-options"] == "DENY"
+
+
+async def test_without_authentication_whoever_is_on_this_machine_may_do_everything(redis_url: str) -> None:
+    async with page(redis_url, {"VOICEGATE_ENDPOINTING_PAUSE_MS": "320"}) as client:
+        answer = await client.get("/monitor/setup.json")
+    assert answer.headers["cache-control"] == "no-store"
+    body = answer.json()
+    assert (body["needs_token"], body["authorized"], body["who"]) == (False, True, "loopback")
+    assert set(body["scopes"]) == {str(scope) for scope in Scope}
+    assert body["pause_ms"] == 320
+
+
+@pytest.mark.parametrize(
+    ("held", "may"),
+    [
+        ([Scope.MONITOR], {"monitor"}),
+        ([Scope.SUPERVISE], {"monitor", "supervise"}),
+        ([Scope.MONITOR_RAW, Scope.SUPERVISE], {"monitor", "monitor:raw", "supervise"}),
+        ([Scope.CALL], None),
+    ],
+)
+async def test_the_page_knows_what_a_token_allows(redis_url: str, held: list[Scope], may: set[str] | None) -> None:
+    async with page(redis_url, {"VOICEGATE_AUTH_SECRET": SECRET}) as client:
+        body = (await client.get("/monitor/setup.json", headers=bearer(*held))).json()
+        nobody = (await client.get("/monitor/setup.json")).json()
+    assert (nobody["needs_token"], nobody["authorized"], nobody["scopes"]) == (True, False, [])
+    assert body["authorized"] is (may is not None)
+    assert set(body["scopes"]) == (may or set())
+    assert body["who"] == ("ann" if may else "")
+
+
+async def test_outcomes_are_what_came_of_calls_without_what_was_said(redis_url: str) -> None:
+    settings = load(environ={"VOICEGATE_RESULTS_STREAM": STREAM})
+    metrics = Metrics(CollectorRegistry())
+    webhooks = Webhooks(settings.webhooks, metrics)
+    records = CallRecords(redis_url, settings.results, metrics, webhooks, ttl_s=60)
+    origin = Origin(call_id="o-1", bot="bill", bot_version="3", language="en", models=(("asr", "a1"), ("nlu", "m1")))
+    state = DialogueState(node="bye", turns=4, disposition="paid", ended_by="bot", started_at=100.0, ended_at=160.0)
+    await records.ended(origin, state, nlu_version="m2")
+    store = redis.Redis.from_url(redis_url, decode_responses=True)
+    await store.xadd(STREAM, {"record": json.dumps({"version": 99})})
+    async with page(redis_url, {"VOICEGATE_AUTH_SECRET": SECRET}) as client:
+        answer = await client.get("/v1/outcomes", headers=bearer(Scope.MONITOR))
+        refused = await client.get("/v1/outcomes", headers=bearer(Scope.CALL))
+    await store.delete(STREAM)
+    await store.aclose()
+    await records.aclose()
+    await webhooks.aclose()
+    assert refused.status_code == 403
+    assert answer.json()["outcomes"] == [
+        {
+            "call_id": "o-1",
+            "bot": "bill",
+            "bot_version": "3",
+            "model": "m2",
+            "ended_by": "bot",
+            "disposition": "paid",
+            "node": "bye",
+            "turns": 4,
+            "started_at": 100.0,
+            "ended_at": 160.0,
+            "duration_s": 60.0,
+        }
+    ]
