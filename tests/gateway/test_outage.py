@@ -48,9 +48,10 @@ async def outage(
     """A worker over a server of its own, whose store is away after `timeout_s` without an answer."""
     lasting = RedisStore.connect(server.url, timeout_s=timeout_s)
     steps: list[KeptStep] = []
+    quiet = {"VOICEGATE_TURNS_FILLER_MS": "0", **(environ or {})}
     store = WriteBackStore(lasting, keep_s=keep_s, grace_s=grace_s, on_step=steps.append)
     try:
-        async with store, rig(folder, store=store, flow=flow, environ=environ) as running:
+        async with store, rig(folder, store=store, flow=flow, environ=quiet) as running:
             yield running, lasting, steps
     finally:
         await lasting.close()
@@ -134,7 +135,7 @@ async def test_new_calls_are_refused_where_that_is_set(tmp_path: Path) -> None:
 
 async def test_a_call_that_outlasts_its_time_from_memory_ends_politely(tmp_path: Path) -> None:
     with valkey() as server:
-        async with outage(tmp_path, server, keep_s=0.0, timeout_s=1.5) as (running, lasting, _steps):
+        async with outage(tmp_path, server, keep_s=0.0, timeout_s=1.0) as (running, lasting, _steps):
             peer = await running.peer(start={"call_id": "too-long"})
             await prompts(peer, 1)
             server.pause()
