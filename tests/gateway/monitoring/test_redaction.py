@@ -75,6 +75,12 @@ def test_only_the_secret_goes() -> None:
     assert redact("ann dot lee at example dot com, that is it") == "[email], that is it"
 
 
+def test_what_overlaps_is_hidden_as_one() -> None:
+    every = Redactor(amounts=True)
+    assert every("$12345678@qq.com or 4111111111111111 dollars") == "[email] or [card]"
+    assert every("it is 12345678 dollars@example.com") == "it is [email]"
+
+
 def test_a_number_that_is_no_date_is_not_taken_for_one() -> None:
     assert redact("20261341") == "[phone]"
     assert redact("two zero one nine one one zero eight") == "[phone]"
