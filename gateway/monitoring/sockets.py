@@ -70,7 +70,7 @@ class EventSocket:
         self._call_id = call_id
         self._types = types
         self._raw = raw
-        self._seen: dict[str, int] = {}  # by call: the last event that its snapshot holds
+        self._seen: dict[str, tuple[int, float]] = {}  # by call: the last event that its snapshot holds, and its time
         self._roll = CallRoll()
 
     async def serve(self) -> None:
@@ -92,7 +92,7 @@ class EventSocket:
             }
             lines = [json.dumps(watching), *present.lines]
             for body in map(json.loads, present.lines):
-                self._seen[body["call_id"]] = body["seq"]
+                self._seen[body["call_id"]] = body["seq"], body["time"]
                 self._roll.take(body)
             await self._socket.send_text("\n".join(lines))
             await _while_connected(self._send(watcher), self._wait_for_end())
@@ -117,10 +117,9 @@ class EventSocket:
         body = json.loads(line)
         self._roll.take(body)
         call_id = body["call_id"]
-        if body["seq"] <= self._seen.get(call_id, 0):
-            return False  # the snapshot has it
-        if body["type"] == "call_ended":
-            self._seen.pop(call_id, None)
+        seq, until = self._seen.get(call_id, (0, 0.0))
+        if body["seq"] <= seq and body["time"] <= until:
+            return False  # the snapshot has it; a call that was resumed elsewhere counts anew, but later
         return self._call_id in ("", call_id) and (not self._types or body["type"] in self._types)
 
     async def _wait_for_end(self) -> None:

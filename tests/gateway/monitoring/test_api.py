@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
 from asyncio.subprocess import PIPE
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from websockets.exceptions import InvalidStatus
 
 from gateway.auth import Scope, mint
 from gateway.monitoring import bridge, hub
+from gateway.monitoring.events import CallerSilent, Published
 from tests.gateway.harness import silence, speech
 from tests.gateway.monitoring.floor import floor
 
@@ -70,6 +72,17 @@ async def test_a_watcher_may_ask_for_some_types_alone(redis_url: str, tmp_path: 
         await peer.say(type="stop")
         await watcher.until("call_ended", ended_by="caller")
         assert {line["type"] for line in watcher.lines} == {"watching", "call_started", "call_ended"}
+
+
+async def test_a_call_that_is_resumed_on_another_worker_counts_its_events_anew(redis_url: str, tmp_path: Path) -> None:
+    async with floor(redis_url, tmp_path) as at:
+        first = await at.watch()
+        await at.calls.peer(start={"call_id": "moved"})
+        await first.until("prompt_started")
+        second = await at.watch()
+        assert (await second.until("call_present"))["seq"] >= 3
+        at.calls.services.bus.publish(Published(CallerSilent(), "moved", 1, 0, time.time()))
+        assert (await second.until("caller_silent"))["seq"] == 1
 
 
 async def test_a_call_whose_worker_died_is_told_as_lost(
