@@ -6,16 +6,21 @@ READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test serve check format clean setup
+.PHONY: help demo test e2e serve check format clean setup
 
 help:          ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 20
+	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## */  make \1\t/' | expand -t 20
 
 demo: $(READY) ## place a real call through the gateway and print the conversation
 	@$(BIN)/voicegate demo
 
 test: $(READY) ## run every test
 	$(BIN)/python -m pytest
+
+e2e: $(READY)  ## real SIP calls and a real browser: installs SIPp, baresip and Chromium (as root) first
+	@sh tests/e2e/install.sh
+	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[e2e]'
+	VOICEGATE_E2E=1 $(BIN)/python -m pytest tests/e2e tests/gateway/test_softphone_browser.py tests/gateway/test_softphone_tls.py
 
 serve: $(READY) ## keep the gateway running, print the addresses of its pages
 	$(BIN)/voicegate serve

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
 from websockets.asyncio.client import ClientConnection, connect
@@ -163,10 +164,8 @@ class CallClient:
             on_sent: told of every audio message how many seconds late it went out: a load test checks itself by it.
             keep_audio: whether the result holds what the caller heard, 16 kB a second.
         """
-        self._url = url
         self._fmt = fmt or AudioFormat()
         start = {
-            "type": "start",
             "call_id": call_id,
             "bot": bot,
             "caller": caller,
@@ -174,9 +173,12 @@ class CallClient:
             "encoding": self._fmt.encoding.value,
             "sample_rate": self._fmt.sample_rate_hz,
             "channels": self._fmt.channels,
-            "metadata": metadata,
         }
-        self._start = json.dumps({key: value for key, value in start.items() if value is not None})
+        keys = {key: value for key, value in start.items() if value is not None}
+        # A start message may come too late on a slow line or from a busy machine (50 ms), the query cannot; but
+        # metadata fit into the message alone.
+        self._start = json.dumps({"type": "start", **keys, "metadata": metadata}) if metadata else None
+        self._url = url if metadata else f"{url}{'&' if '?' in url else '?'}{urlencode(keys)}"
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._reply_timeout_s = reply_timeout_s
         self._on_event = on_event
@@ -211,7 +213,7 @@ class CallClient:
                     proxy=None,
                 )
         except (OSError, TimeoutError, InvalidHandshake, InvalidURI) as exc:
-            raise CallError(_why_no_connection(self._url, exc)) from exc
+            raise CallError(_why_no_connection(self._url.partition("?")[0], exc)) from exc
         self._began = time.monotonic()
         async with ws:
             listener = asyncio.create_task(self._listen(ws))
@@ -251,7 +253,8 @@ class CallClient:
 
     async def _speak(self, ws: ClientConnection, recordings: list[Recording]) -> None:
         """The caller's microphone: speech after each prompt, silence in between, 50 messages a second."""
-        await ws.send(self._start)
+        if self._start is not None:
+            await ws.send(self._start)
         frame_bytes = self._fmt.bytes_per_ms * 20
         quiet = silence(self._fmt, self._fmt.samples(20))
         queue = list(recordings)
