@@ -37,7 +37,9 @@ async def line(folder: Path, redis_url: str, *, come_back_s: float = 900) -> Asy
     callers = Callers(client, come_back_s=come_back_s, ttl_s=TTL_S, worker_key="vg:worker:test")
     await client.set("vg:worker:test", "{}", ex=60)
     try:
-        async with rig(folder, store=store, flow=FLOW, callers=callers) as running:
+        async with rig(
+            folder, store=store, flow=FLOW, callers=callers, environ={"VOICEGATE_TURNS_FILLER_MS": "0"}
+        ) as running:
             yield running, client
     finally:
         await store.close()
