@@ -21,7 +21,9 @@ export class ListView {
     this.spacer.setAttribute("role", "none");
     this.shown = new Map(); // call id -> Row
     this.calls = [];
-    this.height = 56;
+    this.height = 60;
+    this.goal = undefined; // the call whose row is to have the focus
+    this.moved = moved;
     rows.addEventListener("scroll", moved, { passive: true });
     rows.addEventListener("keydown", (event) => this.step(event));
     new ResizeObserver(() => {
@@ -44,7 +46,7 @@ export class ListView {
     const kept = new Set();
     let before = this.spacer;
     calls.forEach((call, at) => {
-      if ((at < from || at >= to) && call.id !== focused) return;
+      if ((at < from || at >= to) && call.id !== focused && call.id !== this.goal) return;
       kept.add(call.id);
       const row = this.shown.get(call.id) ?? new Row(call.id);
       this.shown.set(call.id, row);
@@ -57,9 +59,9 @@ export class ListView {
       row.element.remove();
       this.shown.delete(id);
     }
-    if (focused !== undefined && document.activeElement === document.body) {
-      this.shown.get(focused)?.link.focus({ preventScroll: true }); // moving an element takes its focus
-    }
+    const lost = document.activeElement === document.body ? focused : undefined; // moving an element takes its focus
+    this.shown.get(this.goal ?? lost)?.link.focus({ preventScroll: true });
+    this.goal = undefined;
   }
 
   /** The arrow keys go from call to call. */
@@ -72,7 +74,8 @@ export class ListView {
     const next = Math.max(0, Math.min(this.calls.length - 1, at + by));
     const { rows, height } = this;
     rows.scrollTop = Math.min(next * height, Math.max(rows.scrollTop, (next + 1) * height - rows.clientHeight));
-    requestAnimationFrame(() => this.shown.get(this.calls[next].id)?.link.focus({ preventScroll: true }));
+    this.goal = this.calls[next].id; // its row comes with the next picture
+    this.moved();
   }
 }
 

@@ -1,0 +1,309 @@
+"""The monitor in a real browser, against a real worker and control plane; only models and voice are scripted."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import struct
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from audio.files import read_audio
+from audio.formats import Pcm16
+from bench.chromium import spoken_after
+from bench.crowd import Crowd
+from gateway import background
+from gateway.auth import Scope, mint
+from tests.gateway.chromium import WAIT_MS, browser
+from tests.gateway.harness import Peer, silence, speech
+from tests.gateway.monitoring.floor import Floor, floor
+from tests.gateway.test_softphone_browser import _NAMELESS, SPEECH, likeness, text, until
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser, Page
+
+pytestmark = [pytest.mark.redis, pytest.mark.timeout(180)]
+
+log = logging.getLogger(__name__)
+
+SECRET = "x" * 40
+TONE = (8000 * np.sin(np.arange(8000) * 2 * np.pi * 440 / 8000)).astype(np.int16)
+
+_KEEP_SOUND = """
+    window.heard = [];
+    window.WebSocket = class extends WebSocket {
+        constructor(...how) {
+            super(...how);
+            this.addEventListener("message", ({data}) => {
+                if (data instanceof ArrayBuffer) heard.push(String.fromCharCode(...new Uint8Array(data)));
+            });
+        }
+    };
+"""
+_FRAMES_A_SECOND = """() => new Promise((done) => {
+    const begun = performance.now();
+    let frames = 0;
+    const count = (now) => {
+        frames += 1;
+        if (now - begun < 2500) requestAnimationFrame(count);
+        else done(1000 * frames / (now - begun));
+    };
+    requestAnimationFrame(count);
+})"""
+_PRESS = "(id) => { const button = document.getElementById(id); button.disabled = false; button.click() }"
+
+
+@dataclass
+class Watch:
+    """A browser, and the floor that its pages watch."""
+
+    browser: Browser
+    floor: Floor
+    faults: list[str]
+
+    async def page(self, fragment: str = "", **options: Any) -> Page:
+        """The monitor, loaded. What its scripts or the policy complain of becomes a fault."""
+        context = await self.browser.new_context(permissions=["microphone"], **options)
+        page = await context.new_page()
+        page.set_default_timeout(WAIT_MS)
+        page.on("pageerror", lambda error: self.faults.append(str(error)))
+        page.on("console", lambda said: self.faults.append(said.text) if "Content Security" in said.text else None)
+        await page.add_init_script(_KEEP_SOUND)
+        await page.goto(f"http://127.0.0.1:{self.floor.api.port}/monitor{fragment}")
+        return page
+
+    async def call(self, call_id: str, **start: Any) -> Peer:
+        """A call whose greeting is being heard."""
+        peer = await self.floor.calls.peer(start={"call_id": call_id, **start})
+        await peer.event("prompt")
+        return peer
+
+
+@asynccontextmanager
+async def watch(
+    folder: Path, redis_url: str, *, hear: str = "tell me more", environ: dict[str, str] | None = None
+) -> AsyncIterator[Watch]:
+    async with AsyncExitStack() as stack:
+        microphone = spoken_after(0.5, SPEECH, folder / "mic.wav")
+        running = await stack.enter_async_context(browser(microphone=microphone))
+        made = Watch(running, await stack.enter_async_context(floor(redis_url, folder, hear=hear, environ=environ)), [])
+        yield made
+        assert made.faults == []
+
+
+async def turn(peer: Peer) -> None:
+    """The caller speaks, and is silent for a tail."""
+    await peer.send(np.concatenate([silence(100), speech(), silence(2000)]))
+
+
+async def streaming(peer: Peer, pcm: Pcm16) -> None:
+    """As a telephone does, over and over: 20 ms every 20 ms."""
+    begun = asyncio.get_running_loop().time()
+    at = 0
+    while True:
+        first = at % (len(pcm) // 160) * 160
+        await peer.ws.send(pcm[first : first + 160].tobytes())
+        at += 1
+        await asyncio.sleep(max(0.0, begun + at * 0.02 - asyncio.get_running_loop().time()))
+
+
+async def heard(page: Page) -> np.ndarray[Any, Any]:
+    """Both sides as the page got them, shape (samples, 2)."""
+    chunks = [chunk.encode("latin-1") for chunk in await page.evaluate("() => heard")]
+    following = None
+    for chunk in chunks:
+        (first,) = struct.unpack_from("<I", chunk)
+        assert following in (None, first)
+        following = first + (len(chunk) - 4) // 4
+    return np.frombuffer(b"".join(chunk[4:] for chunk in chunks), "<i2").reshape(-1, 2)
+
+
+async def test_a_call_appears_is_followed_and_ends(tmp_path: Path, redis_url: str) -> None:
+    async with watch(tmp_path, redis_url) as here:
+        page = await here.page()
+        await page.wait_for_selector("#stream[data-state=good] >> text=0 calls")
+        await page.wait_for_selector("#nobody >> text=Nobody is on the line")
+        peer = await here.call("seen", caller="+1 555 123 4567")
+        row = page.locator(".rows .row")
+        await row.wait_for()
+        assert (await row.inner_text()).split("\n")[:3] == ["[phone]", "seen", "tester"]
+
+        await page.click(".rows .row a")
+        await page.wait_for_selector("#story .line[data-side=bot] >> text=test bot speaking")
+        assert page.url.endswith("/monitor#seen")
+        await turn(peer)
+        await page.wait_for_selector("#story .line[data-side=caller][data-state=said] >> text=tell me more")
+        await page.wait_for_selector("#story .line[data-side=caller] .about >> text=more")
+        await page.wait_for_selector("#story .line[data-side=bot] >> text=Tell me more about that")
+        await page.wait_for_selector(".rows .row .meaning >> text=more")
+
+        # The answer's waterfall.
+        stages = await page.locator(".turn[open] .waterfall th").all_inner_texts()
+        names = [name for stage in stages if not (name := stage.split("\n")[0]).endswith("queue")]
+        assert names == ["Silence awaited", "Recognition", "Understanding", "Dialogue", "Voice", "First audio"]
+        assert "ms" in await text(page, ".turn[open] summary b")
+        await page.click("summary >> text=Events")
+        await page.wait_for_selector("#events li >> text=turn understood")
+        assert "keywords" in await text(page, "#facts")  # the model's version
+
+        # Another who comes later is shown what was said.
+        late = await here.page("#seen")
+        await late.wait_for_selector("#story .line[data-side=caller] >> text=tell me more")
+
+        await peer.say(type="stop")
+        await page.wait_for_selector("#where >> text=ended by caller")
+        await page.wait_for_selector("#story .line[data-side=note] >> text=Over after")
+        assert await page.is_disabled("#take") and await page.is_disabled("#hang-up")
+
+        # The other views.
+        await page.click("#to-health")
+        await page.wait_for_selector("#panels >> text=Redis")
+        assert "Reply after the tail" in await text(page, "#health-tiles")
+        await page.click("#to-outcomes")
+        await page.wait_for_selector("#outcome-panels th >> text=tester")
+
+
+async def test_a_supervisor_hears_whispers_speaks_hands_back_and_hangs_up(tmp_path: Path, redis_url: str) -> None:
+    async with watch(tmp_path, redis_url) as here:
+        peer = await here.call("helped")
+        caller = asyncio.create_task(streaming(peer, np.concatenate([TONE, silence(500)])))
+        page = await here.page("#helped")
+        await page.wait_for_selector("#who >> text=Unknown caller")
+
+        # What the page gets is what the caller sent.
+        await page.click("#listen")
+        await page.wait_for_selector("#desk >> text=You hear both sides")
+
+        async def has_the_tone() -> bool:
+            sound = (await heard(page))[:, 0].astype("<i2").tobytes()
+            return TONE[:7000].tobytes() in sound
+
+        await until(has_the_tone)
+        await page.wait_for_selector("#desk >> text=/Buffer [1-9]/")  # and it is being played
+        await page.wait_for_selector("#call-alerts >> text=loopback listens")
+
+        await page.fill("#whisper-text", "Offer the ten percent")
+        await page.keyboard.press("Enter")
+        await until(lambda: any(event.get("text") == "Offer the ten percent" for event in peer.events))
+        await page.wait_for_selector("#story .line[data-side=bot] >> text=Offer the ten percent")
+        await until(lambda: _is_empty(page, "#whisper-text"))
+
+        # The supervisor's voice reaches the caller.
+        before = len(peer.audio)
+        await page.click("#take")
+        await page.wait_for_selector("#desk >> text=You speak to the caller")
+        await page.wait_for_selector("#call-alerts >> text=loopback speaks")
+        said = read_audio(SPEECH, 8000)
+
+        def reached_the_caller() -> bool:
+            sound = np.frombuffer(bytes(peer.audio[before:]), "<i2")
+            return len(sound) > len(said) and likeness(sound, said, 8000) > 0.7
+
+        await until(reached_the_caller)
+        await page.click("#take >> text=Hand back")
+        await page.wait_for_selector("#desk >> text=You hear both sides")
+        await page.wait_for_selector("#story .line[data-side=note] >> text=handed the call back")
+
+        await page.click("#hang-up")
+        assert "hangup" not in peer.kinds()
+        await page.click("#hang-up >> text=Really hang up?")
+        assert (await peer.event("hangup"))["reason"] == "supervisor"
+        await page.wait_for_selector("#desk >> text=The call is over")
+        caller.cancel()
+
+
+async def _is_empty(page: Page, field: str) -> bool:
+    return await page.input_value(field) == ""
+
+
+async def test_what_a_token_allows_is_shown_and_enforced(tmp_path: Path, redis_url: str) -> None:
+    environ = {"VOICEGATE_AUTH_SECRET": SECRET}
+    async with watch(tmp_path, redis_url, environ=environ) as here:
+
+        def token(*scopes: Scope) -> str:
+            return mint(SECRET, "ann", scopes, 600)
+
+        peer = await here.floor.calls.peer(
+            start={"call_id": "guarded"}, additional_headers={"Authorization": f"Bearer {token(Scope.CALL)}"}
+        )
+        await peer.event("prompt")
+        page = await here.page("#guarded")
+        await page.wait_for_selector("#door-words >> text=show a token with the scope monitor")
+        await page.fill("#token", token(Scope.CALL))
+        await page.keyboard.press("Enter")
+        await page.wait_for_selector("#token-known >> text=lacks the scope monitor")
+
+        await page.fill("#token", token(Scope.MONITOR))
+        await page.keyboard.press("Enter")
+        await page.wait_for_selector("#desk >> text=it needs the scope supervise")
+        assert "token" not in page.url
+        for act in ("#take", "#hang-up", "#whisper-send"):
+            assert await page.is_disabled(act)
+        assert await page.is_hidden("#raw")
+        await page.click("#listen")
+        await page.wait_for_selector("#desk >> text=You hear both sides")
+
+        # A page that does not keep to it is refused by the gateway, and says so.
+        for _ in ("asked", "sure"):
+            await page.evaluate(_PRESS, "hang-up")
+        await page.wait_for_selector("#desk-problem >> text=does not hold the scope supervise")
+        await page.evaluate(_PRESS, "take")
+        await page.wait_for_selector("#desk >> text=/^You hear/")
+        await page.wait_for_selector("#desk-problem >> text=does not hold the scope supervise")
+        assert "hangup" not in peer.kinds()
+
+        boss = await here.page("#guarded")
+        await boss.fill("#token", token(Scope.SUPERVISE))
+        await boss.keyboard.press("Enter")
+        await boss.click("#take")
+        await boss.wait_for_selector("#desk >> text=You speak to the caller")
+        await page.wait_for_selector("#call-alerts >> text=ann speaks")
+        await boss.close()  # whoever leaves hands back
+        await page.wait_for_selector("#story .line[data-side=note] >> text=handed the call back")
+
+
+async def test_hundreds_of_calls_fit_every_screen_and_stay_smooth(tmp_path: Path, redis_url: str) -> None:
+    async with watch(tmp_path, redis_url) as here:
+        page = await here.page(viewport={"width": 1440, "height": 900})
+        await page.wait_for_selector("#stream[data-state=good]")
+        crowd = asyncio.create_task(Crowd(300).run(redis_url, events_per_s=300))
+        try:
+            await page.wait_for_selector("#counted >> text=300")
+            assert await page.locator(".rows .row").count() < 40, "only the rows in sight exist"
+            frames = await page.evaluate(_FRAMES_A_SECOND)
+            log.info("%.0f frames a second with 300 calls and 300 events a second", frames)
+            assert frames > 10, "above 30 where nothing else runs: python -m bench.monitor_page"
+
+            # Found, by keys alone.
+            await page.keyboard.press("/")
+            await page.keyboard.type("crowd-277")
+            await page.wait_for_selector("#counted >> text=1 of 300")
+            await page.fill("#query", "")
+            await page.wait_for_selector("#counted >> text=/^300$/")
+            await page.focus(".rows .row a")
+            await page.keyboard.press("End")
+            await until(lambda: _focused_row(page, "301"))
+            await page.keyboard.press("Enter")
+            await page.wait_for_selector("#call:not([hidden])")
+            assert await page.evaluate("() => document.activeElement.id") == "who"
+
+            for width, scheme in ((1920, "light"), (768, "dark"), (360, "light")):
+                await page.set_viewport_size({"width": width, "height": 740})
+                await page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+                for fragment in ("#", "#crowd-007", "#/health", "#/outcomes"):
+                    await page.evaluate("(fragment) => { location.hash = fragment }", fragment)
+                    await page.wait_for_timeout(50)
+                    assert await page.evaluate("() => document.documentElement.scrollWidth") <= width, fragment
+                    assert await page.evaluate(_NAMELESS) == []
+        finally:
+            await background.stop([crowd])
+
+
+async def _focused_row(page: Page, index: str) -> bool:
+    return bool(await page.evaluate("() => document.activeElement.closest('.row')?.ariaRowIndex") == index)
