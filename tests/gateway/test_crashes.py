@@ -39,7 +39,9 @@ def call_and_kill(server: Server, module: str, when: str) -> CallResult:
 
 
 def test_each_process_may_die_under_a_call(tmp_path: Path) -> None:
-    server = serve(tmp_path / "log", "--state-dir", str(tmp_path / "state"), environ={"VOICEGATE_LIMITS_REPLY_S": "20"})
+    # No filler: the scripted caller would take its "one moment" for the reply, and go on speaking.
+    environ = {"VOICEGATE_LIMITS_REPLY_S": "20", "VOICEGATE_TURNS_FILLER_MS": "0"}
+    server = serve(tmp_path / "log", "--state-dir", str(tmp_path / "state"), environ=environ)
     try:
         alone = call_and_kill(server, "gateway.control", "ready")
         assert [turn.transcript for turn in alone.turns] == ["yes speaking", "four four one seven"]

@@ -236,7 +236,8 @@ async def test_a_request_ends_in_its_time_and_leaves_its_place(redis_url: str, b
 async def test_a_body_that_never_comes_ends_in_the_same_time(redis_url: str, bot: Path) -> None:
     async with api(redis_url, bot, environ={"VOICEGATE_API_TIMEOUT_S": "0.2"}) as served:
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
-        head = "POST /v1/intent HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{"
+        head = "POST /v1/intent HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        head += "Content-Length: 50\r\n\r\n{"
         writer.write(head.encode())
         async with asyncio.timeout(20):
             assert b" 504 " in await reader.readline()
