@@ -136,9 +136,7 @@ class CallSession:
         self.call_id = ""
         self.ended_by = ""
         """Empty while the call goes on, then "bot", "caller", "transfer", "lost" or "error"."""
-        self.watch = CallWatch(
-            services.bus, protocol=protocol.name, position_ms=lambda: self.frames_seen * FRAME_MS
-        )
+        self.watch = CallWatch(services.bus, protocol=protocol.name, position_ms=lambda: self.frames_seen * FRAME_MS)
         self._protocol = protocol
         self._admit = admit
         self._carrier = control
