@@ -22,7 +22,6 @@ from gateway import speaker as speaker_module
 from gateway.local_inference import LocalInference
 from gateway.metrics import Metrics
 from gateway.monitoring.call_watch import CallWatch
-from gateway.monitoring.call_watch import CallWatch
 from gateway.playout_clock import PlayoutClock
 from gateway.protocols.native import NativeProtocol
 from gateway.protocols.seam import ClearPlayout, Command, PromptStarted, SendMark
@@ -112,7 +111,6 @@ async def speaking(folder: Path, monkeypatch: pytest.MonkeyPatch, fmt: AudioForm
             fmt=fmt,
             tell=told.append,
             on_heard=heard,
-            watch=CallWatch(services.bus),
             watch=CallWatch(services.bus),
         )
         mono = fmt.bytes_per_ms // fmt.channels
