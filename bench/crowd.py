@@ -1,6 +1,7 @@
 """Many calls at once, as far as watchers see them: scripted events, published where workers publish theirs.
 
-No call stands behind them, so nothing but watching them costs: for pictures, and for how many a page can show.
+No call stands behind them, so nothing but watching them costs: for pictures, and for how many a page can show. To
+control planes it is one more worker, that has all these calls.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from gateway.monitoring.call_watch import BUDGETS_MS
 from gateway.monitoring.events import (
     BudgetMissed,
     CallEvent,
+    CallPresent,
     CallStarted,
     NodeEntered,
     PromptEnded,
@@ -29,7 +31,7 @@ from gateway.monitoring.events import (
     TurnUnderstood,
     to_json,
 )
-from gateway.monitoring.wire import EVENTS
+from gateway.monitoring.wire import EVENTS, ORDERS, Answer, Order, OrderKind
 from nlu.meaning import OUT_OF_SCOPE
 
 __all__ = ["EVENTS_A_TURN", "Crowd"]
@@ -37,6 +39,7 @@ __all__ = ["EVENTS_A_TURN", "Crowd"]
 EVENTS_A_TURN: Final = 7
 _TICK_S: Final = 0.1
 _TAIL_MS: Final = 800
+_LONGEST_S: Final = 420.0
 _TURNS: Final = (
     # said, intent, slot, reply
     ("yes speaking", "affirm", None, "Thank you. What are the last four digits of your account number?"),
@@ -55,15 +58,39 @@ _REPLIES_MS: Final = (3, 4, 5, 6, 8, 9, 12, 15, 19, 28, 44, 90, 230)
 class _Call:
     call_id: str
     since: float
+    facts: CallStarted
     seq: int = 0
     round_id: int = 0
     node: str = "greet"
 
     def line(self, event: CallEvent) -> str:
         self.seq += 1
+        return self._told(event)
+
+    def present(self) -> str:
+        """Where it stands, for those who come later."""
+        begun = self.facts
+        return self._told(
+            CallPresent(
+                bot=begun.bot,
+                bot_version=begun.bot_version,
+                protocol=begun.protocol,
+                language=begun.language,
+                caller=begun.caller,
+                models=begun.models,
+                recorded=begun.recorded,
+                started_at=self.since,
+                node=self.node,
+                slots={},
+                turns=self.round_id,
+                history=(),
+                taken_over_by=None,
+            )
+        )
+
+    def _told(self, event: CallEvent) -> str:
         now = time.time()
-        at_ms = round((now - self.since) * 1000)
-        return to_json(Published(event, self.call_id, self.seq, at_ms, now), None)
+        return to_json(Published(event, self.call_id, self.seq, round((now - self.since) * 1000), now), None)
 
 
 @dataclass(slots=True)
@@ -78,40 +105,59 @@ class Crowd:
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
         now = time.time()
-        self._calls = [_Call(f"crowd-{index:03d}", now) for index in range(self.calls)]
+        # They came one after the other, the last of them just now.
+        since = sorted(now - self._random.uniform(0, _LONGEST_S) for _ in range(self.calls))
+        self._calls = [_Call(f"crowd-{index:03d}", at, self._facts()) for index, at in enumerate(since)]
 
     async def run(self, redis_url: str, *, events_per_s: float) -> None:
         """Begin all calls, then let them talk until cancelled."""
-        client = redis.Redis.from_url(redis_url)
+        client = redis.Redis.from_url(redis_url, socket_timeout=None)
         try:
-            await client.publish(EVENTS, "\n".join(self._begin(call) for call in self._calls))
-            due = 0.0
-            while True:
-                due += events_per_s * _TICK_S / EVENTS_A_TURN
-                lines: list[str] = []
-                while due >= 1:
-                    due -= 1
-                    lines += self._turn(self._random.choice(self._calls))
-                if lines:
-                    await client.publish(EVENTS, "\n".join(lines))
-                await asyncio.sleep(_TICK_S)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._answer(client))
+                tasks.create_task(self._talk(client, events_per_s))
         finally:
             await client.aclose()
 
-    def _begin(self, call: _Call) -> str:
+    async def _answer(self, client: redis.Redis) -> None:
+        """As a worker does: to be asked which calls there are, and to have none of those that others ask for."""
+        orders = client.pubsub(ignore_subscribe_messages=True)
+        await orders.subscribe(ORDERS)
+        async for message in orders.listen():
+            order = Order.decoded(message["data"])
+            if not order.reply_to:
+                continue
+            mine = [call for call in self._calls if order.call_id in ("", call.call_id)]
+            lines = tuple(call.present() for call in mine) if order.kind is OrderKind.LIST else ()
+            names = {"call_ids": [call.call_id for call in self._calls]} if order.kind is OrderKind.NAMES else None
+            answer = Answer(id=order.id, worker="crowd", lines=lines, result=names)
+            await client.publish(order.reply_to, answer.encoded())
+
+    async def _talk(self, client: redis.Redis, events_per_s: float) -> None:
+        await client.publish(EVENTS, "\n".join(call.line(call.facts) for call in self._calls))
+        due = 0.0
+        while True:
+            due += events_per_s * _TICK_S / EVENTS_A_TURN
+            lines: list[str] = []
+            while due >= 1:
+                due -= 1
+                lines += self._turn(self._random.choice(self._calls))
+            if lines:
+                await client.publish(EVENTS, "\n".join(lines))
+            await asyncio.sleep(_TICK_S)
+
+    def _facts(self) -> CallStarted:
         pick = self._random.choice
         bot = pick(("bill-reminder", "bill-reminder", "bill-reminder-zh", "parcel-desk"))
-        return call.line(
-            CallStarted(
-                bot=bot,
-                bot_version="3",
-                protocol=pick(("native", "asterisk", "twilio", "sip")),
-                language="zh" if bot.endswith("zh") else "en",
-                caller=pick(("[phone]", "[phone]", "lobby desk", "gate intercom", None)),
-                models={"asr": "bundled", "nlu": "9f31c2d08a77"},
-                recorded=False,
-                resumed=False,
-            )
+        return CallStarted(
+            bot=bot,
+            bot_version="3",
+            protocol=pick(("native", "asterisk", "twilio", "sip")),
+            language="zh" if bot.endswith("zh") else "en",
+            caller=pick(("[phone]", "[phone]", "lobby desk", "gate intercom", None)),
+            models={"asr": "bundled", "nlu": "9f31c2d08a77"},
+            recorded=False,
+            resumed=False,
         )
 
     def _turn(self, call: _Call) -> list[str]:

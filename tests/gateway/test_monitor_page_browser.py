@@ -141,7 +141,7 @@ async def test_a_call_appears_is_followed_and_ends(tmp_path: Path, redis_url: st
         await page.wait_for_selector("#story .line[data-side=caller][data-state=said] >> text=tell me more")
         await page.wait_for_selector("#story .line[data-side=caller] .about >> text=more")
         await page.wait_for_selector("#story .line[data-side=bot] >> text=Tell me more about that")
-        await page.wait_for_selector(".rows .row .meaning >> text=more")
+        await page.wait_for_selector(".rows .row .meaning >> text=more", state="attached")
 
         # The answer's waterfall.
         stages = await page.locator(".turn[open] .waterfall th").all_inner_texts()
@@ -157,7 +157,7 @@ async def test_a_call_appears_is_followed_and_ends(tmp_path: Path, redis_url: st
         await late.wait_for_selector("#story .line[data-side=caller] >> text=tell me more")
 
         await peer.say(type="stop")
-        await page.wait_for_selector("#where >> text=ended by caller")
+        await page.wait_for_selector("#where >> text=caller hung up")
         await page.wait_for_selector("#story .line[data-side=note] >> text=Over after")
         assert await page.is_disabled("#take") and await page.is_disabled("#hang-up")
 

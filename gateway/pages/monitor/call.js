@@ -39,6 +39,7 @@ export class Call {
     this.marks = new Marks();
     this.latency = new Turns();
     this.clock = { atMs: 0, time: since }; // a place in the caller's audio, and when it was spoken
+    this.recalled = false; // the turns before were asked for
     this.version = 0; // changes with everything above
   }
 
@@ -54,6 +55,13 @@ export class Call {
     this.marks.take(event);
     this.latency.take(event);
     return this.story.take(event);
+  }
+
+  /** The turns before the watcher came, as far as the gateway has them. */
+  recall(present) {
+    this.version += 1;
+    this.story.recall(present);
+    this.recalled = true;
   }
 
   /** It went while nobody looked. */

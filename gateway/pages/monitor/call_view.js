@@ -1,11 +1,11 @@
 /** One call: its head, its strip, what is said, what it has learnt, how fast it answers, and what may be done to it. */
 
 import { ConversationView } from "../shared/conversation_view.js";
-import { lasting, readable } from "../shared/words.js";
+import { lasting, meant, readable } from "../shared/words.js";
 import { hears, speaks } from "./desk.js";
 import { hide, made, mark, say, showAlerts, showFacts } from "./elements.js";
 import { TimelineView } from "./timeline_view.js";
-import { told } from "./told.js";
+import { ended, told } from "./told.js";
 import { TurnsView } from "./turns_view.js";
 
 const MOST_EVENTS = 120;
@@ -51,6 +51,8 @@ export class CallView {
     mark(find("call"), "over", call.isOver);
     showAlerts(find("call-alerts"), call.alerts);
     this.story.show(call.story);
+    hide(find("missing"), call.story.missing === 0);
+    say(find("missing"), call.story.missing === 1 ? "One earlier turn is not shown." : `${call.story.missing} earlier turns are not shown.`);
     hide(find("hearing"), !call.speaking);
     this.turns.show(call.latency);
     hide(find("no-turns"), call.latency.answered.length > 0);
@@ -88,7 +90,7 @@ export class CallView {
         ["Language", language],
         ["Connected by", protocol],
         ["Turns", String(call.turns)],
-        ["Last intent", call.intent && `${readable(call.intent)} ${Math.round(call.score * 100)} %`],
+        ["Last intent", call.intent && `${meant(call.intent)} ${Math.round(call.score * 100)} %`],
         ["Recogniser", models.asr],
         ["Intent model", models.nlu],
         ["Recorded", recorded === undefined ? "" : recorded ? "yes" : "no"],
@@ -123,9 +125,9 @@ export class CallView {
     const [hearing, speaking] = [hears(desk), speaks(desk)];
     const byOther = takenBy && !speaking && desk.phase !== "handing";
     mark(find("call"), "desk", desk.phase);
-    button(find("listen"), hearing ? "Stop listening" : "Listen in", { pressed: hearing, disabled: isOver || desk.phase === "connecting" || speaking });
+    button(find("listen"), "Listen in", { pressed: hearing, disabled: isOver || desk.phase === "connecting" || speaking });
+    mark(find("take"), "speaking", speaking);
     button(find("take"), speaking ? "Hand back" : "Take over", {
-      pressed: speaking,
       disabled: isOver || !mayAct || byOther || !["idle", "listening", "speaking"].includes(desk.phase),
     });
     button(find("hang-up"), sure ? "Really hang up?" : "Hang up", { disabled: isOver || !mayAct });
@@ -142,7 +144,7 @@ function deskWords({ phase }, { mayAct, isOver, byOther, buffer }) {
   const parts = [];
   if (phase !== "idle") parts.push(DESK_WORDS[phase]);
   if (buffer && (phase === "listening" || phase === "speaking")) {
-    parts.push(`Buffer ${Math.round(buffer.queuedMs / 20) * 20} ms${buffer.gaps ? `, ${buffer.gaps} gaps` : ""}.`);
+    parts.push(`Buffer ${Math.round(buffer.queuedMs / 20) * 20} ms${buffer.gaps ? `, ${buffer.gaps === 1 ? "1 gap" : `${buffer.gaps} gaps`}` : ""}.`);
   }
   if (byOther) parts.push(`${byOther} speaks to the caller; nobody else can take over or whisper until it is handed back.`);
   if (!mayAct) parts.push("Your token may watch and listen. To whisper, take over or hang up it needs the scope supervise.");
@@ -150,7 +152,7 @@ function deskWords({ phase }, { mayAct, isOver, byOther, buffer }) {
 }
 
 function over({ bot, endedBy, disposition }) {
-  return [bot, `ended by ${endedBy}`, disposition && readable(disposition)].filter(Boolean).join(" · ");
+  return [bot, ended(endedBy), disposition && readable(disposition)].filter(Boolean).join(" · ");
 }
 
 function button(element, words, { pressed, disabled }) {

@@ -36,16 +36,17 @@ export class ControlPlane {
     return new WebSocket(url);
   }
 
+  /** Where a call stands, with its last ten turns. */
+  call(callId, raw) {
+    return this.json(`v1/calls/${encodeURIComponent(callId)}${raw ? "?raw=1" : ""}`);
+  }
+
   whisper(callId, text) {
     return this.json(`v1/calls/${encodeURIComponent(callId)}/whisper`, { method: "POST", body: { text } });
   }
 
   hangUp(callId) {
     return this.json(`v1/calls/${encodeURIComponent(callId)}/hang-up`, { method: "POST" });
-  }
-
-  handBack(callId) {
-    return this.json(`v1/calls/${encodeURIComponent(callId)}/hand-back`, { method: "POST" });
   }
 
   /** What came of the calls that ended, the newest first. */

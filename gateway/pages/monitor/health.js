@@ -64,8 +64,8 @@ export function tilesOf(latencies, calls, time) {
   ].map(([name, key, budget]) => {
     const seen = latencies.recent(key, time);
     const [middle, worst] = [quantileOf(seen, 0.5), quantileOf(seen, 0.99)];
-    const note = seen.length ? `p99 ${shown(worst)}, promised ${shown(budget)}; ${seen.length} in five minutes` : "none in five minutes";
-    return { name, value: shown(middle), note, bad: worst !== null && worst > budget };
+    const note = seen.length ? `p50 ${shown(middle)}; ${seen.length} in five minutes` : "none in five minutes";
+    return { name: `${name}, p99 of ${budget} ms`, value: shown(worst), note, bad: worst !== null && worst > budget };
   });
   const late = calls.filter((call) => !call.isOver && call.late > 0).length;
   const alerting = calls.filter((call) => !call.isOver && call.urgency > 0).length;
@@ -111,7 +111,7 @@ function metricTables(samples) {
   const models = samples.of("voicegate_model_seconds_count").map(({ labels: { bot, version } }) => ({ bot, version }));
   const counted = (title, name, label, empty) => ({
     title,
-    columns: [readable(label), "Count"],
+    columns: ["What", "Count"],
     rows: [...samples.by(label, name)].filter(([, count]) => count > 0).map(([key, count]) => [readable(key), count]),
     empty,
   });
@@ -148,7 +148,7 @@ function metricTables(samples) {
     },
     {
       title: "Intent models",
-      columns: ["Bot", "Version", "Texts", "Out of scope", "Failed", "Mean score"],
+      columns: ["Bot", "Version", "Texts", "Out of scope", "Failed", "Score"],
       rows: models.map((model) => {
         const outcome = (name) => samples.sum("voicegate_model_requests_total", { ...model, outcome: name });
         const texts = outcome("intent") + outcome("oos");

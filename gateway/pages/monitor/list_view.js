@@ -3,8 +3,9 @@
  * its call for as long as it is in sight, so that the focus stays with the call and not with the place.
  */
 
-import { lasting, readable } from "../shared/words.js";
+import { lasting, meant, readable } from "../shared/words.js";
 import { hide, made, mark, say, showAlerts } from "./elements.js";
+import { ended } from "./told.js";
 
 const BEYOND = 4; // rows above and below what is seen
 const COMPACT_BELOW_PX = 760;
@@ -121,17 +122,13 @@ class Row {
     say(this.text, call.words.text);
     mark(this.cells[3], "side", call.words.side);
     mark(this.cells[3], "partial", Boolean(call.words.partial));
-    say(this.intent, call.intent ? readable(call.intent) : "");
+    say(this.intent, call.intent ? meant(call.intent) : "");
     say(this.score, call.intent ? `${Math.round(call.score * 100)} %` : "");
     mark(this.cells[4], "oos", call.intent === "oos");
     mark(element, "speaking", call.speaking);
     mark(element, "over", call.isOver);
-    const over = call.isOver ? [{ level: "over", text: ended(call) }] : [];
+    const over = call.isOver ? [{ level: "over", text: call.disposition ? readable(call.disposition) : ended(call.endedBy) }] : [];
     showAlerts(this.cells[5], [...over, ...call.alerts]);
     hide(this.cells[5], over.length + call.alerts.length === 0);
   }
-}
-
-function ended({ disposition, endedBy }) {
-  return disposition ? readable(disposition) : `ended by ${endedBy}`;
 }

@@ -160,9 +160,20 @@ function offerBots() {
 function showCall(time) {
   const call = calls.byId.get(chosenId) ?? null;
   callView.show(call, chosenId, time);
+  if (call?.story.missing && !call.recalled && !call.isOver) recall(call);
   const state = `${call?.isOver} ${call?.takenOverBy} ${supervisor.desk.phase} ${Math.floor(time)}`;
   if (state !== deskShown) showDesk();
   deskShown = state;
+}
+
+async function recall(call) {
+  call.recalled = true;
+  try {
+    call.recall(await control.call(call.id, find("raw").ariaPressed === "true"));
+    draw();
+  } catch {
+    // It is over, or nobody answers: what is here stands.
+  }
 }
 
 function showDesk() {

@@ -10,6 +10,7 @@
  */
 
 import { lasting, readable } from "../shared/words.js";
+import { ended } from "./told.js";
 
 const MOST_LINES = 300;
 
@@ -18,6 +19,7 @@ export class Story {
     this.lines = [];
     this.next = 1;
     this.rounds = new Set(); // whose words are here
+    this.missing = 0; // turns from before the watcher came that are not here
   }
 
   /** @param {object} event of this call  @returns {string} what a screen reader says of it; mostly nothing */
@@ -27,6 +29,20 @@ export class Story {
 
   add(line) {
     this.lines = [...this.lines.slice(1 - MOST_LINES), { round: null, state: "said", ...line, id: this.next++ }];
+  }
+
+  /** The turns of a `call_present` that are not here yet go before all others. */
+  recall({ history, turns }) {
+    const fresh = history.filter(({ round_id: round }) => !this.rounds.has(round));
+    const here = this.lines;
+    this.lines = [];
+    for (const { round_id: round, said, intent, score, reply } of fresh) {
+      this.rounds.add(round);
+      if (said) this.add({ side: "caller", round, text: said, intent, score });
+      if (reply) this.add({ side: "bot", round, text: reply });
+    }
+    this.lines = [...this.lines, ...here];
+    this.missing = Math.max(0, turns - this.rounds.size);
   }
 
   note(text) {
@@ -53,14 +69,8 @@ const HANDLERS = {
     if (resumed) this.note("The call goes on where it was.");
   },
 
-  call_present({ history, turns }) {
-    if (this.lines.length === 0 && turns > history.length) this.note(`${turns - history.length} earlier turns are not shown.`);
-    for (const { round_id: round, said, intent, score, reply } of history) {
-      if (this.rounds.has(round)) continue;
-      this.rounds.add(round);
-      if (said) this.add({ side: "caller", round, text: said, intent, score });
-      if (reply) this.add({ side: "bot", round, text: reply });
-    }
+  call_present(event) {
+    if (this.rounds.size === 0) this.recall(event);
   },
 
   partial_heard({ round_id: round, text }) {
@@ -127,7 +137,7 @@ const HANDLERS = {
 
   call_ended({ ended_by: by, disposition, duration_s: seconds }) {
     this.change(isSaid, { state: "cut" });
-    return this.note(`Over after ${lasting(seconds)}, ended by ${by}${disposition ? `: ${readable(disposition)}` : ""}.`);
+    return this.note(`Over after ${lasting(seconds)}, ${ended(by)}${disposition ? `: ${readable(disposition)}` : ""}.`);
   },
 };
 

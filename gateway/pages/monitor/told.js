@@ -1,12 +1,24 @@
 /** Events as people read them, and how much each matters. Pure; the terminal's words are in gateway/monitoring/board.py. */
 
-import { lasting, readable, shown } from "../shared/words.js";
+import { lasting, meant, readable, shown } from "../shared/words.js";
+
+const ENDED = {
+  bot: "ended by the bot",
+  caller: "caller hung up",
+  transfer: "transferred",
+  lost: "lost",
+  error: "failed",
+  unknown: "gone",
+};
+
+/** How a call ended. */
+export const ended = (by) => ENDED[by] ?? `ended by ${by}`;
 
 const WORDS = {
   call_started: ({ bot, resumed }) => `${resumed ? "resumed" : "started"} with ${bot}`,
   call_present: ({ node, turns }) => `in progress at ${node}, ${turns} turns so far`,
   call_ended: ({ ended_by: by, duration_s: s, disposition }) =>
-    `ended by ${by} after ${lasting(s)}${disposition ? `: ${readable(disposition)}` : ""}`,
+    `${ended(by)} after ${lasting(s)}${disposition ? `: ${readable(disposition)}` : ""}`,
   speech_started: () => "the caller speaks",
   speech_ended: ({ speech_ms: said, at_ms: at }) => `the caller has spoken; tail ${shown(at - said)}`,
   partial_heard: ({ text }) => `“${text} …”`,
@@ -14,7 +26,7 @@ const WORDS = {
   turn_superseded: ({ round_id: round, by_round_id: by }) => `round ${round} is withdrawn, ${by} holds all of it`,
   turn_ignored: ({ why }) => `speech without a turn: ${readable(why)}`,
   turn_understood: ({ intent, score, slots }) =>
-    [`${readable(intent)} ${Math.round(score * 100)} %`, ...slots.map(([name, value]) => `${readable(name)}: ${value}`)].join(", "),
+    [`${meant(intent)} ${Math.round(score * 100)} %`, ...slots.map(([name, value]) => `${readable(name)}: ${value}`)].join(", "),
   node_entered: ({ node, before }) => (before ? `${before} → ${node}` : `at ${node}`),
   slots_filled: ({ slots }) => Object.entries(slots).map(([name, value]) => `${readable(name)} = ${value}`).join(", "),
   keys_pressed: ({ count }) => (count === 1 ? "a key" : `${count} keys`),

@@ -1,6 +1,6 @@
 /** The conversation as a list, changed where it changed: lines stay the elements they are. */
 
-import { readable } from "./words.js";
+import { meant, readable } from "./words.js";
 
 const TAGS = {
   joined: "goes on below",
@@ -28,20 +28,27 @@ export class ConversationView {
         this.shown.delete(id);
       }
     }
-    for (const line of lines) this.showLine(line);
+    let before = null;
+    for (const line of lines) {
+      const item = this.showLine(line);
+      const place = before ? before.nextSibling : this.list.firstChild;
+      if (place !== item) this.list.insertBefore(item, place);
+      before = item;
+    }
     if (atEnd) this.list.scrollTop = this.list.scrollHeight;
   }
 
   showLine(line) {
     const known = this.shown.get(line.id);
-    if (known?.line === line) return;
-    const item = known?.item ?? this.list.appendChild(document.createElement("li"));
+    if (known?.line === line) return known.item;
+    const item = known?.item ?? document.createElement("li");
     item.className = "line";
     item.dataset.side = line.side;
     item.dataset.state = line.state;
     if (line.side === "note") item.replaceChildren(line.text);
     else item.replaceChildren(part("span", "who", line.by ?? this.names[line.side]), words(line), about(line));
     this.shown.set(line.id, { line, item });
+    return item;
   }
 }
 
@@ -52,7 +59,7 @@ function words(line) {
 
 function about(line) {
   const facts = [];
-  if (line.intent) facts.push(`${readable(line.intent)} ${Math.round(line.score * 100)} %`);
+  if (line.intent) facts.push(`${meant(line.intent)} ${Math.round(line.score * 100)} %`);
   for (const { name, value } of line.slots ?? []) facts.push(`${readable(name)}: ${value}`);
   if (TAGS[line.state]) facts.push(TAGS[line.state]);
   const box = part("span", "about", "");

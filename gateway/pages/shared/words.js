@@ -5,6 +5,11 @@ export function readable(name) {
   return name.replaceAll("_", " ");
 }
 
+/** An intent: what is none of the bot's is out of scope. */
+export function meant(intent) {
+  return intent === "oos" ? "out of scope" : readable(intent);
+}
+
 /** A stretch of time in ms: "84 ms", "0.4 ms", "1.24 s". */
 export function shown(ms) {
   if (ms === null || ms === undefined) return "–";

@@ -80,7 +80,10 @@ test("a stream that begins anew keeps what is known, and ends what is there no m
 test("one who comes later sees the turns before", () => {
   const history = [{ round_id: 3, node: "ask", said: "yes", intent: "affirm", score: 1, reply: "Good." }];
   const call = after(["a", "call_present", { ...FACTS, started_at: 900, node: "ask", slots: {}, turns: 3, history, taken_over_by: "bo" }]).byId.get("a");
-  assert.deepEqual(lines(call), ["note said: 2 earlier turns are not shown.", "caller said: yes", "bot said: Good."]);
+  assert.deepEqual([lines(call), call.story.missing], [["caller said: yes", "bot said: Good."], 2]);
+  call.recall({ turns: 3, history: [{ ...history[0], round_id: 2, said: "who?" }, ...history] });
+  assert.deepEqual(lines(call), ["caller said: who?", "bot said: Good.", "caller said: yes", "bot said: Good."]);
+  assert.deepEqual([call.story.missing, call.recalled], [1, true]);
   assert.equal(call.takenOverBy, "bo");
 });
 
@@ -190,7 +193,7 @@ test("latencies over time, against what was promised", () => {
   for (const [at, ms] of [[1000, 5], [1001, 300], [1015, 9]]) latencies.take({ type: "prompt_started", timing: { endpoint_to_reply_ms: ms } }, at);
   assert.deepEqual(latencies.line("reply", 0.99), [{ at: 1000, value: 300 }, { at: 1010, value: 9 }]);
   const reply = tilesOf(latencies, [], 1020)[2];
-  assert.deepEqual([reply.value, reply.bad], ["9 ms", true]);
+  assert.deepEqual([reply.value, reply.note, reply.bad], ["300 ms", "p50 9 ms; 3 in five minutes", true]);
   assert.deepEqual([quantileOf([], 0.5), quantileOf([3, 1, 2], 0.5)], [null, 2]);
 });
 
