@@ -301,6 +301,8 @@ class MonitoringSettings(_Area):
     """Events kept there, about."""
     webhook: str | None = None
     """Address to which events are posted in batches, redacted; its host must be among webhooks.hosts."""
+    traces: str | None = None
+    """OpenTelemetry collector that gets a trace of every turn, OTLP over HTTP; needs the extra `otel`."""
 
 
 class RecordingSettings(_Area):

@@ -47,6 +47,7 @@ from gateway.metrics import Metrics
 from gateway.monitoring.bridge import MonitorBridge
 from gateway.monitoring.recording import Recorder
 from gateway.monitoring.redaction import Redactor
+from gateway.monitoring.traces import TraceExport, TracesMissingError
 from gateway.playout_clock import PlayoutClock
 from gateway.presence import Presence, gateway_name, presence_key
 from gateway.processes import EXIT_CONFIG, PortTakenError
@@ -319,6 +320,9 @@ async def _serve(settings: Settings, redis_url: str, inference_socket: Path, ind
             name=f"{here}:{os.getpid()}",
         )
         await stack.enter_async_context(monitor)
+        if (collector := settings.monitoring.traces) is not None:
+            pause_ms = settings.endpointing.pause_ms
+            await stack.enter_async_context(TraceExport(shared.bus, collector, pause_ms=pause_ms))
         async with Presence(redis_url, gateway=here, name=str(os.getpid()), calls=lambda: worker.calls):
             # What exists now lives as long as we do: keep the collector from walking it in the middle of calls.
             gc.collect()
@@ -350,13 +354,32 @@ def _shared_port(host: str, port: int) -> socket.socket:
     return sock
 
 
+_CANNOT_START = (
+    SynthesisError,
+    DialogueError,
+    SileroError,
+    KeySetError,
+    PortTakenError,
+    TlsError,
+    TracesMissingError,
+)
+
+
 def main() -> None:
     """Entry point of the process: `python -m gateway.worker`."""
     args, settings = begin("worker {index}", inference=Path, index=int)
     try:
         assert settings.redis.url is not None  # the supervisor wrote where its own server is
         uvloop.run(_serve(settings, settings.redis.url, args.inference, args.index))
-    except (SynthesisError, DialogueError, SileroError, KeySetError, PortTakenError, TlsError) as exc:
+    except (
+        SynthesisError,
+        DialogueError,
+        SileroError,
+        KeySetError,
+        PortTakenError,
+        TlsError,
+        TracesMissingError,
+    ) as exc:
         log.error("cannot start: %s", exc)
         sys.exit(EXIT_CONFIG)
 
