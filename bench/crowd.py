@@ -21,6 +21,7 @@ from gateway.monitoring.events import (
     CallPresent,
     CallStarted,
     NodeEntered,
+    PartialHeard,
     PromptEnded,
     PromptStarted,
     Published,
@@ -34,9 +35,9 @@ from gateway.monitoring.events import (
 from gateway.monitoring.wire import EVENTS, ORDERS, Answer, Order, OrderKind
 from nlu.meaning import OUT_OF_SCOPE
 
-__all__ = ["EVENTS_A_TURN", "Crowd"]
+__all__ = ["Crowd"]
 
-EVENTS_A_TURN: Final = 7
+_EVENTS_A_STEP: Final = 4.0  # as it comes out: three as a caller begins to speak, five as they are answered
 _TICK_S: Final = 0.1
 _TAIL_MS: Final = 800
 _LONGEST_S: Final = 420.0
@@ -51,7 +52,9 @@ _TURNS: Final = (
     ("how much is it again", "ask_amount", None, "Eighty two dollars and forty cents."),
 )
 _NODES: Final = ("greet", "confirm_name", "account_digits", "tell_amount", "ask_date", "wrap_up")
-_REPLIES_MS: Final = (3, 4, 5, 6, 8, 9, 12, 15, 19, 28, 44, 90, 230)
+_REPLIES_MS: Final = (3, 4, 5, 6, 8, 9, 12, 15, 19, 28, 44, 90)
+_LATE_MS: Final = 240.0
+_LATE_SHARE: Final = 0.01
 
 
 @dataclass(slots=True)
@@ -62,6 +65,8 @@ class _Call:
     seq: int = 0
     round_id: int = 0
     node: str = "greet"
+    saying: int | None = None
+    """Of `_TURNS`, what its caller is in the middle of."""
 
     def line(self, event: CallEvent) -> str:
         self.seq += 1
@@ -89,8 +94,11 @@ class _Call:
         )
 
     def _told(self, event: CallEvent) -> str:
-        now = time.time()
-        return to_json(Published(event, self.call_id, self.seq, round((now - self.since) * 1000), now), None)
+        return to_json(Published(event, self.call_id, self.seq, self.at_ms, time.time()), None)
+
+    @property
+    def at_ms(self) -> int:
+        return round((time.time() - self.since) * 1000)
 
 
 @dataclass(slots=True)
@@ -137,11 +145,11 @@ class Crowd:
         await client.publish(EVENTS, "\n".join(call.line(call.facts) for call in self._calls))
         due = 0.0
         while True:
-            due += events_per_s * _TICK_S / EVENTS_A_TURN
+            due += events_per_s * _TICK_S / _EVENTS_A_STEP
             lines: list[str] = []
             while due >= 1:
                 due -= 1
-                lines += self._turn(self._random.choice(self._calls))
+                lines += self._go_on(self._random.choice(self._calls))
             if lines:
                 await client.publish(EVENTS, "\n".join(lines))
             await asyncio.sleep(_TICK_S)
@@ -160,13 +168,28 @@ class Crowd:
             resumed=False,
         )
 
-    def _turn(self, call: _Call) -> list[str]:
-        """What one turn brings, all at once."""
-        pick = self._random.choice
-        said, intent, slot, reply = pick(_TURNS)
+    def _go_on(self, call: _Call) -> list[str]:
+        """Its caller begins to speak; or has spoken, and is answered."""
+        return self._speech(call) if call.saying is None else self._turn(call)
+
+    def _speech(self, call: _Call) -> list[str]:
+        call.saying = self._random.randrange(len(_TURNS))
         call.round_id += 1
-        at_ms = round((time.time() - call.since) * 1000)
-        reply_ms = pick(_REPLIES_MS) * self._random.uniform(0.8, 1.2)
+        begun = " ".join(_TURNS[call.saying][0].split()[:3])
+        events = (
+            PromptEnded(heard=None),
+            SpeechStarted(speech_ms=call.at_ms),
+            PartialHeard(round_id=call.round_id, text=begun),
+        )
+        return [call.line(event) for event in events]
+
+    def _turn(self, call: _Call) -> list[str]:
+        pick = self._random.choice
+        said, intent, slot, reply = _TURNS[call.saying or 0]
+        call.saying = None
+        at_ms = call.at_ms
+        late = self._random.random() < _LATE_SHARE
+        reply_ms = _LATE_MS if late else pick(_REPLIES_MS) * self._random.uniform(0.8, 1.2)
         timing = {
             "tail_ms": float(_TAIL_MS),
             "asr_ms": self._random.uniform(40, 180),
@@ -175,8 +198,6 @@ class Crowd:
         }
         timing |= {"dialogue_ms": 2.1, "tts_ms": 0.1, "speculated": 1.0, "endpoint_to_reply_ms": reply_ms}
         events: list[CallEvent] = [
-            PromptEnded(heard=None),
-            SpeechStarted(speech_ms=max(0, at_ms - 1900)),
             SpeechEnded(speech_ms=max(0, at_ms - _TAIL_MS)),
             TurnHeard(round_id=call.round_id, text=said, supersedes=None),
             TurnUnderstood(

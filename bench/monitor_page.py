@@ -68,6 +68,7 @@ async def calling(port: int) -> None:
 async def chosen(page: Page) -> None:
     """Open the real call, at its second turn or later."""
     await page.fill("#query", "lobby-")
+    await page.wait_for_selector("#counted >> text=/^[1-9] of/")
     address = await page.get_attribute(".rows .row:not([data-over=true]) a", "href")
     await page.fill("#query", "")
     await page.evaluate("(fragment) => { location.hash = fragment }", address)

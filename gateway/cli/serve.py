@@ -127,6 +127,7 @@ def _addresses(settings: Settings, port: int, control_url: str) -> str:
     return (
         "ready\n"
         f"  softphone  {control_url}/softphone\n"
+        f"  monitor    {control_url}/monitor\n"
         f"  calls      {media}/v1/call\n"
         f"  PBXs       {media} and one of {others}\n"
         f"  control    {control_url}\n"

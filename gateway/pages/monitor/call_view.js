@@ -118,9 +118,9 @@ export class CallView {
   /**
    * What may be done, and what is being done.
    *
-   * @param {object} desk  @param {{mayAct: boolean, who: string, isOver: boolean, takenBy: string, buffer: object|null}} now
+   * @param {object} desk  @param {{mayAct: boolean, isOver: boolean, takenBy: string, buffer: object|null, sure: boolean}} now
    */
-  showDesk(desk, { mayAct, who, isOver, takenBy, buffer, sure }) {
+  showDesk(desk, { mayAct, isOver, takenBy, buffer, sure }) {
     const { find } = this;
     const [hearing, speaking] = [hears(desk), speaks(desk)];
     const byOther = takenBy && !speaking && desk.phase !== "handing";
@@ -133,7 +133,7 @@ export class CallView {
     button(find("hang-up"), sure ? "Really hang up?" : "Hang up", { disabled: isOver || !mayAct });
     mark(find("hang-up"), "sure", sure);
     find("whisper-text").disabled = find("whisper-send").disabled = isOver || !mayAct || Boolean(takenBy);
-    say(find("desk"), deskWords(desk, { mayAct, who, isOver, byOther: byOther ? takenBy : "", buffer }));
+    say(find("desk"), deskWords(desk, { mayAct, isOver, byOther: byOther ? takenBy : "", buffer }));
     hide(find("desk-problem"), desk.problem === "");
     say(find("desk-problem"), desk.problem);
   }

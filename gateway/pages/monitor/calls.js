@@ -31,6 +31,12 @@ export class Calls {
     return { call, said: call.take(line) };
   }
 
+  /** Forget everything: who watches may see other words than before. */
+  clear() {
+    this.byId.clear();
+    this.version += 1;
+  }
+
   /** A stream begins with all that is there. Calls that were here stay until it is known whether they still are. */
   beginAnew({ workers, complete }) {
     this.workers = workers;

@@ -21,9 +21,11 @@ const MICROPHONE = {
   insecure: "Browsers give the microphone to localhost and to pages over TLS alone. See docs/softphone.md.",
 };
 
+const NO_SOUND = "This browser cannot play the call here: it wants localhost or a page over TLS. See docs/softphone.md.";
+
 /**
  * @param {object} state
- * @param {{type: string}} event  {listen, callId}, stop, listening, takeOver, microphone, noMicrophone {name}, handBack,
+ * @param {{type: string}} event  {listen, callId}, stop, listening, noSound, takeOver, microphone, noMicrophone {name}, handBack,
  *     taken_over, handed_back, error {message}, over, closed
  * @returns {{state: object, effects: object[]}}
  */
@@ -44,6 +46,8 @@ const TABLE = {
     state.phase === "idle" ? to(state, "connecting", ["connect"], { callId, then }) : undefined,
 
   stop: (state) => (state.phase === "idle" ? undefined : over(state, "")),
+
+  noSound: (state) => (state.phase === "connecting" ? over(state, NO_SOUND) : undefined),
 
   listening(state) {
     if (state.phase !== "connecting") return undefined;
@@ -79,7 +83,7 @@ const TABLE = {
     return to(state, state.phase, [], { problem: message });
   },
 
-  over: (state) => (state.phase === "idle" ? undefined : over(state, "The call is over.")),
+  over: (state) => (state.phase === "idle" ? undefined : over(state, "")),
 
   closed(state) {
     if (state.phase === "idle") return undefined;

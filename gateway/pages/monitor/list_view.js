@@ -23,14 +23,19 @@ export class ListView {
     this.shown = new Map(); // call id -> Row
     this.calls = [];
     this.height = 60;
+    this.chosen = ""; // the open call, once it has been brought into sight
     this.goal = undefined; // the call whose row is to have the focus
     this.moved = moved;
     rows.addEventListener("scroll", moved, { passive: true });
     rows.addEventListener("keydown", (event) => this.step(event));
     new ResizeObserver(() => {
+      if (table.clientWidth === 0) return; // a phone shows the open call alone
       mark(table, "compact", table.clientWidth < COMPACT_BELOW_PX);
-      this.height = parseFloat(getComputedStyle(rows).getPropertyValue("--row"));
-      moved();
+      const height = parseFloat(getComputedStyle(rows).getPropertyValue("--row"));
+      const isOther = height !== this.height;
+      this.height = height;
+      if (isOther) this.rearrange();
+      else moved();
     }).observe(table);
   }
 
@@ -38,11 +43,13 @@ export class ListView {
   show(calls, time, chosen) {
     this.calls = calls;
     const { rows, height } = this;
-    const from = Math.max(0, Math.floor(rows.scrollTop / height) - BEYOND);
-    const to = Math.min(calls.length, Math.ceil((rows.scrollTop + rows.clientHeight) / height) + BEYOND);
     this.table.setAttribute("aria-rowcount", String(calls.length + 1));
     const tall = `${calls.length * height}px`;
     if (this.spacer.style.height !== tall) this.spacer.style.height = tall;
+    if (chosen !== this.chosen && chosen) this.reveal(chosen);
+    this.chosen = chosen;
+    const from = Math.max(0, Math.floor(rows.scrollTop / height) - BEYOND);
+    const to = Math.min(calls.length, Math.ceil((rows.scrollTop + rows.clientHeight) / height) + BEYOND);
     const focused = document.activeElement?.closest(".row")?.dataset.id;
     const kept = new Set();
     let before = this.spacer;
@@ -65,6 +72,28 @@ export class ListView {
     this.goal = undefined;
   }
 
+  /** The call's row is to have the focus, with the next picture. */
+  focus(id) {
+    this.goal = id;
+    this.reveal(id);
+    this.moved();
+  }
+
+  /** Other calls, or rows of another height: the open call is in sight, or else the first one. */
+  rearrange() {
+    this.rows.scrollTop = 0;
+    this.chosen = "";
+    this.moved();
+  }
+
+  /** Scroll as little as brings the call's row into sight. */
+  reveal(id) {
+    const at = this.calls.findIndex((call) => call.id === id);
+    const { rows, height } = this;
+    if (at < 0) return;
+    rows.scrollTop = Math.min(at * height, Math.max(rows.scrollTop, (at + 1) * height - rows.clientHeight));
+  }
+
   /** The arrow keys go from call to call. */
   step(event) {
     const by = { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10, Home: -Infinity, End: Infinity }[event.key];
@@ -72,11 +101,7 @@ export class ListView {
     if (by === undefined || id === undefined || this.calls.length === 0) return;
     event.preventDefault();
     const at = this.calls.findIndex((call) => call.id === id);
-    const next = Math.max(0, Math.min(this.calls.length - 1, at + by));
-    const { rows, height } = this;
-    rows.scrollTop = Math.min(next * height, Math.max(rows.scrollTop, (next + 1) * height - rows.clientHeight));
-    this.goal = this.calls[next].id; // its row comes with the next picture
-    this.moved();
+    this.focus(this.calls[Math.max(0, Math.min(this.calls.length - 1, at + by))].id);
   }
 }
 

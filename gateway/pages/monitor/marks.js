@@ -8,6 +8,7 @@
  */
 
 const KEPT_MS = 120_000;
+const MANY = 100; // then those that are older are forgotten
 
 export class Marks {
   constructor() {
@@ -23,11 +24,12 @@ export class Marks {
   }
 
   forget(before) {
-    if ((this.spans[0]?.to ?? Infinity) < before) this.spans = this.spans.filter(({ to }) => (to ?? Infinity) >= before);
-    if (this.moments[0]?.at < before) this.moments = this.moments.filter(({ at }) => at >= before);
+    if (this.spans.length > MANY) this.spans = this.spans.filter(({ to }) => (to ?? Infinity) >= before);
+    if (this.moments.length > MANY) this.moments = this.moments.filter(({ at }) => at >= before);
   }
 
   begin(kind, from, more = {}) {
+    this.end(kind, from); // its end did not come
     this.spans.push({ kind, from, to: null, ...more });
   }
 
@@ -40,7 +42,6 @@ export class Marks {
 
 const HANDLERS = {
   speech_started({ speech_ms: from }) {
-    this.end("speech", from);
     this.begin("speech", from);
   },
 
@@ -50,7 +51,6 @@ const HANDLERS = {
   },
 
   prompt_started({ round_id: round }, at) {
-    this.end("prompt", at);
     this.begin("prompt", at, { round });
   },
 

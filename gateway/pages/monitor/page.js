@@ -182,7 +182,6 @@ function showDesk() {
   if (desk.phase === "idle") buffer = null;
   callView.showDesk(desk, {
     mayAct: control.may("supervise"),
-    who: control.setup.who,
     isOver: call === undefined || call.isOver,
     takenBy: call?.takenOverBy ?? "",
     buffer,
@@ -265,6 +264,7 @@ function route() {
   read();
   draw();
   if (chosenId && before !== chosenId) find("who").focus({ preventScroll: true });
+  else if (before && view === "calls") list.focus(before);
 }
 
 function decoded(text) {
@@ -328,8 +328,7 @@ find("door-form").onsubmit = (event) => {
 for (const id of ["query", "bots", "sort"]) {
   find(id).oninput = () => {
     listed = -1;
-    find("rows").scrollTop = 0;
-    draw();
+    list.rearrange();
   };
 }
 const toggle = (button) => (button.ariaPressed = String(button.ariaPressed !== "true")) === "true";
@@ -338,7 +337,10 @@ find("alerting").onclick = () => {
   listed = -1;
   draw();
 };
-find("raw").onclick = () => stream.open({ raw: toggle(find("raw")) });
+find("raw").onclick = () => {
+  calls.clear();
+  stream.open({ raw: toggle(find("raw")) });
+};
 find("listen").onclick = () => (supervisor.desk.phase === "idle" ? supervisor.listen(chosenId) : supervisor.stop());
 find("take").onclick = () => (speaks(supervisor.desk) ? supervisor.handBack() : supervisor.takeOver(chosenId));
 find("hang-up").onclick = () => {

@@ -105,13 +105,25 @@ export class Supervisor {
 
   async receive(message) {
     if (message.type === "listening") {
-      this.rate = message.sample_rate;
       const { socket } = this;
-      const headphones = await Headphones.open(this.context, this.rate, (report) => this.told.buffer(report));
-      if (socket !== this.socket) return headphones.close();
-      this.headphones = headphones;
+      const isReady = await this.putOn(message.sample_rate);
+      if (socket !== this.socket) return;
+      if (!isReady) return this.dispatch({ type: "noSound" });
     }
     this.dispatch(message);
+  }
+
+  /** @returns {Promise<boolean>} false where the browser plays nothing here */
+  async putOn(rate) {
+    const { socket } = this;
+    try {
+      const headphones = await Headphones.open(this.context, rate, (report) => this.told.buffer(report));
+      if (socket !== this.socket) headphones.close();
+      else [this.headphones, this.rate] = [headphones, rate];
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   hear(data) {

@@ -161,6 +161,8 @@ test("what goes wrong at the desk is said in words, and leaves it where it can g
   const lost = desk(...SPEAKING, { type: "closed" });
   assert.deepEqual([lost.state.phase, kinds(lost)], ["idle", ["dropMicrophone", "disconnect"]]);
   assert.match(lost.state.problem, /was lost/);
+  assert.deepEqual([desk(...SPEAKING, { type: "over" }).state.phase, desk(...SPEAKING, { type: "over" }).state.problem], ["idle", ""]);
+  assert.match(desk(LISTEN, { type: "noSound" }).state.problem, /localhost or a page over TLS/);
   assert.match(desk(...SPEAKING, { type: "handed_back" }).state.problem, /handed back/);
   assert.equal(desk(LISTEN, { type: "error", message: "no call" }, { type: "closed" }).state.problem, "no call");
   assert.equal(desk({ type: "closed" }).state, IDLE);
