@@ -36,6 +36,7 @@ export class CallView {
   show(call, id, time) {
     const { find } = this;
     if (call !== this.call) this.turnTo(call);
+    mark(find("call"), "known", call !== null);
     if (call === null) {
       say(find("who"), "No such call");
       say(find("where"), `Nobody is on the line as ${id}. It may be over.`);

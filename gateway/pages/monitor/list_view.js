@@ -107,6 +107,7 @@ export class ListView {
 
 class Row {
   constructor(id) {
+    this.call = null;
     this.version = -1;
     this.second = -1;
     this.element = made("div", "row");
@@ -139,8 +140,8 @@ class Row {
     const second = Math.floor(call.lasts(time));
     if (second !== this.second) say(this.cells[2], lasting(second));
     this.second = second;
-    if (call.version === this.version) return;
-    this.version = call.version;
+    if (call === this.call && call.version === this.version) return;
+    [this.call, this.version] = [call, call.version];
     say(this.link, call.caller || "Unknown caller");
     say(this.bot, call.bot);
     say(this.node, call.node);
