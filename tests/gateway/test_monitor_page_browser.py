@@ -37,9 +37,11 @@ TONE = (8000 * np.sin(np.arange(8000) * 2 * np.pi * 440 / 8000)).astype(np.int16
 
 _KEEP_SOUND = """
     window.heard = [];
+    window.sockets = [];
     window.WebSocket = class extends WebSocket {
         constructor(...how) {
             super(...how);
+            sockets.push(this);
             this.addEventListener("message", ({data}) => {
                 if (data instanceof ArrayBuffer) heard.push(String.fromCharCode(...new Uint8Array(data)));
             });
@@ -51,7 +53,7 @@ _FRAMES_A_SECOND = """() => new Promise((done) => {
     let frames = 0;
     const count = (now) => {
         frames += 1;
-        if (now - begun < 2500) requestAnimationFrame(count);
+        if (now - begun < 1500) requestAnimationFrame(count);
         else done(1000 * frames / (now - begun));
     };
     requestAnimationFrame(count);
@@ -169,6 +171,14 @@ async def test_a_call_appears_is_followed_and_ends(tmp_path: Path, redis_url: st
         await page.wait_for_selector("#where >> text=caller hung up")
         await page.wait_for_selector("#story .line[data-side=note] >> text=Over after")
         assert await page.is_disabled("#take") and await page.is_disabled("#hang-up")
+
+        # A stream that is lost is taken up again, and what was known stays.
+        await page.evaluate("() => sockets[sockets.length - 1].close()")
+        await page.wait_for_selector("#stream >> text=Connection lost")
+        other = await here.call("later")
+        await page.wait_for_selector("#stream[data-state=good] >> text=1 call")
+        assert await page.locator("#story .line").count() > 2
+        await other.say(type="stop")
 
         # The other views.
         await page.click("#to-health")
