@@ -2,17 +2,13 @@
 
 import { CallView } from "./call_view.js";
 import { Calls } from "./calls.js";
-import { drawChart } from "./chart_view.js";
 import { ControlPlane } from "./control_plane.js";
 import { speaks } from "./desk.js";
-import { hide, mark, say, showTables, showTiles } from "./elements.js";
-import * as health from "./health.js";
+import { hide, mark, say } from "./elements.js";
 import { ListView } from "./list_view.js";
-import * as outcomes from "./outcomes.js";
-import { Samples } from "./prometheus.js";
+import { Reports } from "./reports.js";
 import { EventStream } from "./stream.js";
 import { Supervisor } from "./supervisor.js";
-import { BUDGETS_MS } from "./turns.js";
 
 const TOKEN = "voicegate.monitor.token";
 const READ_EVERY_MS = 5000;
@@ -23,8 +19,7 @@ const VIEWS = { "#/health": "health", "#/outcomes": "outcomes" };
 
 const control = new ControlPlane();
 const calls = new Calls();
-const latencies = new health.Latencies();
-const turnCounts = new outcomes.TurnCounts();
+const reports = new Reports(find, control, calls);
 const list = new ListView({ table: find("table"), rows: find("rows") }, () => draw());
 const callView = new CallView(find, () => control.setup.pause_ms);
 const supervisor = new Supervisor(control, {
@@ -48,9 +43,6 @@ let order = []; // the calls in the list
 let listed = -1; // of which version of the calls
 let orderedAt = 0;
 let due = false;
-let samples = null;
-let readiness = null;
-let records = [];
 let streamState = "connecting";
 let deskShown = ""; // what of a call its buttons were shown for
 
@@ -70,8 +62,7 @@ function takeLines(lines) {
     const { call, said } = calls.take(line);
     if (!call) continue;
     takeSkew(line.time);
-    latencies.take(line, line.time);
-    turnCounts.take(line, call);
+    reports.take(line, call);
     if (said && call.id === chosenId && view === "calls") find("announcer").textContent = said;
   }
   if (lines[0].type === "watching") calls.settle(now());
@@ -197,49 +188,6 @@ function showNotice() {
   say(find("notice"), words.join(" "));
 }
 
-// The other views.
-
-async function showHealth() {
-  if (view !== "health") return;
-  const time = now();
-  showTiles(find("health-tiles"), health.tilesOf(latencies, [...calls.byId.values()], time));
-  const quantiles = (name) => [
-    { name: "p50", colour: "bot", points: latencies.line(name, 0.5) },
-    { name: "p99", colour: "caller", points: latencies.line(name, 0.99) },
-  ];
-  drawChart(find("chart-reply"), { lines: quantiles("reply"), budget: BUDGETS_MS.endpoint_to_reply_ms }, time);
-  drawChart(find("chart-first"), { lines: quantiles("first"), budget: BUDGETS_MS.first_utterance_ms }, time);
-  const counted = latencies.steps.map(({ at, calls: value }) => ({ at, value }));
-  drawChart(find("chart-calls"), { lines: [{ name: "calls", colour: "bot", points: counted }], whole: true }, time);
-  showTables(find("panels"), health.tablesOf(samples, readiness, calls));
-}
-
-function showOutcomes() {
-  if (view !== "outcomes") return;
-  showTiles(find("outcome-tiles"), outcomes.tilesOf(records));
-  showTables(find("outcome-panels"), outcomes.tablesOf(records, turnCounts, find("group").value));
-}
-
-/** Ask for what no event tells. */
-async function read() {
-  latencies.count(calls.live, now());
-  if (view === "health") {
-    [readiness, samples] = await Promise.all([
-      control.readiness(),
-      control.metrics().then((text) => new Samples(text)).catch(() => null),
-    ]);
-    showHealth();
-  } else if (view === "outcomes") {
-    try {
-      records = (await control.outcomes()).outcomes;
-      say(find("outcome-hint"), "Calls: records of all gateways that share this Redis. Turns: what this page has seen since it was opened.");
-    } catch (error) {
-      say(find("outcome-hint"), `The records cannot be read: ${error.message}`);
-    }
-    showOutcomes();
-  }
-}
-
 // Where one is: the address after the #.
 
 function route() {
@@ -261,7 +209,8 @@ function route() {
   sureUntil = 0;
   deskShown = "";
   listed = -1;
-  read();
+  reports.show(view, now());
+  reports.read(view, now());
   draw();
   if (chosenId && before !== chosenId) find("who").focus({ preventScroll: true });
   else if (before && view === "calls") list.focus(before);
@@ -375,7 +324,7 @@ find("events").closest("details").ontoggle = () => {
   callView.refresh();
   draw();
 };
-find("group").onchange = showOutcomes;
+find("group").onchange = () => reports.show(view, now());
 find("skip").onclick = (event) => {
   event.preventDefault();
   (document.querySelector(".rows a") ?? find("query")).focus();
@@ -390,7 +339,7 @@ document.onkeydown = (event) => {
 };
 window.addEventListener("hashchange", route);
 window.addEventListener("online", () => stream.retryNow());
-window.addEventListener("resize", () => showHealth());
+window.addEventListener("resize", () => reports.show(view, now()));
 window.addEventListener("beforeunload", (event) => {
   if (speaks(supervisor.desk)) event.preventDefault();
 });
@@ -406,4 +355,4 @@ find("token").value = kept;
 enter(kept);
 requestAnimationFrame(move);
 setInterval(draw, 500);
-setInterval(read, READ_EVERY_MS);
+setInterval(() => reports.read(view, now()), READ_EVERY_MS);
