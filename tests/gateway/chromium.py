@@ -23,9 +23,9 @@ WAIT_MS = 20_000
 @asynccontextmanager
 async def browser(*options: str, microphone: Path | None = None) -> AsyncIterator[Browser]:
     """Headless Chromium; the test is skipped where it or Playwright is missing. Arguments: `bench.chromium`."""
-    pytest.importorskip("playwright.async_api", reason="no playwright here; install the extra `dev`")
+    pytest.importorskip("playwright.async_api", reason="no Playwright here; `make e2e` installs it")
     path = chromium.binary()
     if path is None:
-        pytest.skip("no Chromium here; apt-get install chromium")
+        pytest.skip("no Chromium here; `make e2e` installs it, as root")
     async with chromium.chromium(path, *options, microphone=microphone) as running:
         yield running

@@ -372,8 +372,9 @@ async def test_what_was_played_is_known_by_the_time_at_which_it_was_heard(
 ) -> None:
     async with speaking(tmp_path, monkeypatch, AudioFormat(encoding=encoding)) as rig:
         assert rig.speaker.played(time.monotonic(), 8000) is None
-        begun = time.monotonic()
         await rig.say(3)
+        begun = rig.speaker.sounded_at(1)
+        assert begun is not None
         await rig.until(lambda: rig.of(SendMark))
         played = rig.speaker.played(begun + 0.4, 4000)
         assert played is not None and len(played) == 4000
