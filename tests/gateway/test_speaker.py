@@ -73,7 +73,7 @@ class Rig:
         await self.speaker.say(Say(text=text, node="n", interruptible=interruptible), 1, clock=clock)
 
     async def until(self, condition: Callable[[], object]) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while not condition():
                 await asyncio.sleep(0.001)
 
