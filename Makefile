@@ -20,7 +20,8 @@ test: $(READY) ## run every test
 e2e: $(READY)  ## real SIP calls and a real browser: installs SIPp, baresip and Chromium (as root) first
 	@sh tests/e2e/install.sh
 	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[e2e]'
-	VOICEGATE_E2E=1 $(BIN)/python -m pytest tests/e2e tests/gateway/test_softphone_browser.py tests/gateway/test_softphone_tls.py
+	VOICEGATE_E2E=1 $(BIN)/python -m pytest tests/e2e tests/gateway/test_softphone_browser.py tests/gateway/test_softphone_tls.py \
+		tests/gateway/test_monitor_page_browser.py
 
 serve: $(READY) ## keep the gateway running, print the addresses of its pages
 	$(BIN)/voicegate serve
