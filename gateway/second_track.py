@@ -62,6 +62,7 @@ class SecondTrack:
         self._dialogue = dialogue
         self._render = render
         self._answer: _Answer | None = None
+        self._completing = False
         self._tasks: list[asyncio.Task[str]] = []  # of this answer, and of those before that are being dropped
 
     async def __aenter__(self) -> SecondTrack:
@@ -71,8 +72,9 @@ class SecondTrack:
         await self._drop("unwanted")
 
     def look_ahead(self, said: CallerSaid) -> None:
-        """The caller pauses after these words: ask already, if they would not be understood."""
-        if self._assistant is not None and self._wanted(said):
+        """The caller pauses after these words: ask already, if they would not be understood. While a turn waits for its
+        own answer they are another turn's, and that one will ask."""
+        if self._assistant is not None and not self._completing and self._wanted(said):
             self._begin(self._assistant, said)
 
     async def complete(self, said: CallerSaid, *, since: float) -> CallerSaid:
@@ -91,7 +93,11 @@ class SecondTrack:
             if left_s <= 0:
                 return said
             answer = self._begin(assistant, said)
-        await asyncio.wait([answer.task], timeout=max(0.0, left_s))
+        self._completing = True
+        try:
+            await asyncio.wait([answer.task], timeout=max(0.0, left_s))
+        finally:
+            self._completing = False
         outcome = answer.task.result() if answer.task.done() else "late"
         await self._drop("cut" if outcome == "late" and answer.sentences else outcome)
         return replace(said, assistant=tuple(answer.sentences))

@@ -137,6 +137,17 @@ async def test_whoever_waits_for_nothing_asks_at_pauses_alone(tmp_path: Path) ->
         assert await made.complete("is it near") == ("It is near.", "Take the bus.")
 
 
+async def test_a_caller_who_goes_on_takes_no_answer_from_the_turn_that_waits_for_it(tmp_path: Path) -> None:
+    async with call(tmp_path, then(None, ANSWER)) as made:
+        turn = asyncio.create_task(made.complete())
+        async with asyncio.timeout(20):
+            await made.model.asked.wait()
+        made.track.look_ahead(saying("and is it dear"))  # a pause in what comes next
+        made.model.go_on.set()
+        assert await turn == ("It is near.", "Take the bus.")
+    assert len(made.model.requests) == 1 and made.outcomes == ["answered"]
+
+
 async def test_other_words_at_the_end_are_asked_anew(tmp_path: Path) -> None:
     async with call(tmp_path, answers(ANSWER)) as made:
         made.track.look_ahead(saying("is it"))
