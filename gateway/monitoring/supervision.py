@@ -186,8 +186,8 @@ class Supervision:
                 self._hand_back(order.call_id)
                 return
             case Act.HANG_UP:
-                self._taken.pop(order.call_id, None)
                 self._room(conversation.hang_up())
+                self._taken.pop(order.call_id, None)
             case _:
                 raise NotNowError("unknown_act", "this gateway's workers know no such act; are they of one version?")
         call.watch.supervised(order.act, order.by)

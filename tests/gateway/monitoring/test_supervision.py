@@ -233,6 +233,20 @@ async def test_a_supervisor_ends_a_call(redis_url: str, tmp_path: Path, taken: b
         assert await peer.closed(timeout_s=15) == 1000
 
 
+async def test_a_call_that_could_not_be_ended_is_still_the_supervisors(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with floor(redis_url, tmp_path) as at:
+        await call(at, "full")
+        desk = await take_over(at, "full")
+        (session,) = at.calls.worker.sessions
+        monkeypatch.setattr(session.conversation, "hang_up", lambda: False)
+        async with open_microphone(desk):
+            answer = await at.api.client.post("/v1/calls/full/hang-up")
+            assert (answer.status_code, answer.json()["code"]) == (409, "busy")
+            assert (await at.api.client.post("/v1/calls/full/hand-back")).status_code == 200
+
+
 async def test_acting_needs_more_than_watching(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sockets, "RENEW_S", 0.2)
     async with floor(redis_url, tmp_path, environ={"VOICEGATE_AUTH_SECRET": SECRET}) as at:
