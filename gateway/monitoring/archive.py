@@ -71,13 +71,16 @@ class Archive:
         return ArchivedCall(info=info, sound_bytes=size, expires_at=_started_ms(name) / 1000 + self._keep_s)
 
     def events(self, name: str) -> list[dict[str, Any]] | None:
-        """What happened in it, in order; None where there is none of this name."""
+        """What happened in it, in order; None where there is none of this name. A line that was not written to its end,
+        for want of room on the disk or since it is being written, is left out."""
         story = self.story(name)
         if story is None:
             return None
-        with story.open(encoding="utf-8") as lines:
-            next(lines, None)
-            return [json.loads(line) for line in lines]
+        try:
+            _, *lines = story.read_bytes().split(b"\n")
+        except FileNotFoundError:  # erased since
+            return None
+        return [event for line in lines if (event := _event(line)) is not None]
 
     def sound(self, name: str) -> Path | None:
         """The WAV of a recording."""
@@ -119,6 +122,14 @@ class Archive:
         """A file of the folder; a name that is none of ours never becomes a path."""
         path = self._folder / f"{name}{ending}"
         return path if _NAME.fullmatch(name) and path.is_file() else None
+
+
+def _event(line: bytes) -> dict[str, Any] | None:
+    try:
+        event: dict[str, Any] = json.loads(line)
+    except ValueError:
+        return None
+    return event
 
 
 def _started_ms(name: str) -> int:

@@ -166,6 +166,15 @@ def test_the_archive_finds_the_newest_and_forgets_what_is_over(tmp_path: Path) -
     assert archive.erase(again) and not archive.erase(again)
 
 
+@pytest.mark.parametrize("torn", ['{"type": "turn_he', '{"type": "turn_heard", "text": "\u4f60'])
+def test_a_line_that_was_not_written_to_its_end_costs_itself_alone(tmp_path: Path, torn: str) -> None:
+    name = planted(tmp_path, "full", 1.0)
+    with (tmp_path / f"{name}.jsonl").open("ab") as story:
+        story.write(torn.encode()[:-1] + b'\n{"type": "call_ended"}\n' + torn.encode()[:-1])
+    events = Archive(tmp_path, keep_days=1).events(name)
+    assert events is not None and [event["type"] for event in events] == ["turn_heard", "call_ended"]
+
+
 @pytest.mark.parametrize("name", ["", "..", "../../etc/passwd", "x" * 38, "0" * 24 + "-" + "1" * 13 + "\n"])
 def test_a_name_that_is_none_of_ours_is_no_path(tmp_path: Path, name: str) -> None:
     archive = Archive(tmp_path, keep_days=1)
