@@ -133,7 +133,8 @@ class Recording:
         self._watch = watch
         self._line = line
         self._recorder = recorder
-        self._events: list[str] = [json.dumps(asdict(info), ensure_ascii=False)]
+        self._events: list[str] = []
+        self._is_begun = False  # for the writer's thread
 
     def note(self, published: Published) -> None:
         """An event of the call."""
@@ -156,21 +157,33 @@ class Recording:
     # In the writer's thread.
 
     def _append(self, stretch: Stereo16, events: list[str]) -> None:
-        with _opened(self._sound) as sound:
+        is_new = not self._is_begun
+        if is_new:  # with the first piece that is written: those before it may have found no room
+            events = [json.dumps(asdict(self.info), ensure_ascii=False), *events]
+        try:
+            self._write(stretch, events, create=is_new)
+        except FileNotFoundError:
+            if is_new:
+                raise
+            return  # erased during the call: what follows would be sound that nobody finds
+        self._is_begun = True
+
+    def _write(self, stretch: Stereo16, events: list[str], *, create: bool) -> None:
+        with _opened(self._sound, create=create) as sound:
             end = max(_HEADER_BYTES, os.lseek(sound, 0, os.SEEK_END))
             data = stretch.astype("<i2", copy=False).tobytes()
             os.pwrite(sound, data, end)
             os.pwrite(sound, wav_header(self.info.sample_rate, end - _HEADER_BYTES + len(data)), 0)
         if events:
-            with _opened(self._story) as story:
+            with _opened(self._story, create=create) as story:
                 text = "".join(f"{line}\n" for line in events)
                 os.pwrite(story, text.encode(), os.lseek(story, 0, os.SEEK_END))
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    """A descriptor of a file that only we may read, made where it is not there."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+def _opened(path: Path, *, create: bool) -> Iterator[int]:
+    """A descriptor of a file that only we may read."""
+    descriptor = os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o600)
     try:
         yield descriptor
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 import wave
 from collections.abc import Callable
@@ -124,6 +125,37 @@ async def test_a_worker_that_dies_leaves_what_was_said_until_then(tmp_path: Path
         at_death = tmp_path / "at-death.wav"
         at_death.write_bytes(sound.read_bytes())
         assert len(stereo(at_death)) * 4 + 44 == at_death.stat().st_size
+
+
+async def test_what_is_erased_during_its_call_stays_erased(tmp_path: Path) -> None:
+    folder = tmp_path / "recordings"
+    async with recorder(folder) as recording, rig(tmp_path, recorder=recording) as at:
+        peer = await at.peer(start={"call_id": "regretted", "metadata": AGREED})
+        await peer.event("prompt", timeout_s=15)
+        await until(lambda: bool(list(folder.glob("*.jsonl"))))
+        archive = Archive(folder, keep_days=30)
+        (one,) = archive.find()
+        assert archive.erase(one.info.name)
+        await peer.say(type="stop")
+        await at.no_calls()
+    assert not list(folder.iterdir())
+
+
+async def test_a_recording_whose_first_piece_found_no_room_is_one_all_the_same(tmp_path: Path) -> None:
+    folder = tmp_path / "recordings"
+    async with recorder(folder) as recording, rig(tmp_path, recorder=recording) as at:
+        folder.rename(away := tmp_path / "away")
+        peer = await at.peer(start={"call_id": "late", "metadata": AGREED})
+        await peer.event("prompt", timeout_s=15)
+        (running,) = recording._running
+        running.write(time.monotonic())
+        done = threading.Event()
+        recording.write(done.set)
+        assert await asyncio.to_thread(done.wait, 15)
+        away.rename(folder)
+        await peer.say(type="stop")
+        await at.no_calls()
+    assert [one.info.call_id for one in Archive(folder, keep_days=30).find()] == ["late"]
 
 
 def test_a_bot_without_a_folder_is_refused_at_the_start() -> None:
