@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -113,6 +115,13 @@ def test_an_address_is_read_with_brackets_and_without() -> None:
     for text in ("", "nobody", "<>", '"open <sip:a@b'):
         with pytest.raises(SipParseError):
             parse_address(text)
+
+
+def test_a_name_of_60_000_blanks_does_not_hold_up_the_others() -> None:
+    begun = time.process_time()
+    with pytest.raises(SipParseError):
+        parse_address(f"a{' ' * 60_000}a")
+    assert time.process_time() - begun < 2.0  # in quadratic time, a quarter of a minute
 
 
 def test_a_sequence_number_has_its_method() -> None:
