@@ -42,6 +42,7 @@ __all__ = [
 PTIME_MS: Final = 20
 _EVENT_PAYLOAD: Final = 101
 _PAYLOAD: Final = re.compile(r"\d{1,3}")
+_PORT: Final = re.compile(r"\d{1,5}")
 _PROFILES: Final = frozenset({"RTP/AVP", "RTP/AVPF"})
 _MAX_LINES: Final = 500
 
@@ -138,7 +139,7 @@ def parse_offer(body: bytes) -> Offer:
     for index, section in enumerate(sections):
         media, port, profile, payloads = _stream(section[0][1])
         number = port.partition("/")[0]
-        if media != "audio" or profile not in _PROFILES or not number.isdecimal() or not 0 < int(number) < 65536:
+        if media != "audio" or profile not in _PROFILES or not _PORT.fullmatch(number) or not 0 < int(number) < 65536:
             continue
         codecs, event_payload = _codecs(payloads, section)
         if not codecs:

@@ -114,6 +114,7 @@ def test_a_call_keeps_its_codec() -> None:
         (BARESIP.replace(b"c=IN IP4 192.168.1.7\r\n", b""), SdpError, "c="),
         (BARESIP.replace(b" 96 8 0 101", b" 96 18"), NoCommonCodecError, "PCMU"),
         (BARESIP.replace(b"audio 25064", b"audio 0"), NoCommonCodecError, "PCMU"),
+        (BARESIP.replace(b"audio 25064", b"audio " + b"1" * 5000), NoCommonCodecError, "PCMU"),
         (BARESIP.replace(b"RTP/AVP", b"RTP/SAVP"), NoCommonCodecError, "RTP/AVP"),
         (b"v=0\r\n" + b"a=x\r\n" * 600, SdpError, "lines"),
     ],
