@@ -244,7 +244,9 @@ class CallRecords:
             log.warning("no record yet: %s; a sweep will make it", type(error).__name__)
 
     async def _publish_end(self, call_id: str) -> None:
-        end = self._unpublished[call_id]
+        end = self._unpublished.get(call_id)
+        if end is None:
+            return  # the call's own end was quicker than the sweep
         ended_by = end.state.ended_by or "error"
         await self._record(end.origin, end.state, ended_by=ended_by, nlu_version=end.nlu_version)
         self._unpublished.pop(call_id, None)

@@ -223,6 +223,17 @@ async def test_a_server_that_is_away_harms_no_call(caplog: pytest.LogCaptureFixt
     await webhooks.aclose()
 
 
+async def test_a_sweep_among_calls_that_end_just_then_leaves_each_one_record(redis_url: str) -> None:
+    async with desk(redis_url) as at:
+        origins = [origin_of(BILL_REMINDER, f"just-then-{n}", {}) for n in range(8)]
+        state = DialogueState(ended_by="caller")
+        ends = [asyncio.create_task(at.records.ended(origin, state)) for origin in origins]
+        await asyncio.sleep(0)  # each is on its way
+        await at.records.sweep(time.time())
+        await asyncio.gather(*ends)
+        assert sorted(record["call_id"] for record in await at.found()) == [origin.call_id for origin in origins]
+
+
 @pytest.mark.parametrize("by", ["bot", "caller"])
 async def test_a_call_through_a_real_socket_leaves_its_record(redis_url: str, tmp_path: Path, by: str) -> None:
     async with desk(redis_url) as at, rig(tmp_path, records=at.records) as gateway:
