@@ -31,7 +31,7 @@ from typing import Final, TypeAlias
 
 from audio.formats import AudioFormat
 from dialogue.bots import Bot
-from gateway import background
+from gateway import background, logs
 from gateway.metrics import Metrics
 from gateway.monitoring.call_watch import CallWatch
 from gateway.monitoring.events import SCHEMA_VERSION, Published, Redact, to_json
@@ -119,6 +119,8 @@ class _Writer:
                 job()
             except OSError as error:
                 log.error("a recording was not written: %s", error.strerror)
+            except Exception as error:  # the other calls' recordings go on; its text may hold what somebody said
+                log.error("a fault of ours at a recording: %s", logs.where(error))
 
 
 class Recording:

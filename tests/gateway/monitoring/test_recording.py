@@ -158,6 +158,20 @@ async def test_a_recording_whose_first_piece_found_no_room_is_one_all_the_same(t
     assert [one.info.call_id for one in Archive(folder, keep_days=30).find()] == ["late"]
 
 
+async def test_a_piece_that_cannot_be_written_costs_itself_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def too_long() -> None:
+        wav_header(8000, 1 << 32)  # more than the format can count
+
+    done = threading.Event()
+    async with recorder(tmp_path) as recording:
+        recording.write(too_long)
+        recording.write(done.set)
+        assert await asyncio.to_thread(done.wait, 15)
+    assert "a fault of ours at a recording" in caplog.text
+
+
 def test_a_bot_without_a_folder_is_refused_at_the_start() -> None:
     with pytest.raises(SettingsError, match=r"recording\.bots: records only with recording\.directory"):
         load(environ={"VOICEGATE_RECORDING_BOTS": "bill-reminder"})
