@@ -7,7 +7,7 @@ import json
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ from prometheus_client import CollectorRegistry
 
 from gateway.embedded_redis import EmbeddedRedis
 from gateway.metrics import Metrics
+from gateway.monitoring import bridge as bridge_module
 from gateway.monitoring.bridge import MonitorBridge
 from gateway.monitoring.bus import EventBus
-from gateway.monitoring.events import PartialHeard, Published
+from gateway.monitoring.events import PartialHeard, Published, Redact, to_json
 from gateway.monitoring.hub import HubError, MonitorHub
 from gateway.settings import SettingsError, load
 from gateway.webhooks import Webhooks
@@ -110,6 +111,28 @@ async def test_a_redis_that_is_away_costs_events_which_are_counted() -> None:
         await until(lambda: at.bus.listening)
         at.says("one")
         await until(lambda: at.dropped("monitor_events") == 1)
+
+
+async def test_events_that_waited_for_an_outage_leave_the_loop_to_the_calls(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Published] = []
+
+    def making(event: Published, redact: Redact | None) -> str:
+        made.append(event)
+        return to_json(event, redact)
+
+    monkeypatch.setattr(bridge_module, "to_json", making)
+    async with bridged(redis_url, **{"monitoring.stream": f"test:events:{next(_streams)}"}) as at:
+        await until(lambda: at.bus.listening)
+        for _ in range(1000):
+            at.says("word")
+        seen = [0]
+        async with asyncio.timeout(15):
+            while len(made) < 1000:
+                await asyncio.sleep(0)  # as a call's frames come
+                seen.append(len(made))
+        assert max(after - before for before, after in pairwise(seen)) < 100
 
 
 async def test_a_watcher_that_does_not_read_loses_the_oldest_and_is_told_how_many(redis_url: str) -> None:
