@@ -2,7 +2,7 @@
 
     python -m bench.soak [--minutes 10] [--lines 20] [--json FILE] [--page FILE]
 
-A day's calls of a busy desk in minutes: on each of `--lines` lines one call follows the other, answered with keys and a
+A day's calls of a busy desk in minutes: on each of `--lines` lines a call begins every second, answered with keys and a
 spoken word as fast as the bot asks, through a whole gateway (worker, models, control plane) and a Valkey of the bench's
 own. What a call leaves behind lives for a minute instead of an hour, so that keys expire while one looks on. Every five
 seconds it is noted what each process holds, and what the Valkey does.
@@ -46,6 +46,8 @@ __all__ = ["Sample", "verdict"]
 
 TTL_S: Final = 60
 SAMPLE_S: Final = 5.0
+EVERY_S: Final = 1.0
+"""From one call's beginning to the next one's on a line: at an even pace keys are in proportion to what calls leave."""
 CALL_S: Final = 30.0
 GROWTH: Final = 1.03
 SLACK: Final = {"fds": 4.0, "keys": 40.0, "redis_mb": 1.0}
@@ -86,10 +88,11 @@ class Desk:
     failures: set[str] = field(default_factory=set)
 
     async def one_line(self, name: str) -> None:
-        """One call after the other, for ever."""
+        """One call a second, for ever."""
         number = 0
         while True:
             number += 1
+            next_at = time.monotonic() + EVERY_S
             try:
                 async with asyncio.timeout(CALL_S):
                     ended = await self._call(f"{name}-{number}", spoken=number % SPOKEN_EVERY == 0)
@@ -100,6 +103,7 @@ class Desk:
             else:
                 self.failed += 1
                 self.failures.add(ended)
+            await asyncio.sleep(max(0.0, next_at - time.monotonic()))
 
     async def _call(self, call_id: str, *, spoken: bool) -> str:
         async with connect(f"{self.url}?call_id={call_id}", compression=None, proxy=None, close_timeout=5) as line:
