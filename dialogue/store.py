@@ -219,7 +219,8 @@ class RedisStore:
             if isinstance(cast(object, self._client), redis.RedisCluster):
                 primaries = redis.RedisCluster.PRIMARIES
                 told = await self._client.info("server", target_nodes=primaries)
-                return " ".join(sorted(str(node["run_id"]) for node in told.values()))
+                nodes = [told] if "run_id" in told else told.values()  # of one primary redis-py gives its answer alone
+                return " ".join(sorted(str(node["run_id"]) for node in nodes))
             return str((await self._client.info("server"))["run_id"])
         except (RedisError, OSError) as error:
             raise StoreError(_why(error)) from error

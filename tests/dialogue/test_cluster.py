@@ -115,6 +115,16 @@ async def test_a_node_that_dies_and_comes_back_loses_nothing(three: Cluster) -> 
     await store.close()
 
 
+async def test_a_cluster_of_one_primary_is_known_by_its_run() -> None:
+    with cluster(1) as single:
+        store = RedisStore.connect(single.url)
+        run = await store.server_id()
+        single.kill(0)
+        await asyncio.to_thread(single.start, 0)
+        assert run and await store.server_id() != run
+        await store.close()
+
+
 @pytest.mark.unit
 def test_addresses() -> None:
     assert is_cluster("rediss+cluster://h:1") and not is_cluster("redis://h:1")

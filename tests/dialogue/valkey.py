@@ -73,11 +73,11 @@ def valkey(*, lasting: bool = True) -> Iterator[Valkey]:
 
 
 class Cluster:
-    """Three primaries on loopback, each with an append-only file. Whoever has the machine's loopback can reach them."""
+    """Primaries on loopback, each with an append-only file. Whoever has the machine's loopback can reach them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, size: int) -> None:
         self._folder = folder
-        self.ports = _free_ports(3)
+        self.ports = _free_ports(size)
         self._nodes = [self._start(port) for port in self.ports]
         self._join()
 
@@ -86,7 +86,7 @@ class Cluster:
         return f"redis+cluster://127.0.0.1:{self.ports[0]}"
 
     def kill(self, node: int) -> None:
-        """One primary dies as if by the kernel: its third of the calls cannot be served."""
+        """One primary dies as if by the kernel: its share of the calls cannot be served."""
         self._nodes[node].kill()
         self._nodes[node].wait()
 
@@ -116,7 +116,8 @@ class Cluster:
         return subprocess.Popen([str(find_server_binary()), *words], stdout=subprocess.DEVNULL)
 
     def _join(self) -> None:
-        slots = [(n * 16384 // 3, (n + 1) * 16384 // 3 - 1) for n in range(3)]
+        size = len(self.ports)
+        slots = [(n * 16384 // size, (n + 1) * 16384 // size - 1) for n in range(size)]
         for port, (first, last) in zip(self.ports, slots, strict=True):
             self._ask(port, "CLUSTER", "ADDSLOTSRANGE", first, last)
         for port in self.ports[1:]:
@@ -124,11 +125,12 @@ class Cluster:
         self._wait()
 
     def _wait(self) -> None:
-        """Until every node says that all slots are served, by three."""
+        """Until every node says that all slots are served, by all."""
         deadline = time.monotonic() + 30
         while True:
             told = [str(self._ask(port, "CLUSTER", "INFO")) for port in self.ports]
-            if all("cluster_state:ok" in text and "cluster_size:3" in text for text in told):
+            size = f"cluster_size:{len(self.ports)}"
+            if all("cluster_state:ok" in text and size in text for text in told):
                 return
             assert time.monotonic() < deadline, told
             time.sleep(0.05)
@@ -155,10 +157,10 @@ def _free_ports(wanted: int) -> list[int]:
 
 
 @contextmanager
-def cluster() -> Iterator[Cluster]:
+def cluster(size: int = 3) -> Iterator[Cluster]:
     """A running cluster, gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="vg-") as folder:
-        made = Cluster(Path(folder))
+        made = Cluster(Path(folder), size)
         try:
             yield made
         finally:
