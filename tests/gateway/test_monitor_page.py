@@ -4,8 +4,10 @@ test_monitor_page_browser.py."""
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx
 import pytest
@@ -18,7 +20,7 @@ from gateway.auth import Authenticator, Scope, mint
 from gateway.http_errors import add_error_handlers
 from gateway.http_guard import Guard
 from gateway.metrics import Metrics
-from gateway.monitoring.outcomes_api import outcomes_router
+from gateway.monitoring.outcomes_api import Outcome, outcomes_router
 from gateway.origins import OriginPolicy
 from gateway.pages_api import pages_router
 from gateway.results import CallRecords, Origin
@@ -90,6 +92,29 @@ async def test_the_page_knows_what_a_token_allows(redis_url: str, held: list[Sco
     assert body["authorized"] is (may is not None)
     assert set(body["scopes"]) == (may or set())
     assert body["who"] == ("ann" if may else "")
+
+
+async def test_thousands_of_records_are_read_beside_the_loop_and_the_unreadable_told_once(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    read_by = set[int]()
+
+    def noting(record: dict[str, Any]) -> Outcome:
+        read_by.add(threading.get_ident())
+        raise KeyError(*record)
+
+    monkeypatch.setattr(Outcome, "of", noting)
+    store = redis.Redis.from_url(redis_url, decode_responses=True)
+    for _ in range(3):
+        await store.xadd(STREAM, {"record": json.dumps({"version": 99})})
+    async with page(redis_url) as client:
+        assert (await client.get("/v1/outcomes")).json() == {"outcomes": []}
+    await store.delete(STREAM)
+    await store.aclose()
+    assert read_by and threading.get_ident() not in read_by
+    assert [record.getMessage() for record in caplog.records if "call record" in record.getMessage()] == [
+        "3 call records cannot be read; are all gateways of one version?"
+    ]
 
 
 async def test_outcomes_are_what_came_of_calls_without_what_was_said(redis_url: str) -> None:
