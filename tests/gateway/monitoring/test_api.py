@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
 import time
 from asyncio.subprocess import PIPE
@@ -155,6 +156,16 @@ async def test_words_are_hidden_but_from_those_who_may_see_them_and_that_is_audi
         entries = (await client.get("/v1/audit", headers=headers[Scope.ADMIN])).json()["entries"]
         mine = [(entry["who"], entry["act"]) for entry in entries if entry["who"] == "of-monitor:raw"]
         assert mine[:2] == [("of-monitor:raw", "raw_calls"), ("of-monitor:raw", "raw_events")]
+
+
+async def test_a_call_s_id_writes_no_line_of_its_own_into_the_log(
+    redis_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "gateway.monitoring.audit")
+    async with floor(redis_url, tmp_path) as at:
+        assert (await at.api.client.post("/v1/calls/x%0Aaudit:%20erased/hang-up")).status_code == 404
+    (told,) = (record.getMessage() for record in caplog.records if "hang_up" in record.getMessage())
+    assert told.splitlines() == [told]
 
 
 async def test_pages_of_strangers_may_not_watch_though_the_browser_is_here(redis_url: str, tmp_path: Path) -> None:
