@@ -99,6 +99,8 @@ class _Held:
     """The last steps that were written, and when (monotonic seconds)."""
     released: bool = False
     lost: bool = False
+    writers: int = 0
+    """Steps on their way: a call that ends is let go while its last one is, where the store is slow."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -195,20 +197,28 @@ class WriteBackStore:
         held = self._held.get(call_id)
         if held is None:
             return await self._store.write(call_id, step)
-        async with held.lock:
-            if held.lost:
-                raise FencedError(f"epoch {step.epoch} lost the call while the store was away")
-            if not self.away:
-                try:
-                    result = await self._store.write(call_id, step)
-                except StoreError as error:
-                    self._went_away(str(error))
-                else:
-                    self._memory.note(call_id, step, result)
-                    if isinstance(result, Written):
-                        self._remember(held, step)
-                    return result
-            return self._keep(call_id, held, step)
+        held.writers += 1
+        try:
+            async with held.lock:
+                return await self._write_or_keep(call_id, held, step)
+        finally:
+            held.writers -= 1
+            self._let_go(call_id, held)
+
+    async def _write_or_keep(self, call_id: str, held: _Held, step: StepWrite) -> WriteResult:
+        if held.lost:
+            raise FencedError(f"epoch {step.epoch} lost the call while the store was away")
+        if not self.away:
+            try:
+                result = await self._store.write(call_id, step)
+            except StoreError as error:
+                self._went_away(str(error))
+            else:
+                self._memory.note(call_id, step, result)
+                if isinstance(result, Written):
+                    self._remember(held, step)
+                return result
+        return self._keep(call_id, held, step)
 
     async def read(self, call_id: str) -> str | None:
         """See `StateStore.read`."""
@@ -231,8 +241,7 @@ class WriteBackStore:
         if held is None or held.owner != owner:
             return
         held.released = True
-        if not self.away:
-            self._drop(call_id)
+        self._let_go(call_id, held)
 
     # Away.
 
@@ -301,9 +310,9 @@ class WriteBackStore:
                 held = self._held[call_id]
                 async with held.lock:
                     await self._catch_up(call_id, held)
-        for call_id in [call_id for call_id, held in self._held.items() if held.released]:
-            self._drop(call_id)
         self._here.set()
+        for call_id, held in tuple(self._held.items()):
+            self._let_go(call_id, held)
         self._on_away(False)
         log.warning("the store is back after %.1f s; %d calls go on", self._clock() - self._away_since, len(self._held))
 
@@ -331,6 +340,8 @@ class WriteBackStore:
                 return
             held.backlog.popleft()
 
-    def _drop(self, call_id: str) -> None:
-        del self._held[call_id]
-        self._memory.drop(call_id)
+    def _let_go(self, call_id: str, held: _Held) -> None:
+        """Forget a released call of which nothing is left to be written."""
+        if held.released and not held.writers and not self.away and self._held.get(call_id) is held:
+            del self._held[call_id]
+            self._memory.drop(call_id)

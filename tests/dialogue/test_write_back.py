@@ -6,9 +6,11 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
+from dialogue.codec import decode_state
 from dialogue.loop import DialogueLoop
 from dialogue.store import (
     Claim,
@@ -36,6 +38,13 @@ class CutStore(RedisStore):
 
     cut = ""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.slow = asyncio.Event()
+        """A write waits until it is `fast` again."""
+        self.fast = asyncio.Event()
+        self.fast.set()
+
     async def claim(self, call_id: str, *, owner: str | None) -> Claim:
         self._pass("before")
         claim = await super().claim(call_id, owner=owner)
@@ -47,6 +56,9 @@ class CutStore(RedisStore):
         return await super().reclaim(call_id, owner=owner, epoch=epoch)
 
     async def write(self, call_id: str, step: StepWrite) -> WriteResult:
+        if not self.fast.is_set():
+            self.slow.set()
+            await self.fast.wait()
         self._pass("before")
         result = await super().write(call_id, step)
         self._pass("after")
@@ -215,6 +227,30 @@ async def test_a_new_call_waits_a_little_and_one_in_progress_for_its_time(redis_
         await at.back()
         assert (await loop.handle(YES)).round_id == 1
         assert not (await new.open()).resumed
+
+
+@pytest.mark.parametrize("cut", ["", "before", "after"])
+async def test_the_end_of_a_call_that_is_let_go_while_it_is_written_is_kept(
+    redis_url: str, call_id: str, cut: str
+) -> None:
+    lasting = CutStore.connect(redis_url)
+    assert isinstance(lasting, CutStore)
+    async with worker(lasting) as at:
+        loop = at.loop(call_id)
+        await loop.open()
+        lasting.fast.clear()
+        closing = asyncio.create_task(loop.close("caller"))
+        await lasting.slow.wait()
+        at.store.release(call_id, loop.owner)  # nobody waits for a slow store at the end of a call
+        lasting.cut = cut
+        lasting.fast.set()
+        await closing
+        lasting.cut = ""
+        await at.back()
+        assert at.steps[KeptStep.LOST] == 0
+    async with reader(redis_url) as store:
+        body = await store.read(call_id)
+        assert body is not None and decode_state(body).ended_by == "caller"
 
 
 async def test_calls_that_ended_are_written_and_forgotten(redis_url: str, call_id: str) -> None:
