@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any, Final
 
-__all__ = ["stop"]
+__all__ = ["heed_cancellation", "stop"]
 
 _HEARD_WITHIN_S: Final = 0.2
 
@@ -25,3 +25,11 @@ async def stop(tasks: Iterable[asyncio.Task[Any]]) -> None:
         for task in done:
             if not task.cancelled():
                 task.exception()  # seen, so that it is not reported as forgotten
+
+
+def heed_cancellation() -> None:
+    """Raise the CancelledError of a task that was cancelled and goes on, because somebody swallowed it (see `stop`): for
+    tasks that are cancelled once, before they wait for what may never come."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

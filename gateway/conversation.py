@@ -37,6 +37,7 @@ from dialogue.turns import (
     TimeRanOut,
     Transfer,
 )
+from gateway import background
 from gateway.call_book import CallBook
 from gateway.caller import Caller, Keyed, Spoke
 from gateway.caller_turns import CallerTurns, is_final
@@ -204,6 +205,7 @@ class Conversation:
             try:
                 await self._perform(step, clock=ReplyClock("first_utterance_ms", since))
                 while not self._over:
+                    background.heed_cancellation()
                     await self._next_turn(dialogue, turns)
             except StoreAwayError:
                 self._stop_prompt()

@@ -12,6 +12,8 @@ from websockets.exceptions import ConnectionClosed
 
 from audio.formats import AudioFormat, Encoding
 from audio.framing import encode
+from dialogue.codec import decode_state
+from dialogue.store import MemoryStore, StepWrite, WriteResult
 from gateway import session
 from gateway.inference import InferenceError
 from gateway.local_inference import LocalInference
@@ -360,6 +362,42 @@ async def test_a_peer_may_vanish_in_any_state_and_nothing_is_left(tmp_path: Path
             while {t for t in asyncio.all_tasks() if t.get_name() in ("call", "speculation")} - before:
                 await asyncio.sleep(0.01)
         assert running.metric("voicegate_calls", protocol="native") == 0
+
+
+class _Swallowing(MemoryStore):
+    """As redis-py in Python 3.11: a cancellation that comes when a step has just been written is not heard of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writing = asyncio.Event()
+
+    async def write(self, call_id: str, step: StepWrite) -> WriteResult:
+        if step.round_id is not None:
+            self.writing.set()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+        return await super().write(call_id, step)
+
+
+@pytest.mark.parametrize("hangs_up", [True, False])
+async def test_a_call_whose_cancellation_is_swallowed_ends_all_the_same(tmp_path: Path, hangs_up: bool) -> None:
+    store = _Swallowing()
+    async with rig(tmp_path, hear="more", store=store) as running:
+        peer = await running.peer(start={"call_id": "swallowed"})
+        await quiet(peer)
+        await speak(peer)
+        async with asyncio.timeout(10):
+            await store.writing.wait()
+        if hangs_up:
+            await peer.say(type="stop")
+        else:
+            peer.abort()
+        await peer.closed()
+        await running.no_calls()
+        body = await store.read("swallowed")
+        assert body is not None
+        state = decode_state(body)
+        assert (state.round_id, state.ended_by) == (1, "caller" if hangs_up else None)
 
 
 async def test_a_model_that_fails_ends_that_call_politely_and_no_other(tmp_path: Path) -> None:
