@@ -28,7 +28,7 @@ async def stop(tasks: Iterable[asyncio.Task[Any]]) -> None:
 
 
 def heed_cancellation() -> None:
-    """Raise the CancelledError of a task that was cancelled and goes on, because somebody swallowed it (see `stop`): for
+    """Raise CancelledError in a task that was cancelled and goes on, because somebody swallowed it (see `stop`). For
     tasks that are cancelled once, before they wait for what may never come."""
     task = asyncio.current_task()
     if task is not None and task.cancelling():
