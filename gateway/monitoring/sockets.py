@@ -75,7 +75,7 @@ class EventSocket:
 
     async def serve(self) -> None:
         """Until the peer goes."""
-        with self._hub.watching(raw=self._raw) as watcher:
+        with suppress(WebSocketDisconnect), self._hub.watching(raw=self._raw) as watcher:
             try:
                 await self._hub.begin()
                 present = await self._hub.calls(call_id=self._call_id, raw=self._raw)
@@ -162,6 +162,8 @@ class CallSocket:
         except (AuditError, HubError) as error:
             log.warning("nobody can listen: %s", error)
             await _close(self._socket, _TRY_AGAIN)
+        except WebSocketDisconnect:  # before it was told anything
+            pass
         finally:
             await asyncio.shield(self._leave())
         await _close(self._socket)

@@ -9,13 +9,19 @@ import sys
 import time
 from asyncio.subprocess import PIPE
 from pathlib import Path
+from typing import Any
 
 import pytest
+import redis.asyncio as redis
+from starlette.websockets import WebSocketDisconnect
 from websockets.exceptions import InvalidStatus
 
-from gateway.auth import Scope, mint
+from gateway.auth import Identity, Scope, mint
 from gateway.monitoring import bridge, hub
+from gateway.monitoring.admission import Visitor
+from gateway.monitoring.audit import AuditLog
 from gateway.monitoring.events import CallerSilent, Published
+from gateway.monitoring.sockets import CallSocket, EventSocket
 from tests.gateway.harness import silence, speech
 from tests.gateway.monitoring.floor import floor
 
@@ -166,6 +172,27 @@ async def test_a_call_s_id_writes_no_line_of_its_own_into_the_log(
         assert (await at.api.client.post("/v1/calls/x%0Aaudit:%20erased/hang-up")).status_code == 404
     (told,) = (record.getMessage() for record in caplog.records if "hang_up" in record.getMessage())
     assert told.splitlines() == [told]
+
+
+class Gone:
+    """A socket whose peer has gone, and nobody has noticed."""
+
+    async def send_text(self, text: str) -> None:
+        raise WebSocketDisconnect(1006)
+
+    async def close(self, code: int) -> None:
+        raise RuntimeError("closed already")
+
+
+async def test_a_watcher_who_goes_before_the_first_word_is_no_fault(redis_url: str) -> None:
+    """What a socket's route raises is a fault, with its traceback, in the log."""
+    peer: Any = Gone()
+    client = redis.Redis.from_url(redis_url, decode_responses=True)
+    visitor = Visitor(Identity("ann", frozenset(Scope)))
+    async with hub.MonitorHub(redis_url) as all_calls:
+        await EventSocket(peer, all_calls, call_id="", types=frozenset(), raw=False).serve()
+        await CallSocket(peer, all_calls, AuditLog(client), visitor, "c").serve()
+    await client.aclose()
 
 
 async def test_pages_of_strangers_may_not_watch_though_the_browser_is_here(redis_url: str, tmp_path: Path) -> None:
