@@ -331,9 +331,10 @@ class CallRecords:
         stream = self._settings.stream
         entries = (await self._client.xautoclaim(stream, _GROUP, self._consumer, idle_ms, count=_POST_BATCH))[1]
         if not entries:
-            read: Any = await self._reader.xreadgroup(
-                _GROUP, self._consumer, {stream: ">"}, count=_POST_BATCH, block=block_ms
-            )
+            async with asyncio.timeout(block_ms / 1000 + _COMMAND_S):  # a server that hangs says nothing at all
+                read: Any = await self._reader.xreadgroup(
+                    _GROUP, self._consumer, {stream: ">"}, count=_POST_BATCH, block=block_ms
+                )
             entries = [entry for _, found in read or () for entry in found]
         for entry_id, fields in entries:
             await self._post(url, entry_id, fields)

@@ -282,6 +282,21 @@ async def test_what_is_not_taken_is_posted_again_by_whoever_lives(redis_url: str
         assert (at.counted("failed"), at.counted("posted")) == (1, 1)
 
 
+async def test_a_server_that_hangs_while_it_is_read_is_given_up(crm: Operator) -> None:
+    with valkey() as server:
+        async with desk(server.url, crm) as at:
+            await at.records.join_group()
+            reading = asyncio.create_task(at.records.post_some(crm.url, block_ms=2000))
+            while (await at.client.info("clients"))["blocked_clients"] == 0:
+                await asyncio.sleep(0.01)
+            server.pause()
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(30):
+                    await asyncio.shield(reading)
+            assert reading.done()
+            server.go_on()
+
+
 async def test_running_it_posts_what_comes(redis_url: str, crm: Operator) -> None:
     async with desk(redis_url, crm) as at:
         await at.records.join_group()
