@@ -132,10 +132,11 @@ class CallWatch:
             )
 
     def closed(self, ended_by: str) -> None:
-        """The call is over."""
-        if not self.active or self._dialogue is None:
+        """The call is over, and nothing is told of it any more."""
+        dialogue, self._dialogue = self._dialogue, None
+        if not self.active or dialogue is None:
             return
-        self._tell_end(ended_by, self._dialogue.state)
+        self._tell_end(ended_by, dialogue.state)
         if self.recording is not None:
             self.recording.finish()
             self.recording = None
@@ -305,8 +306,8 @@ class CallWatch:
             self._publish(PromptEnded(heard=heard))
 
     def supervised(self, act: str, by: str) -> None:
-        """A supervisor did something."""
-        if self.active:
+        """A supervisor did something; one who stops listening may do so when the call is over."""
+        if self.active and self.is_open:
             self._publish(Supervised(act=act, by=by))
 
     def _publish(self, event: CallEvent) -> None:

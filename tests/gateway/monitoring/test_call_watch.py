@@ -124,6 +124,22 @@ async def test_nothing_is_built_while_nobody_listens_and_a_late_watcher_learns_w
         assert [(turn.said, turn.intent) for turn in present.history] == [("more", "more")]
 
 
+async def test_nothing_is_told_of_a_call_behind_its_end(tmp_path: Path) -> None:
+    """A watcher would take it for a call again, and miss it."""
+    async with rig(tmp_path) as at:
+        with at.services.bus.subscribe() as subscription:
+            got = Collected(subscription)
+            peer = await at.peer(start={"call_id": "c4"})
+            await got.first(PromptStarted)
+            (session,) = at.worker.sessions
+            await peer.say(type="stop")
+            await got.first(CallEnded)
+            session.watch.supervised("unlisten", "ann")
+            got.all += subscription.take()
+            assert got.all[-1].event.type == "call_ended"
+            assert not session.watch.is_open and session.watch.present(turns=1) is None
+
+
 def watched() -> tuple[CallWatch, Subscription]:
     bus = EventBus()
     subscription = bus.subscribe()
