@@ -38,7 +38,8 @@ def take_up(flow: Flow, fresh: DialogueState, earlier: EarlierCall) -> DialogueS
     """
     then = earlier.state
     node = flow.nodes.get(then.node)
-    if flow.come_back is None or then.disposition is not None or then.turns == 0 or node is None or not node.listens:
+    begun = then.turns > 0 or then.returning  # cut off over the offer itself: what was offered is offered again
+    if flow.come_back is None or then.disposition is not None or not begun or node is None or not node.listens:
         return None
     known = {name: slot for name, slot in then.slots.items() if name in flow.slots and not flow.slots[name].variable}
     return replace(

@@ -138,6 +138,14 @@ def test_nothing_is_offered_where_there_is_nothing_to_go_on_with(tmp_path: Path)
     assert not back(never, cut_off(never, ACCOUNT))[0].returning
 
 
+def test_who_is_cut_off_over_the_offer_and_calls_again_is_offered_the_same(tmp_path: Path) -> None:
+    flow = read(tmp_path)
+    offered, _ = back(flow, cut_off(flow, ACCOUNT, FRIDAY))
+    state, actions = back(flow, EarlierCall(call_id="second", state=offered), said("affirm", "yes"))
+    assert spoken(actions) == "Good. Friday, November 27th, right?"
+    assert (state.node, state.continues, state.slots["account"].value) == ("check", "second", "1234")
+
+
 def test_a_line_lost_over_the_offer_hears_it_again(tmp_path: Path) -> None:
     flow = read(tmp_path)
     state, actions = back(flow, cut_off(flow, ACCOUNT), CallResumed())
