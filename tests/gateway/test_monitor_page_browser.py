@@ -288,6 +288,29 @@ async def test_what_a_token_allows_is_shown_and_enforced(tmp_path: Path, redis_u
         await page.wait_for_selector("#story .line[data-side=note] >> text=handed the call back")
 
 
+async def test_another_token_sees_nothing_that_the_one_before_was_shown(tmp_path: Path, redis_url: str) -> None:
+    number = "five five five one two three four"
+    async with watch(tmp_path, redis_url, hear=number, environ={"VOICEGATE_AUTH_SECRET": SECRET}) as here:
+        headers = {"Authorization": f"Bearer {mint(SECRET, 'pbx', [Scope.CALL], 600)}"}
+        peer = await here.floor.calls.peer(start={"call_id": "told"}, additional_headers=headers)
+        await peer.event("prompt")
+        page = await here.page("#told")
+        await page.fill("#token", mint(SECRET, "ann", [Scope.MONITOR_RAW], 600))
+        await page.keyboard.press("Enter")
+        await page.click("#raw")
+        await page.wait_for_selector("#raw[aria-pressed=true]")
+        await turn(peer)
+        await page.wait_for_selector(f"#story >> text={number}")
+        await page.evaluate(
+            "(token) => { document.getElementById('token').value = token;"
+            " document.getElementById('door-form').requestSubmit(); }",
+            mint(SECRET, "ben", [Scope.MONITOR], 600),
+        )
+        await page.wait_for_selector("#story >> text=[phone]")
+        assert number not in await page.inner_text("body")
+        assert await page.get_attribute("#raw", "aria-pressed") == "false"
+
+
 async def test_hundreds_of_calls_fit_every_screen_and_stay_smooth(tmp_path: Path, redis_url: str) -> None:
     async with watch(tmp_path, redis_url) as here:
         page = await here.page(viewport={"width": 1440, "height": 900})

@@ -262,6 +262,8 @@ async function enter(token) {
   hide(find("door"), true);
   hide(find("floor"), false);
   hide(find("raw"), !control.may("monitor:raw"));
+  find("raw").ariaPressed = "false";
+  calls.clear(); // the token before may have shown what this one must not
   stream.open({ raw: false });
   route();
 }
