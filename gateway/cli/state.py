@@ -146,8 +146,12 @@ def _with_archive(
         _fail(f"Settings that cannot be used:\n{error}")
     url = redis_url or settings.redis.url or _embedded()
 
-    async def run() -> _Answer:
+    try:
         client = connect(url, timeout_s=_COMMAND_S)
+    except ValueError as error:  # the address may hold a password
+        _fail(f"The address of Redis does not parse: {error}; use redis://[:password@]host:6379/0")
+
+    async def run() -> _Answer:
         try:
             return await ask(
                 CallArchive(client, records=settings.results.stream, events=settings.monitoring.stream), settings
@@ -159,8 +163,6 @@ def _with_archive(
         return asyncio.run(run())
     except (RedisError, OSError, StoreError) as error:
         _fail(f"Redis did not answer ({type(error).__name__}: {error}); is it the gateway's? Name it with --redis-url")
-    except ValueError as error:
-        _fail(f"--redis-url {url}: does not parse: {error}; use redis://[:password@]host:6379/0")
 
 
 def _embedded() -> str:

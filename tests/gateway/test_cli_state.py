@@ -168,6 +168,11 @@ def test_what_is_wrong_is_said(server: Valkey, words: list[str], environ: dict[s
     assert said_ in " ".join(result.stderr.replace("│", " ").split())
 
 
+def test_an_address_that_does_not_parse_is_not_told_with_its_password(server: Valkey) -> None:
+    result = run(server, "show", "x", REDIS_URL="redis://:hush@here:port/0")
+    assert result.exit_code == 1 and "does not parse" in result.stderr and "hush" not in result.stderr
+
+
 def test_the_embedded_server_of_a_running_gateway_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     with tempfile.TemporaryDirectory(prefix="vg-") as folder, valkey(lasting=False) as one:
         monkeypatch.setattr(tempfile, "tempdir", folder)
