@@ -61,10 +61,11 @@ _EXPIRY_MARGIN_S: Final = 300.0
 _SWEEP_S: Final = 15.0
 _SWEEP_BATCH: Final = 64
 _UNPUBLISHED_MOST: Final = 10_000
-_CLAIM_IDLE_MS: Final = 60_000
 _READ_BLOCK_MS: Final = 5_000
-_POST_BATCH: Final = 16
+_POST_BATCH: Final = 5
 _POST_TIMEOUT_S: Final = 10.0
+_CLAIM_IDLE_MS: Final = round(1000 * (_POST_BATCH * _POST_TIMEOUT_S + 10.0))
+"""Longer than a batch may take: what waits in it at a slow receiver is not posted by another worker too."""
 _COMMAND_S: Final = 2.0
 
 # KEYS[1]  vg:{results}:open           sorted set of open calls
