@@ -113,6 +113,7 @@ export class Phone {
     const socket = new WebSocket(callUrl(this.gateway.mediaUrl, { ...this.choices, callId }), "voicegate.v1");
     socket.binaryType = "arraybuffer";
     socket.onmessage = ({ data }) => {
+      if (socket !== this.socket) return; // hung up: what it still says is of no interest
       if (typeof data === "string") this.receive(JSON.parse(data));
       else this.sound?.play(data);
     };
@@ -134,7 +135,7 @@ export class Phone {
 
   stop() {
     const { socket } = this;
-    this.socket = null; // what it still says is of no interest
+    this.socket = null;
     clearTimeout(this.timer);
     this.timer = null;
     if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ type: "stop" }));

@@ -8,6 +8,7 @@ import { IDLE, isUnderWay, RETRY_MS, step } from "../../../gateway/pages/softpho
 import { announcement, EMPTY, hear } from "../../../gateway/pages/softphone/conversation.js";
 import { CLOSE_CODES, describe, FAULTS, isLost } from "../../../gateway/pages/softphone/endings.js";
 import { measure, NOTHING, summary } from "../../../gateway/pages/softphone/latency.js";
+import { Phone } from "../../../gateway/pages/softphone/phone.js";
 import { lasting, shown } from "../../../gateway/pages/shared/words.js";
 
 /** The state after these events, and the effects of the last one. */
@@ -233,4 +234,30 @@ test("a page over TLS calls over TLS, or its own machine", () => {
 test("call ids are ones that the gateway takes, and differ", () => {
   assert.match(newCallId(), /^[0-9a-f]{32}$/);
   assert.notEqual(newCallId(), newCallId());
+});
+
+test("what a call says after it was hung up is not the next one's", () => {
+  const sockets = [];
+  globalThis.WebSocket = class {
+    static OPEN = 1;
+    readyState = 1;
+    constructor() {
+      sockets.push(this);
+    }
+    send() {}
+    close() {}
+  };
+  const phone = new Phone({ mediaUrl: "ws://127.0.0.1:9000" }, { changed() {}, announce() {}, level() {}, buffer() {} });
+  const says = (message) => sockets[0].onmessage({ data: JSON.stringify(message) });
+  phone.choices = { bot: "", language: "", rate: 8000, token: "" };
+  phone.call = { ...IDLE, phase: "connecting", callId: "a" };
+  phone.connect({ callId: "a" });
+  says({ type: "ready", call_id: "a", resumed: false });
+  assert.equal(phone.call.phase, "talking");
+  phone.hangUp();
+  const { conversation } = phone;
+  says({ type: "hangup", reason: "done" });
+  says({ type: "prompt", round_id: 1, text: "Good bye", node: "bye", timing: {} });
+  assert.equal(phone.call.farewell, null);
+  assert.equal(phone.conversation, conversation);
 });
