@@ -71,7 +71,7 @@ def recordings_router(archive: Archive, audit: AuditLog) -> APIRouter:
         visitor = admit(request, scope)
         archived = await run_in_threadpool(archive.get, name)
         if archived is None:
-            raise ApiError(HTTPStatus.NOT_FOUND, "unknown_recording", "there is no such recording, or it has expired")
+            raise _unknown()
         try:
             await audit.write(visitor.who, act, call_id=archived.info.call_id, detail=name)
         except AuditError as error:
@@ -93,7 +93,8 @@ def recordings_router(archive: Archive, audit: AuditLog) -> APIRouter:
     async def sound(request: Request, name: _Name) -> FileResponse:
         archived = await noted(request, Scope.RECORDINGS, "recording", name)
         path = archive.sound(archived.info.name)
-        assert path is not None
+        if path is None:  # its time was over meanwhile
+            raise _unknown()
         return FileResponse(path, media_type="audio/wav", filename=f"{name}.wav")
 
     @router.get("/{name}/timeline", summary="What happened in it, redacted")
@@ -108,3 +109,7 @@ def recordings_router(archive: Archive, audit: AuditLog) -> APIRouter:
         await run_in_threadpool(archive.erase, name)
 
     return router
+
+
+def _unknown() -> ApiError:
+    return ApiError(HTTPStatus.NOT_FOUND, "unknown_recording", "there is no such recording, or it has expired")

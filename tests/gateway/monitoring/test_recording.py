@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from gateway.auth import Scope, mint
 from gateway.metrics import Metrics
 from gateway.monitoring.archive import Archive
+from gateway.monitoring.audit import AuditLog
 from gateway.monitoring.recording import Recorder, RecordingInfo, recording_name, wav_header
 from gateway.monitoring.redaction import Redactor
 from gateway.settings import SettingsError, load
@@ -259,3 +260,19 @@ async def test_recordings_are_fetched_by_those_who_may_and_that_is_audited(redis
             ("of-recordings", "timeline"),
             ("admin", "erase_recording"),
         ]
+
+
+async def test_a_recording_whose_time_is_over_as_it_is_fetched_is_unknown(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "recordings"
+    name = planted(folder, "fetched", time.time())
+
+    async def slow(*entry: str, **more: str) -> None:
+        Archive(folder, keep_days=1).erase(name)
+
+    monkeypatch.setattr(AuditLog, "write", slow)
+    environ = {"VOICEGATE_RECORDING_DIRECTORY": str(folder)}
+    async with api(redis_url, write_bot(tmp_path / "tester"), environ=environ) as at:
+        answer = await at.client.get(f"/v1/recordings/{name}/sound")
+    assert (answer.status_code, answer.json()["code"]) == (404, "unknown_recording")
