@@ -159,8 +159,8 @@ class SipBridge:
     def _received(self, data: bytes, source: Address) -> None:
         try:
             self._perform(self._agent.receive(data, source, time.monotonic()))
-        except Exception:  # one datagram must not harm the calls of others
-            log.exception("a datagram of %s broke something; it is forgotten", source.host)
+        except Exception as error:  # one datagram must not harm the calls of others
+            log.error("a datagram of %s broke something; it is forgotten: %s", source.host, where(error))
 
     def _perform(self, events: Iterable[AgentEvent]) -> None:
         for event in events:

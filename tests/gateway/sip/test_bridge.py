@@ -18,6 +18,7 @@ from audio.formats import AudioFormat, Encoding
 from audio.framing import decode, encode
 from audio.framing import silence as quiet_of
 from gateway.auth import Scope, mint
+from gateway.sip.agent import AgentEvent, UserAgent
 from gateway.sip.bridge import BridgeError, BridgeSettings, SipBridge
 from gateway.sip.fields import Address
 from gateway.sip.lines import DIALECTS
@@ -266,6 +267,21 @@ async def test_noise_on_every_port_harms_no_call(tmp_path: Path) -> None:
             await line.until(lambda: reply in heard(line), "reply to the key")
             assert to.malformed > 10
             assert (await line.ask("BYE")).status == 200
+
+
+async def test_a_fault_of_ours_is_logged_without_what_the_caller_sent(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(agent: UserAgent, data: bytes, *_: object) -> list[AgentEvent]:
+        raise ValueError(data.decode())
+
+    async with bridge("ws://127.0.0.1:1") as to, phone(to) as line:
+        monkeypatch.setattr(UserAgent, "receive", broken)
+        line.send(b"INVITE sip:+15550100@example.com")
+        async with asyncio.timeout(20):
+            while "broke something" not in caplog.text:
+                await asyncio.sleep(0.01)
+        assert "ValueError" in caplog.text and "15550100" not in caplog.text
 
 
 async def test_a_bridge_that_stops_says_goodbye_to_its_callers(tmp_path: Path) -> None:
