@@ -302,9 +302,11 @@ class MonitorBridge:
             key = f"{self._name}/{self._series}/{self._posted}"
             try:
                 await self._webhooks.post(url, body, key=key, timeout_s=_POST_TIMEOUT_S)
-            except (PostError, TimeoutError) as error:
+            except Exception as error:  # whatever it is: the next batch must still be posted
                 self._metrics.dropped.labels("monitor_posts").inc(len(batch))
-                log.warning("%d events were not posted: %s", len(batch), error or "no answer in time")
+                known = isinstance(error, PostError | TimeoutError)
+                why = str(error) or "no answer in time" if known else logs.where(error)
+                log.warning("%d events were not posted: %s", len(batch), why)
                 await asyncio.sleep(_RETRY_S)
 
     # Audio.

@@ -106,6 +106,17 @@ async def test_a_receiver_that_refuses_costs_its_batch_and_nothing_else(redis_ur
         await until(lambda: at.dropped("monitor_posts") == 2)
 
 
+async def test_a_batch_that_cannot_be_posted_at_all_costs_itself_alone(redis_url: str) -> None:
+    host = f"{'x' * 70}.example"  # longer than a label of a name may be: a ValueError of Python's
+    flags = {"monitoring.webhook": f"https://{host}/", "webhooks.hosts": (host,)}
+    async with bridged(redis_url, **flags) as at:
+        await until(lambda: at.bus.listening)
+        at.says("one")
+        await until(lambda: at.dropped("monitor_posts") == 1)
+        at.says("two")
+        await until(lambda: at.dropped("monitor_posts") == 2)
+
+
 async def test_a_redis_that_is_away_costs_events_which_are_counted() -> None:
     async with bridged("unix:///nowhere/redis.sock", **{"monitoring.stream": "s"}) as at:
         await until(lambda: at.bus.listening)
