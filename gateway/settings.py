@@ -15,7 +15,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -464,6 +464,12 @@ def _cross_checks(settings: Settings) -> list[str]:
         faults.append(f"control_port: {settings.control_port} is the media port too; give it another")
     if settings.redis.url is not None and not settings.redis.url.startswith(_REDIS_SCHEMES):
         faults.append(f"redis.url: must begin with one of {', '.join(_REDIS_SCHEMES)}")
+    for name, address in (
+        ("results.webhook", settings.results.webhook),
+        ("monitoring.webhook", settings.monitoring.webhook),
+    ):
+        if address is not None and not _trusts(settings.webhooks.hosts, address):
+            faults.append(f"{name}: its host is not among webhooks.hosts; add it there if you trust it")
     if "+cluster://" in (settings.redis.url or "") and settings.monitoring.stream is not None:
         faults.append("monitoring.stream: is not written to a cluster; leave it out, or use monitoring.webhook")
     if settings.asr.engine == "torch" and settings.asr.compute_type.startswith("int"):
@@ -562,6 +568,16 @@ def _where(path: str, source: Mapping[str, str]) -> str:
         if known == path or path.startswith(f"{known}.") or known.startswith(f"{path}.")
     ]
     return ", ".join(found) or path
+
+
+def _trusts(hosts: Iterable[str], address: str) -> bool:
+    """Whether an address's host, or host and port, is among those named; see `gateway.webhooks`."""
+    try:
+        parts = urlsplit(address)
+        named = {parts.hostname, parts.netloc.rpartition("@")[2]}
+    except ValueError:
+        return False
+    return not named.isdisjoint(hosts)
 
 
 _Found = tuple[str, Any, str]  # dotted path, value, where it stands

@@ -158,6 +158,16 @@ def test_other_things_that_do_not_fit_together(tmp_path: Path) -> None:
     assert "redis://" in line and "hunter2" not in line
 
 
+@pytest.mark.parametrize("name", ["results.webhook", "monitoring.webhook"])
+def test_a_webhook_goes_to_a_host_that_is_trusted(tmp_path: Path, name: str) -> None:
+    for address in ("https://user:hunter2@crm.example/x", "https://[bad/x", "crm.example"):
+        (line,) = faults(tmp_path, **{name: address, "webhooks.hosts": ("other.example",)})
+        assert line.startswith(f"{name}: its host is not among webhooks.hosts") and "hunter2" not in line
+    for host in ("crm.example", "crm.example:8443"):
+        flags = {name: "https://crm.example:8443/x", "webhooks.hosts": (host,)}
+        assert load(environ={}, flags=flags).webhooks.hosts == (host,)
+
+
 # Secrets.
 
 
