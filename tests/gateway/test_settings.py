@@ -160,7 +160,7 @@ def test_other_things_that_do_not_fit_together(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["results.webhook", "monitoring.webhook"])
 def test_a_webhook_goes_to_a_host_that_is_trusted(tmp_path: Path, name: str) -> None:
-    for address in ("https://user:hunter2@crm.example/x", "https://[bad/x", "crm.example"):
+    for address in ("https://user:hunter2@crm.example/x", "https://[bad/x"):
         (line,) = faults(tmp_path, **{name: address, "webhooks.hosts": ("other.example",)})
         assert line.startswith(f"{name}: its host is not among webhooks.hosts") and "hunter2" not in line
     for host in ("crm.example", "crm.example:8443"):
