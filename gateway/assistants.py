@@ -26,6 +26,7 @@ from dialogue.bots import Bot
 from dialogue.state import Turn
 from gateway.answer_stream import AnswerError, EventReader, SentenceCutter, delta_of
 from gateway.settings import AssistantSettings
+from gateway.trusted_hosts import is_trusted
 
 __all__ = ["Assistants", "BusyError", "Told"]
 
@@ -126,7 +127,7 @@ class Assistants:
 
     def _allowed(self, parts: SplitResult) -> None:
         host = parts.hostname or ""
-        if host not in self._settings.hosts and parts.netloc.rpartition("@")[2] not in self._settings.hosts:
+        if not is_trusted(parts, self._settings.hosts):
             raise AnswerError(f"host {host!r} is not among assistant.hosts; add it there if you trust it")
         if parts.scheme != "https" and host not in _LOOPBACK:
             raise AnswerError(f"host {host!r} would be asked without encryption; use https://")

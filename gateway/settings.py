@@ -15,7 +15,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,6 +26,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, V
 from audio.detection import DetectorSettings
 from audio.endpointing import EndpointSettings
 from gateway.origins import is_origin
+from gateway.trusted_hosts import is_trusted
 
 __all__ = [
     "ApiSettings",
@@ -570,14 +571,12 @@ def _where(path: str, source: Mapping[str, str]) -> str:
     return ", ".join(found) or path
 
 
-def _trusts(hosts: Iterable[str], address: str) -> bool:
-    """Whether an address's host, or host and port, is among those named; see `gateway.webhooks`."""
+def _trusts(hosts: Collection[str], address: str) -> bool:
+    """The same as `is_trusted` for text that may be no address."""
     try:
-        parts = urlsplit(address)
-        named = {parts.hostname, parts.netloc.rpartition("@")[2]}
+        return is_trusted(urlsplit(address), hosts)
     except ValueError:
         return False
-    return not named.isdisjoint(hosts)
 
 
 _Found = tuple[str, Any, str]  # dotted path, value, where it stands

@@ -33,6 +33,7 @@ from dialogue.bots import Bot
 from dialogue.turns import CallWebhook, WebhookAnswered
 from gateway.metrics import Metrics
 from gateway.settings import WebhookSettings
+from gateway.trusted_hosts import is_trusted
 
 __all__ = ["PostError", "RefusedError", "Webhooks", "idempotency_key"]
 
@@ -146,7 +147,7 @@ class Webhooks:
 
     def _allowed(self, parts: SplitResult) -> None:
         host = parts.hostname or ""
-        if host not in self._settings.hosts and parts.netloc.rpartition("@")[2] not in self._settings.hosts:
+        if not is_trusted(parts, self._settings.hosts):
             raise RefusedError(f"host {host!r} is not among webhooks.hosts; add it there if you trust it")
         if parts.scheme != "https" and host not in ("127.0.0.1", "localhost", "::1"):
             raise RefusedError(f"host {host!r} would be asked without encryption; use https://")
