@@ -14,7 +14,8 @@ from rich.markup import escape
 from dialogue.bots import Bot
 from dialogue.step import MetadataError
 from dialogue.text_call import Reply, TextCall
-from gateway.cli.bot_model import BotArgument, bot_or_exit, exit_with, understanding_of
+from gateway.cli.bot_model import BotArgument, bot_or_exit, understanding_of
+from gateway.cli.ending import exit_with
 from nlu.meaning import OUT_OF_SCOPE, Meaning
 
 __all__ = ["chat"]

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from dialogue.flow_graph import flow_svg
-from gateway.cli.bot_model import BotArgument, bot_or_exit, exit_with
+from gateway.cli.bot_model import BotArgument, bot_or_exit
+from gateway.cli.ending import exit_with
 
 __all__ = ["graph"]
 

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
 from dialogue.bots import Bot, BotError, load_bot
 from dialogue.text_call import Understand
+from gateway.cli.ending import exit_with
 from nlu.meaning import Meaning, NluError
 
-__all__ = ["BotArgument", "bot_or_exit", "exit_with", "understanding_of"]
+__all__ = ["BotArgument", "bot_or_exit", "understanding_of"]
 
 BotArgument = Annotated[str, typer.Argument(metavar="DIR|NAME", help="A bot's folder, or a bundled bot.")]
-
-
-def exit_with(message: str) -> NoReturn:
-    """Say why on stderr and end with code 1."""
-    typer.echo(message, err=True)
-    raise typer.Exit(1)
 
 
 def bot_or_exit(name_or_dir: str) -> Bot:

@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 
 from dialogue.bots import bundled_bots, load_bot
-from gateway.cli.bot_model import exit_with
 from gateway.cli.bot_schema import SCHEMAS, schema_text
+from gateway.cli.ending import exit_with
 
 __all__ = ["new"]
 

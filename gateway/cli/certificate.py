@@ -6,10 +6,11 @@ import os
 import shlex
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
+from gateway.cli.ending import exit_with
 from gateway.own_certificate import AUTHORITY, CERTIFICATE, KEY, MAX_DAYS, HostNameError, host_name, issue
 
 __all__ = ["register"]
@@ -35,10 +36,10 @@ def certificate(
     try:
         hosts = list(dict.fromkeys(host_name(text) for text in (*host, "localhost", "127.0.0.1", "::1")))
     except HostNameError as exc:
-        _fail(f"--host: {exc}")
+        exit_with(f"--host: {exc}")
     there = [name for name in (KEY, CERTIFICATE, AUTHORITY) if (out / name).exists()]
     if there and not force:
-        _fail(f"{out} has {', '.join(there)} already; choose another --out, or replace them with --force")
+        exit_with(f"{out} has {', '.join(there)} already; choose another --out, or replace them with --force")
     made = issue(hosts, days=days, now=datetime.now(UTC))
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -46,7 +47,7 @@ def certificate(
         (out / CERTIFICATE).write_bytes(made.certificate)
         (out / AUTHORITY).write_bytes(made.authority)
     except OSError as exc:
-        _fail(f"{out}: cannot be written: {exc.strerror}")
+        exit_with(f"{out}: cannot be written: {exc.strerror}")
     folder = shlex.quote(str(out))
     typer.echo(
         f"{out / CERTIFICATE} is good for {days} days, for {', '.join(str(name.value) for name in hosts)}. Next:"
@@ -63,11 +64,6 @@ def _write_secret(path: Path, data: bytes) -> None:
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(data)
     fresh.replace(path)
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(1)
 
 
 def register(app: typer.Typer) -> None:

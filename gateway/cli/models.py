@@ -6,10 +6,12 @@ import json
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
 import typer
+
+from gateway.cli.ending import exit_with
 
 __all__ = ["register"]
 
@@ -116,11 +118,11 @@ def _ask(url: str, token: str, method: str, path: str, body: dict[str, Any] | No
             return loaded
     except urllib.error.HTTPError as error:
         try:
-            _fail(str(json.load(error)["message"]))
+            exit_with(str(json.load(error)["message"]))
         except (ValueError, KeyError, TypeError):
-            _fail(f"{url} answered {error.code}; is that a gateway's control port?")
+            exit_with(f"{url} answered {error.code}; is that a gateway's control port?")
     except (OSError, ValueError, KeyError) as error:
-        _fail(f"no gateway answers at {url} ({error}); is `voicegate serve` running? Its control port is --url")
+        exit_with(f"no gateway answers at {url} ({error}); is `voicegate serve` running? Its control port is --url")
 
 
 def _show(loaded: list[dict[str, Any]], as_json: bool) -> None:
@@ -138,8 +140,3 @@ def _show(loaded: list[dict[str, Any]], as_json: bool) -> None:
         loaded_at = one["loaded_at"].replace("T", " ").replace("Z", " UTC")
         typer.echo(f"{one['bot']} {one['version']} {one['state']}: {', '.join(figures)}")
         typer.echo(f"    loaded {loaded_at} from {one['path']}")
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(1)

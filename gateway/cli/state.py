@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
 import typer
 
+from gateway.cli.ending import exit_with
+
 if TYPE_CHECKING:
     from gateway.call_archive import CallArchive, StoredCall
     from gateway.settings import Settings
@@ -125,7 +127,7 @@ async def _whose(archive: CallArchive, settings: Settings, call_id: str, caller:
     secret = settings.auth.secret
     who = identity(caller, secret.get_secret_value() if secret is not None else None)
     if who is None:
-        _fail(f"--caller {caller!r}: calls without a number are nobody's; name them by their CALL_ID")
+        exit_with(f"--caller {caller!r}: calls without a number are nobody's; name them by their CALL_ID")
     return await archive.calls_of(who), who
 
 
@@ -143,13 +145,13 @@ def _with_archive(
     try:
         settings = gateway_settings.load(config=config)
     except gateway_settings.SettingsError as error:
-        _fail(f"Settings that cannot be used:\n{error}")
+        exit_with(f"Settings that cannot be used:\n{error}")
     url = redis_url or settings.redis.url or _embedded()
 
     try:
         client = connect(url, timeout_s=_COMMAND_S)
     except ValueError as error:  # the address may hold a password
-        _fail(f"The address of Redis does not parse: {error}; use redis://[:password@]host:6379/0")
+        exit_with(f"The address of Redis does not parse: {error}; use redis://[:password@]host:6379/0")
 
     async def run() -> _Answer:
         try:
@@ -162,7 +164,8 @@ def _with_archive(
     try:
         return asyncio.run(run())
     except (RedisError, OSError, StoreError) as error:
-        _fail(f"Redis did not answer ({type(error).__name__}: {error}); is it the gateway's? Name it with --redis-url")
+        why = f"{type(error).__name__}: {error}"
+        exit_with(f"Redis did not answer ({why}); is it the gateway's? Name it with --redis-url")
 
 
 def _embedded() -> str:
@@ -171,11 +174,11 @@ def _embedded() -> str:
 
     servers = running_servers()
     if not servers:
-        _fail(
+        exit_with(
             "No Redis is named, and no gateway with an embedded one runs here; name yours with --redis-url or --config"
         )
     if len(servers) > 1:
-        _fail(f"Several gateways run here; name one's Redis with --redis-url: {', '.join(servers)}")
+        exit_with(f"Several gateways run here; name one's Redis with --redis-url: {', '.join(servers)}")
     return servers[0]
 
 
@@ -226,12 +229,7 @@ def _print(call: StoredCall) -> None:
 
 
 def _nothing(call_id: str, caller: str) -> NoReturn:
-    _fail(
+    exit_with(
         f"Redis holds nothing about {call_id or caller}: it never did, it has expired (redis.call_ttl_s after the last "
         "step), or it was forgotten"
     )
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(1)

@@ -7,12 +7,13 @@ import re
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, Final
 
 import typer
 
 from gateway import settings
 from gateway.auth import Scope, WeakSecretError, mint
+from gateway.cli.ending import exit_with
 
 __all__ = ["parse_lifetime", "register"]
 
@@ -74,7 +75,7 @@ def token(
     try:
         minted = mint(_secret(secret_file, config), subject, scopes, lifetime_s, now=now)
     except WeakSecretError as error:
-        _fail(str(error))
+        exit_with(str(error))
     if as_json:
         document = {
             "token": minted,
@@ -95,18 +96,15 @@ def _secret(secret_file: Path | None, config: Path | None) -> str:
         try:
             text = secret_file.read_text().strip()
         except (OSError, UnicodeDecodeError) as error:
-            _fail(f"--secret-file {secret_file}: {error}")
-        return text or _fail(f"--secret-file {secret_file}: is empty; fill it: openssl rand -hex 32 > {secret_file}")
+            exit_with(f"--secret-file {secret_file}: {error}")
+        return text or exit_with(
+            f"--secret-file {secret_file}: is empty; fill it: openssl rand -hex 32 > {secret_file}"
+        )
     try:
         secret = settings.load(config=config).auth.secret
     except settings.SettingsError as error:
-        _fail(str(error))
-    return secret.get_secret_value() if secret else _fail(NO_SECRET)
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(1)
+        exit_with(str(error))
+    return secret.get_secret_value() if secret else exit_with(NO_SECRET)
 
 
 def register(app: typer.Typer) -> None:

@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
 import typer
@@ -17,6 +17,7 @@ from rich.table import Table
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 from websockets.sync.client import connect
 
+from gateway.cli.ending import exit_with
 from gateway.monitoring.board import CallBoard, CallRow, told
 
 __all__ = ["register"]
@@ -85,14 +86,14 @@ def _lines(address: str, token: str, *, wait_s: float | None) -> Iterator[tuple[
         except InvalidStatus as error:
             status = error.response.status_code
             if status in _REFUSED:
-                _fail(f"the gateway refused ({status}): {_REFUSED[status]}")
+                exit_with(f"the gateway refused ({status}): {_REFUSED[status]}")
             lost = f"the gateway answers {status}"
         except (ConnectionClosed, InvalidHandshake, TimeoutError, OSError) as error:
             lost = f"no gateway answers ({type(error).__name__})"
             if first:
-                _fail(f"{lost}; is `voicegate serve` running? Its control port is --url")
+                exit_with(f"{lost}; is `voicegate serve` running? Its control port is --url")
         except InvalidURI:
-            _fail("--url is no address; it looks like http://127.0.0.1:8080")
+            exit_with("--url is no address; it looks like http://127.0.0.1:8080")
         typer.echo(f"{lost}; trying again", err=True)
         time.sleep(_AGAIN_S)
 
@@ -165,11 +166,6 @@ def _title(rows: list[CallRow], board: CallBoard) -> str:
 
 def _minutes(seconds: float) -> str:
     return f"{int(max(0.0, seconds)) // 60}:{int(max(0.0, seconds)) % 60:02d}"
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(1)
 
 
 def register(app: typer.Typer) -> None:
