@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e serve check format clean setup
+.PHONY: help demo test fuzz e2e serve check format clean setup
 
 help:          ## this list
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## */  make \1\t/' | expand -t 20
@@ -16,6 +16,9 @@ demo: $(READY) ## place a real call through the gateway and print the conversati
 
 test: $(READY) ## run every test
 	$(BIN)/python -m pytest
+
+fuzz: $(READY) ## look for what the property tests' fixed examples do not show: other random ones every time
+	SEARCH=1 $(BIN)/python -m pytest --timeout 1800 -m hypothesis
 
 e2e: $(READY)  ## real SIP calls and a real browser: installs SIPp, baresip and Chromium (as root) first
 	@sh tests/e2e/install.sh

@@ -114,8 +114,8 @@ _TOLD_APART: Final = re.compile(
     r"(?:19|20)\d\d([-/.])\d{1,2}\1\d{1,2}"  # 2026-11-27
     r"|\d{1,2}([-/.])\d{1,2}\2(?:19|20)\d\d"  # 27.11.2026
     r"|\d{1,2}:\d\d(?::\d\d)?"
-    r"|[1-9]\d{0,2}(?:,\d{3})+(?:\.\d{1,2})?"  # 1,250,000
-    r"|\d{1,6}\.\d{1,2}"
+    r"|(?P<sum>[1-9]\d{0,2}(?:,\d{3})+(?:\.\d{1,2})?"  # 1,250,000
+    r"|\d{1,6}\.\d{1,2})"
     rf"|[1-9]\d{{0,8}}\s?(?={_CURRENCY})"
     r")(?!\d|[.,-]\d)"
     r"|(?<=[$€£¥￥])\s?\d[\d,]{0,11}(?:\.\d{1,2})?(?!\d|[.,-]\d)"
@@ -123,6 +123,11 @@ _TOLD_APART: Final = re.compile(
 )
 
 _COUNTS: Final = re.compile(rf"\d|[{''.join(_HAN)}]|\b(?:{'|'.join((*_UNITS, *_TEENS, *_TENS, *_REPEATS))})\b")
+_GOES_ON: Final = re.compile(
+    rf"(?:[\s,\-]|\b(?:{'|'.join(_HESITATIONS)})\b|[嗯呃额啊哦])+(?:[{''.join(_HAN)}]|(?:{'|'.join((*_UNITS, *_REPEATS))})\b)"
+    rf"|[{''.join(_HAN)}]"
+).match
+"""Whether a numeral is followed by digits that are said."""
 _FEWEST_COUNTS: Final = 3
 """Of what `_COUNTS` finds, in a run of seven digits: "triple five double four oh oh". Most texts have fewer."""
 
@@ -135,15 +140,22 @@ def find_digit_runs(folded: str) -> Iterator[DigitRun]:
     """
     if sum(1 for _ in islice(_COUNTS.finditer(folded), _FEWEST_COUNTS)) < _FEWEST_COUNTS:
         return
-    apart = [match.span() for match in _TOLD_APART.finditer(folded)]
+    apart = list(_TOLD_APART.finditer(folded))
     draft = _Draft()
     tokens = list(_TOKEN.finditer(folded))
     index = 0
     while index < len(tokens):
         token = tokens[index]
-        while apart and apart[0][1] <= token.start():
+        while apart and apart[0].end() <= token.start():
             apart.pop(0)
-        if apart and apart[0][0] <= token.start():
+        if (
+            apart
+            and apart[0].start() == token.start()
+            and apart[0]["sum"]
+            and (draft or _GOES_ON(folded, apart[0].end()))
+        ):
+            apart.pop(0)  # "00 zero 1,000": dictated with a comma
+        if apart and apart[0].start() <= token.start():
             yield from draft.finish()
             index += 1
             continue
