@@ -123,11 +123,10 @@ _TOLD_APART: Final = re.compile(
 )
 
 _COUNTS: Final = re.compile(rf"\d|[{''.join(_HAN)}]|\b(?:{'|'.join((*_UNITS, *_TEENS, *_TENS, *_REPEATS))})\b")
-_GOES_ON: Final = re.compile(
-    rf"(?:[\s,\-]|\b(?:{'|'.join(_HESITATIONS)})\b|[嗯呃额啊哦])+(?:[{''.join(_HAN)}]|(?:{'|'.join((*_UNITS, *_REPEATS))})\b)"
-    rf"|[{''.join(_HAN)}]"
-).match
-"""Whether a numeral is followed by digits that are said."""
+_DIGITS_SAID: Final = rf"(?:[{''.join(_HAN)}]|\b(?:{'|'.join((*_UNITS, *_REPEATS))})\b)"
+_MAY_STAND_BETWEEN: Final = rf"(?:[\s,\-嗯呃额啊哦]|\b(?:{'|'.join(_HESITATIONS)})\b)"
+_GOES_ON: Final = re.compile(f"{_MAY_STAND_BETWEEN}*{_DIGITS_SAID}")
+"""What follows a numeral whose number is still being dictated."""
 _FEWEST_COUNTS: Final = 3
 """Of what `_COUNTS` finds, in a run of seven digits: "triple five double four oh oh". Most texts have fewer."""
 
@@ -148,13 +147,9 @@ def find_digit_runs(folded: str) -> Iterator[DigitRun]:
         token = tokens[index]
         while apart and apart[0].end() <= token.start():
             apart.pop(0)
-        if (
-            apart
-            and apart[0].start() == token.start()
-            and apart[0]["sum"]
-            and (draft or _GOES_ON(folded, apart[0].end()))
-        ):
-            apart.pop(0)  # "00 zero 1,000": dictated with a comma
+        sum_here = apart[0] if apart and apart[0].start() == token.start() and apart[0]["sum"] else None
+        if sum_here and (draft or _GOES_ON.match(folded, sum_here.end())):
+            apart.pop(0)  # "00 zero 1,000": no sum, a number dictated with a comma
         if apart and apart[0].start() <= token.start():
             yield from draft.finish()
             index += 1
