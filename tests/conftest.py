@@ -21,6 +21,16 @@ settings.register_profile("search", max_examples=2_000, deadline=None, print_blo
 settings.load_profile("search" if os.environ.get("SEARCH") else "steady")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give what runs in real time, against real sockets and processes, a second try; the summary names who took it.
+
+    A test of values fails once and for all. `RERUNS=0` tries everything once: for who looks for races.
+    """
+    for item in items:
+        if item.get_closest_marker("unit") is None:
+            item.add_marker(pytest.mark.flaky(reruns=int(os.environ.get("RERUNS", "2")), reruns_delay=1))
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Run an `async def` test on a loop of its own, in debug mode."""
