@@ -298,6 +298,8 @@ class WriteBackStore:
                     await self._write_back()
             except StoreError as error:
                 self._went_away(str(error))
+            except Exception:  # the watch must not end: away without it is away for good
+                log.exception("the watch over the store failed; it tries again in %g s", self._probe_s)
             await asyncio.sleep(self._probe_s)
 
     async def _write_back(self) -> None:

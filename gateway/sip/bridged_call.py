@@ -256,17 +256,16 @@ class BridgedCall:
         over = asyncio.create_task(self._over.wait())
         try:
             await asyncio.wait({connecting, over}, return_when=asyncio.FIRST_COMPLETED)
-            if not connecting.done():
-                return None
-            ws = await connecting
-            if over.done():
-                await ws.close()
-                return None
-            return ws
+            if not over.done():
+                return await connecting
         except (OSError, TimeoutError, InvalidHandshake, InvalidURI) as error:
             raise _RefusedError(503, _why_refused(error)) from error
         finally:
             await stop({connecting, over})
+        # The caller gave up; the connection may have come about all the same, while it was being called off.
+        if not connecting.cancelled() and connecting.exception() is None:
+            await connecting.result().close()
+        return None
 
     async def _dial(self, line: Line) -> ClientConnection:
         return await connect(

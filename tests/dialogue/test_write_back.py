@@ -37,6 +37,8 @@ class CutStore(RedisStore):
     """Redis behind a line that can be cut: `before` the server, or `after` it, so that the answer alone is lost."""
 
     cut = ""
+    faults = 0
+    """How many of the next looks at the server fail in a way nobody thought of."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -67,6 +69,9 @@ class CutStore(RedisStore):
     async def server_id(self) -> str:
         if self.cut:
             raise StoreError("cut off")
+        if self.faults:
+            self.faults -= 1
+            raise ValueError("no number")
         return await super().server_id()
 
     def _pass(self, where: str) -> None:
@@ -145,6 +150,24 @@ async def test_steps_taken_while_away_are_written_once(redis_url: str, call_id: 
         assert (turns, last_round, slots["account_check"]) == (3, 3, "4417")
         assert (await loop.handle(YES)).round_id == 4  # and goes on over the store
         assert (await state_of(redis_url, call_id))[0] == 4
+
+
+async def test_the_watch_outlives_a_fault_of_its_own(
+    redis_url: str, call_id: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    lasting = CutStore.connect(redis_url)
+    assert isinstance(lasting, CutStore)
+    async with worker(lasting) as at:
+        loop = at.loop(call_id)
+        await loop.open()
+        lasting.cut = "before"
+        await loop.handle(YES)
+        assert at.store.away
+        lasting.faults = 1
+        lasting.cut = ""
+        await at.back()
+    assert (await state_of(redis_url, call_id))[1] == 1
+    assert "the watch over the store failed" in caplog.text
 
 
 async def test_a_reconnect_goes_on_from_memory_and_keeps_the_call(redis_url: str, call_id: str) -> None:
