@@ -116,6 +116,14 @@ class StepDraft:
 
     # Doings
 
+    def count_no_match(self, in_a_row: int) -> None:
+        """The caller was not understood, for the `in_a_row`-th time."""
+        self.state = replace(self.state, no_match=in_a_row, total_no_match=self.state.total_no_match + 1)
+
+    def count_no_input(self, in_a_row: int) -> None:
+        """The caller said nothing, for the `in_a_row`-th time."""
+        self.state = replace(self.state, no_input=in_a_row, total_no_input=self.state.total_no_input + 1)
+
     def note(self, node: Node) -> None:
         """Put on the call's record what entering the node means for it."""
         if node.promise:

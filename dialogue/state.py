@@ -47,8 +47,9 @@ class DialogueState:
     """Where a call stands.
 
     `node` is "" before the call has started. `today` (ISO) is the day it started, against which "friday" is
-    read. `no_input` and `no_match` count failures in a row; `visits` counts the turns that ended at each node since
-    more slots were filled than ever before (`most_slots`). `outcome` is the bot's word for what was
+    read. `no_input` and `no_match` count failures in a row, `total_no_input` and `total_no_match` those of the whole
+    call; `visits` counts the turns that ended at each node since more slots were filled than ever before
+    (`most_slots`). `outcome` is the bot's word for what was
     achieved so far; `disposition` is set once the bot has ended or transferred the call, `ended_by` once
     the call itself is over. `slots`, `visits`, `callback` and `sources` are never mutated. `started_at` and `ended_at`
     are seconds since the epoch, 0 before. `acts` counts the requests to the operator's system. `callback` is the call
@@ -64,6 +65,8 @@ class DialogueState:
     turns: int = 0
     no_input: int = 0
     no_match: int = 0
+    total_no_input: int = 0
+    total_no_match: int = 0
     visits: Mapping[str, int] = field(default_factory=dict)
     most_slots: int = 0
     outcome: str | None = None

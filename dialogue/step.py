@@ -131,16 +131,17 @@ class _Run:
         draft.listen(replace(draft.node, expect="yes_no"))
         return self._done()
 
-    def _hear_offer(self, go_on: bool | None) -> None:
-        """Go on where the earlier call stood, or from the start. `go_on` None: neither was said."""
+    def _hear_offer(self, go_on: bool | None, *, silent: bool = False) -> None:
+        """Go on where the earlier call stood, or from the start. `go_on` None: neither was said, or nothing."""
         come_back, draft = self._flow.come_back, self._draft
         failures = draft.state.no_match + draft.state.no_input
+        if go_on is None:
+            (draft.count_no_input if silent else draft.count_no_match)(failures + 1)
         draft.heard.forget()
         if come_back is None or (go_on is None and failures):
             draft.state = begin_afresh(self._flow, draft.state)
             self._enter(self._flow.start)
         elif go_on is None:
-            draft.state = replace(draft.state, no_match=1)
             self.offer()
         elif not go_on:
             draft.state = begin_afresh(self._flow, draft.state)
@@ -180,10 +181,10 @@ class _Run:
         draft = self._draft
         node = draft.node
         if draft.state.returning:
-            self._hear_offer(None)
+            self._hear_offer(None, silent=True)
         elif node.webhook is None:
             failures = draft.state.no_input
-            draft.state = replace(draft.state, no_input=failures + 1)
+            draft.count_no_input(failures + 1)
             self._try_again(node, node.no_input, failures, None)
         return self._done()
 
@@ -302,7 +303,7 @@ class _Run:
 
     def _misunderstand(self, node: Node, value: SlotValue | InvalidValue | None) -> None:
         failures = self._draft.state.no_match
-        self._draft.state = replace(self._draft.state, no_match=failures + 1)
+        self._draft.count_no_match(failures + 1)
         refused = node.invalid if isinstance(value, InvalidValue) else ()
         self._try_again(node, node.no_match, failures, refused)
 
@@ -426,7 +427,7 @@ class _Run:
                     continue
                 if refused:
                     draft.say(node.invalid, node)
-                    draft.state = replace(draft.state, no_match=1)
+                    draft.count_no_match(1)
                     draft.ask(node)
                     return
             draft.say(node.say, node, question=node.listens and not node.ask)

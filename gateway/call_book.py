@@ -43,11 +43,11 @@ class CallBook:
             return None
         return await callers.earlier(self._who, self._call_id, self._bot.name)
 
-    def began(self, models: Mapping[str, str], tasks: asyncio.TaskGroup) -> None:
+    def began(self, models: Mapping[str, str], tasks: asyncio.TaskGroup, *, recorded: bool) -> None:
         """Note the call as open, in the background. `models` are versions by kind ("asr", "nlu")."""
         services = self._services
         if services.records is not None:
-            self._origin = origin_of(self._bot, self._call_id, models, caller=self._who or "")
+            self._origin = origin_of(self._bot, self._call_id, models, caller=self._who or "", recorded=recorded)
             tasks.create_task(services.records.opened(self._origin), name="record")
         if services.callers is not None and self._who is not None:
             tasks.create_task(services.callers.seen(self._who, self._call_id, self._bot.name), name="caller")

@@ -214,20 +214,20 @@ class Conversation:
         return self._over
 
     def _begin(self, step: Step, tasks: asyncio.TaskGroup, call_id: str) -> None:
-        """Tell everybody that the call has begun: records, metrics, recording, supervisors, the peer."""
+        """Tell everybody that the call has begun: recording, records, metrics, supervisors, the peer."""
         services, start, bot = self._services, self._start, self._bot
         assert bot is not None and self._book is not None and self._dialogue is not None
         models = {"asr": self._settings.asr.model}
         if bot.name in services.nlu_versions:
             models["nlu"] = services.nlu_versions[bot.name]
-        self._book.began(models, tasks)
+        if services.recorder is not None:
+            services.recorder.begin(self._watch, start.format, bot, call_id, start.metadata)
+        self._book.began(models, tasks, recorded=self._watch.recording is not None)
         if step.state.returning and not step.resumed:
             services.metrics.offers.inc()
         resumed = str(step.resumed).lower()
         services.metrics.calls_started.labels(self._protocol.name, bot.name, resumed).inc()
         log.info("call started: bot %s, %s, resumed %s", bot.name, self._protocol.name, resumed)
-        if services.recorder is not None:
-            services.recorder.begin(self._watch, start.format, bot, call_id, start.metadata)
         self._watch.opened(self._dialogue.loop, bot, call_id, caller=start.caller, models=models, resumed=step.resumed)
         self._tell(SessionReady(call_id=call_id, resumed=step.resumed))
 

@@ -100,18 +100,27 @@ class Origin:
     models: tuple[tuple[str, str], ...] = ()
     caller: str = ""
     """Who called, hashed (`gateway.callers.identity`): an entry of the stream names it beside the record."""
+    recorded: bool | None = None
+    """Whether its sound is written down; None: begun by a gateway that did not say."""
 
     def member(self) -> str:
         """The call as a member of the set of open calls."""
         told = [self.call_id, self.bot, self.bot_version, self.language, self.models, self.caller]
-        return json.dumps(told, ensure_ascii=False)
+        return json.dumps(told if self.recorded is None else [*told, self.recorded], ensure_ascii=False)
 
     @classmethod
     def of_member(cls, member: str) -> Origin:
         """The inverse of `member`."""
-        call_id, bot, version, language, models, caller = json.loads(member)
-        pairs = tuple((name, value) for name, value in models)
-        return cls(call_id=call_id, bot=bot, bot_version=version, language=language, models=pairs, caller=caller)
+        call_id, bot, version, language, models, caller, *more = json.loads(member)
+        return cls(
+            call_id=call_id,
+            bot=bot,
+            bot_version=version,
+            language=language,
+            models=tuple((name, value) for name, value in models),
+            caller=caller,
+            recorded=more[0] if more else None,
+        )
 
 
 def done_key(call_id: str) -> str:
@@ -119,11 +128,18 @@ def done_key(call_id: str) -> str:
     return f"vg:{{results}}:done:{call_id}"
 
 
-def origin_of(bot: Bot, call_id: str, models: Mapping[str, str], *, caller: str = "") -> Origin:
+def origin_of(
+    bot: Bot, call_id: str, models: Mapping[str, str], *, caller: str = "", recorded: bool | None = None
+) -> Origin:
     """The origin of a call served by `bot`; `models` are versions by kind ("asr", "nlu"), `caller` is hashed."""
-    named = tuple(sorted(models.items()))
     return Origin(
-        call_id=call_id, bot=bot.name, bot_version=bot.version, language=bot.language, models=named, caller=caller
+        call_id=call_id,
+        bot=bot.name,
+        bot_version=bot.version,
+        language=bot.language,
+        models=tuple(sorted(models.items())),
+        caller=caller,
+        recorded=recorded,
     )
 
 
@@ -161,13 +177,17 @@ def record_of(origin: Origin, state: DialogueState | None, *, ended_by: str, now
         "models": dict(origin.models),
         "ended_by": ended_by,
         "disposition": state.disposition or state.outcome,
+        "outcome": state.outcome,
         "node": state.node,
         "continues": None if state.returning else state.continues,
         "slots": {name: slot.value for name, slot in state.slots.items()},
         "promises": [{"node": promise.node, "slots": dict(promise.slots)} for promise in state.promises],
         "callback": dict(state.callback) or None,
         "turns": state.turns,
+        "no_match": state.total_no_match,
+        "no_input": state.total_no_input,
         "sources": dict(state.sources),
+        "recorded": origin.recorded,
         "started_at": started,
         "ended_at": ended,
         "duration_s": round(ended - started, 3) if started else None,

@@ -13,7 +13,7 @@ from typing import Annotated, Any, cast
 import redis.asyncio as redis
 from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from redis.exceptions import RedisError
 
 from gateway.auth import Scope
@@ -28,16 +28,20 @@ _MOST = 5_000
 
 
 class Outcome(BaseModel):
-    """What came of one call. `model` is the version of its intent model, empty where the bot has none."""
+    """What came of one call. What a record of an older gateway does not tell is None."""
 
     call_id: str
     bot: str
     bot_version: str
-    model: str
+    model: Annotated[str, Field(description="Version of its intent model; empty where the bot has none.")]
     ended_by: str
     disposition: str | None
+    outcome: Annotated[str | None, Field(description="The flow's word for what was achieved.")] = None
     node: str
     turns: int
+    no_match: Annotated[int | None, Field(description="Turns that were not understood.")] = None
+    no_input: Annotated[int | None, Field(description="Times that the caller said nothing when asked.")] = None
+    recorded: bool | None = None
     started_at: float | None
     ended_at: float
     duration_s: float | None
@@ -49,7 +53,8 @@ class Outcome(BaseModel):
         Raises:
             ValueError, KeyError: no record, or one of a version that is not known here.
         """
-        return cls(model=record["models"].get("nlu", ""), **{name: record[name] for name in _TAKEN})
+        told = {name: record[name] for name in _TAKEN if name in record}
+        return cls(model=record["models"].get("nlu", ""), **told)
 
 
 _TAKEN = [name for name in Outcome.model_fields if name != "model"]
@@ -71,7 +76,9 @@ def outcomes_router(client: redis.Redis, stream: str) -> APIRouter:
         responses={503: {"model": Problem, "description": "Redis does not answer."}},
     )
     async def outcomes(
-        request: Request, count: Annotated[int, Query(ge=1, le=_MOST, description="How many, at most.")] = 1_000
+        request: Request,
+        count: Annotated[int, Query(ge=1, le=_MOST, description="How many, at most.")] = 1_000,
+        call: Annotated[str, Query(max_length=256, description="This call's alone, if it is among them.")] = "",
     ) -> Outcomes:
         admit(request, Scope.MONITOR)
         try:
@@ -81,7 +88,8 @@ def outcomes_router(client: redis.Redis, stream: str) -> APIRouter:
             raise ApiError(
                 HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", message, headers={"Retry-After": "1"}
             ) from None
-        return Outcomes(outcomes=await run_in_threadpool(_outcomes, [fields for _, fields in entries]))
+        chosen = [fields for _, fields in entries if call in ("", fields.get("call_id"))]
+        return Outcomes(outcomes=await run_in_threadpool(_outcomes, chosen))
 
     return router
 

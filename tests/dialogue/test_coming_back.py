@@ -116,6 +116,8 @@ def test_what_is_neither_is_asked_once_more(tmp_path: Path, unclear: Event) -> N
     assert step(flow, state, said("affirm", "yes"))[0].node == "pick"
     state, actions = step(flow, state, unclear)
     assert (state.node, spoken(actions)) == ("greet", "Hello. Your account, Sam?")
+    silences = 2 if isinstance(unclear, CallerSilent) else 0
+    assert (state.total_no_input, state.total_no_match) == (silences, 2 - silences)
     assert set(state.slots) == {"name"}
 
 

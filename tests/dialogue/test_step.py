@@ -332,7 +332,7 @@ def test_no_words_low_scores_and_strange_intents_are_not_understood(event: Calle
 def test_understanding_ends_the_count_of_failures() -> None:
     noise = said("oos", "blue paper garden", score=0.2)
     state, _ = call(noise, noise, YES, noise, noise)
-    assert (state.node, state.no_match) == ("check_account", 2)
+    assert (state.node, state.no_match, state.total_no_match) == ("check_account", 2, 4)
 
 
 def test_silence_escalates_to_the_end_of_the_call() -> None:
@@ -346,7 +346,7 @@ def test_silence_escalates_to_the_end_of_the_call() -> None:
 
 def test_silence_between_answers_does_not_add_up() -> None:
     state, _ = call(CallerSilent(), CallerSilent(), said("wait", "hold on"), CallerSilent(), CallerSilent())
-    assert (state.node, state.no_input) == ("greet", 2)
+    assert (state.node, state.no_input, state.total_no_input) == ("greet", 2, 4)
 
 
 def test_silence_once_all_is_settled_is_a_goodbye() -> None:

@@ -23,7 +23,7 @@ from gateway.metrics import Metrics
 from gateway.monitoring.outcomes_api import Outcome, outcomes_router
 from gateway.origins import OriginPolicy
 from gateway.pages_api import pages_router
-from gateway.results import CallRecords, Origin
+from gateway.results import CallRecords, Origin, done_key, record_of
 from gateway.settings import load
 from gateway.webhooks import Webhooks
 
@@ -31,6 +31,10 @@ pytestmark = pytest.mark.redis
 
 SECRET = "x" * 40
 STREAM = "vg:{results}:monitor-page"
+OLDER = (
+    *("version", "call_id", "bot", "bot_version", "models", "ended_by", "disposition", "node", "turns"),
+    *("started_at", "ended_at", "duration_s"),
+)
 
 
 @asynccontextmanager
@@ -122,15 +126,29 @@ async def test_outcomes_are_what_came_of_calls_without_what_was_said(redis_url: 
     metrics = Metrics(CollectorRegistry())
     webhooks = Webhooks(settings.webhooks, metrics)
     records = CallRecords(redis_url, settings.results, metrics, webhooks, ttl_s=60)
-    origin = Origin(call_id="o-1", bot="bill", bot_version="3", language="en", models=(("asr", "a1"), ("nlu", "m1")))
-    state = DialogueState(node="bye", turns=4, disposition="paid", ended_by="bot", started_at=100.0, ended_at=160.0)
+    models = (("asr", "a1"), ("nlu", "m1"))
+    origin = Origin(call_id="o-1", bot="bill", bot_version="3", language="en", models=models, recorded=True)
+    state = DialogueState(
+        node="bye",
+        turns=4,
+        total_no_match=2,
+        total_no_input=1,
+        outcome="paid",
+        disposition="paid",
+        ended_by="bot",
+        started_at=100.0,
+        ended_at=160.0,
+    )
     await records.ended(origin, state, nlu_version="m2")
     store = redis.Redis.from_url(redis_url, decode_responses=True)
     await store.xadd(STREAM, {"record": json.dumps({"version": 99})})
+    older = {name: value for name, value in record_of(origin, state, ended_by="bot", now=0.0).items() if name in OLDER}
+    await store.xadd(STREAM, {"call_id": "o-0", "record": json.dumps({**older, "call_id": "o-0"})})
     async with page(redis_url, {"VOICEGATE_AUTH_SECRET": SECRET}) as client:
-        answer = await client.get("/v1/outcomes", headers=bearer(Scope.MONITOR))
+        answer = await client.get("/v1/outcomes?call=o-1", headers=bearer(Scope.MONITOR))
+        both = await client.get("/v1/outcomes", headers=bearer(Scope.MONITOR))
         refused = await client.get("/v1/outcomes", headers=bearer(Scope.CALL))
-    await store.delete(STREAM)
+    await store.delete(STREAM, done_key("o-1"))
     await store.aclose()
     await records.aclose()
     await webhooks.aclose()
@@ -143,10 +161,16 @@ async def test_outcomes_are_what_came_of_calls_without_what_was_said(redis_url: 
             "model": "m2",
             "ended_by": "bot",
             "disposition": "paid",
+            "outcome": "paid",
             "node": "bye",
             "turns": 4,
+            "no_match": 2,
+            "no_input": 1,
+            "recorded": True,
             "started_at": 100.0,
             "ended_at": 160.0,
             "duration_s": 60.0,
         }
     ]
+    told = [(one["call_id"], one["outcome"], one["no_match"], one["recorded"]) for one in both.json()["outcomes"]]
+    assert told == [("o-0", None, None, None), ("o-1", "paid", 2, True)], "an older gateway's record tells less"

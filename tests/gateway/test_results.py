@@ -99,6 +99,9 @@ def test_what_a_record_says() -> None:
         node="goodbye",
         slots={"day": SlotValue("on friday", "2026-11-27")},
         turns=4,
+        no_match=1,
+        total_no_match=3,
+        total_no_input=1,
         outcome="promised",
         disposition="promised",
         ended_by="bot",
@@ -108,10 +111,12 @@ def test_what_a_record_says() -> None:
         callback={"date": "2026-11-30"},
         sources={"faq": 1, "none": 2},
     )
-    origin = Origin(
-        call_id="c", bot="b", bot_version="7", language="en", models=(("asr", "bundled"), ("nlu", "8c0")), caller="e3b0"
-    )
-    assert Origin.of_member(origin.member()) == origin
+    models = (("asr", "bundled"), ("nlu", "8c0"))
+    older = Origin(call_id="c", bot="b", bot_version="7", language="en", models=models, caller="e3b0")
+    origin = replace(older, recorded=False)
+    for one in (older, origin):
+        assert Origin.of_member(one.member()) == one
+    assert len(json.loads(older.member())) == 6, "as a gateway wrote it that did not say"
     assert record_of(origin, state, ended_by="bot", now=0.0) == {
         "version": 1,
         "call_id": "c",
@@ -121,13 +126,17 @@ def test_what_a_record_says() -> None:
         "models": {"asr": "bundled", "nlu": "8c0"},
         "ended_by": "bot",
         "disposition": "promised",
+        "outcome": "promised",
         "node": "goodbye",
         "continues": None,
         "slots": {"day": "2026-11-27"},
         "promises": [{"node": "promised", "slots": {"day": "2026-11-27"}}],
         "callback": {"date": "2026-11-30"},
         "turns": 4,
+        "no_match": 3,
+        "no_input": 1,
         "sources": {"faq": 1, "none": 2},
+        "recorded": False,
         "started_at": 1000.0,
         "ended_at": 1062.5,
         "duration_s": 62.5,
