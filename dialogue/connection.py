@@ -30,12 +30,15 @@ def is_cluster(url: str) -> bool:
     return url.partition("://")[0].endswith("+cluster")
 
 
-def connect(url: str, *, timeout_s: float | None, max_connections: int = 1024) -> redis.Redis:
-    """A client that decodes responses; its first command connects. Whoever asked for it closes it.
+def connect(
+    url: str, *, timeout_s: float | None, max_connections: int = 1024, decode_responses: bool = True
+) -> redis.Redis:
+    """A client whose first command connects. Whoever asked for it closes it.
 
     Args:
         timeout_s: bound of each command; None for reads that block.
         max_connections: redis-py's default of 100 raises under 200 concurrent calls.
+        decode_responses: to text; false for values that are none.
 
     Returns:
         For a cluster a `RedisCluster`, which has the same commands: it is typed as the one that all else expects.
@@ -44,7 +47,7 @@ def connect(url: str, *, timeout_s: float | None, max_connections: int = 1024) -
         ValueError: the address does not parse.
     """
     options: dict[str, Any] = {
-        "decode_responses": True,
+        "decode_responses": decode_responses,
         "socket_timeout": timeout_s,
         "socket_connect_timeout": timeout_s if timeout_s is not None else _CONNECT_S,
         "max_connections": max_connections,
