@@ -70,6 +70,15 @@ class BatcherSettings:
     shed_partial_ms: float = 100.0
     """Expected wait at which partials are refused."""
 
+    def sheds(self, urgency: Urgency, wait_s: float) -> bool:
+        """Whether a job of this urgency is refused rather than made to wait so long; an endpoint's never is."""
+        limit_ms = {
+            Urgency.ENDPOINT: math.inf,
+            Urgency.SPECULATIVE: self.shed_speculative_ms,
+            Urgency.PARTIAL: self.shed_partial_ms,
+        }[urgency]
+        return wait_s * 1000 > limit_ms
+
 
 @dataclass(frozen=True, slots=True)
 class Done(Generic[R]):
@@ -155,6 +164,10 @@ class Batcher(Generic[J, R]):
         """Jobs waiting now."""
         return len(self._queue)
 
+    def expected_wait_s(self, urgency: Urgency) -> float:
+        """How long a job of this urgency that came now would wait before it runs."""
+        return self._queue.expected_wait_s(urgency, time.monotonic())
+
     async def submit(self, job: J, *, timeout_s: float = 30.0, errand: Errand | None = None) -> Done[R]:
         """Queue one job and wait for its result.
 
@@ -185,11 +198,7 @@ class Batcher(Generic[J, R]):
             self.stats.refused += 1
             self._on_shed(self.name, urgency)
             raise Overloaded(f"{self.name}: {len(self._queue)} jobs are waiting already")
-        limits = {
-            Urgency.SPECULATIVE: self._settings.shed_speculative_ms,
-            Urgency.PARTIAL: self._settings.shed_partial_ms,
-        }
-        if urgency in limits and self._queue.expected_wait_s(urgency, now) * 1000 > limits[urgency]:
+        if urgency is not Urgency.ENDPOINT and self._settings.sheds(urgency, self._queue.expected_wait_s(urgency, now)):
             self.stats.shed += 1
             self._on_shed(self.name, urgency)
             raise Shed(f"{self.name}: too busy for a {urgency.name.lower()} job")

@@ -1,7 +1,8 @@
 """The seam between calls and models: what a session asks, whoever answers.
 
-Two transports stand behind it now: in this process (`gateway.local_inference`: tests, small tools) and a Unix socket to
-an inference worker (`gateway.inference_socket`), where the models live by default.
+Three transports stand behind it: in this process (`gateway.local_inference`: tests, small tools), a Unix socket to an
+inference worker (`gateway.inference_socket`), where the models live by default, and Redis streams to inference workers
+on any host (`gateway.inference_streams`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from audio.asr import AsrJob, Transcript
-from gateway.job_queue import Errand
+from gateway.job_queue import Errand, Urgency
 from nlu.meaning import Meaning
 from nlu.pool import TurnId
 
@@ -41,7 +42,11 @@ class Understood:
 
 
 class Inference(Protocol):
-    """What a session may ask. Both raise InferenceError and nothing else."""
+    """What a session may ask. What answers raises InferenceError and nothing else."""
+
+    def expected_wait_s(self, urgency: Urgency) -> float:
+        """How long an utterance of this urgency would wait before it is worked on, as far as is known here."""
+        ...
 
     async def transcribe(self, job: AsrJob, *, timeout_s: float, errand: Errand | None = None) -> Heard:
         """Words of one utterance. `errand` is its urgency; an endpoint's unless given."""

@@ -1,12 +1,10 @@
 """The inference seam over a Unix socket: msgpack maps, each behind a 4-byte big-endian length.
 
-    request   {"id": n, "op": "asr", "timeout_s", "pcm": bytes, "rate", "language", "expect"}
-              {"id": n, "op": "nlu", "timeout_s", "model", "text", "turn": [call_id, round_id] | nil}
-              {"id": n, "op": "models", "timeout_s", "action", "bot", "path", "share", "version"}
-              {"id": n, "op": "ping"}
+    request   {"id": n, "urgency", ...a request of gateway.inference_messages}
               {"id": 0, "op": "cancel", "target": m}       no answer
               {"id": 0, "op": "promote", "target": m, "urgency": 0}       no answer
-    answer    {"id": n, "ok": {...}} | {"id": n, "error": "..."} | {"id": n, "error": "...", "fault": "..."}
+    answer    {"id": n, ...an answer}
+              {"id": 0, "wait_s": x}       unasked, four times a second while it is not 0: how long an utterance waits
 
 Requests of all calls of a gateway worker share one connection and are answered out of order. When the inference
 worker dies, the client reconnects with backoff and asks again what is still waited for, until its time is up; but for
@@ -20,21 +18,29 @@ import itertools
 import logging
 import socket
 import struct
-from collections.abc import Awaitable, Callable
-from dataclasses import asdict, astuple
+import time
 from pathlib import Path
-from typing import Any
 
 import msgpack
-import numpy as np
 
-from audio.asr import AsrJob, Expectation, Transcript
-from gateway import background, logs
+from audio.asr import AsrJob
+from gateway import background
 from gateway.inference import Heard, Inference, InferenceError, TurnId, Understood
+from gateway.inference_messages import (
+    ATTEMPTS,
+    Answering,
+    Body,
+    administration,
+    content,
+    heard_in,
+    transcription,
+    understanding,
+    understood_in,
+    versions_in,
+)
 from gateway.job_queue import Errand, Urgency
-from gateway.model_commands import ModelAction, ModelAdministration, ModelCommand, ModelError, ModelFault
-from nlu.meaning import FaqMatch, Meaning, Slot
-from nlu.pool import VersionState, VersionStatus
+from gateway.model_commands import ModelAdministration, ModelCommand
+from nlu.pool import VersionStatus
 
 __all__ = ["InferenceServer", "SocketInference"]
 
@@ -46,18 +52,17 @@ _MAX_UNSENT_BYTES = 64 * 1024 * 1024
 """What may wait for a worker that does not read: a hundred utterances of 30 s."""
 _RECONNECT_S = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
-_Body = dict[str, Any]  # a decoded message; goes no further than this file
+_TELL_WAIT_S = 0.25
 
-_WORKER_LOST: _Body = {}
-_ATTEMPTS = 2
+_WORKER_LOST: Body = {}
 
 
-def _pack(body: _Body) -> bytes:
+def _pack(body: Body) -> bytes:
     data: bytes = msgpack.packb(body)
     return _LENGTH.pack(len(data)) + data
 
 
-async def _read(reader: asyncio.StreamReader) -> _Body:
+async def _read(reader: asyncio.StreamReader) -> Body:
     """Raises IncompleteReadError at the end of the stream, ValueError on a message that is no map."""
     (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
     if length > _MAX_MESSAGE_BYTES:
@@ -74,10 +79,12 @@ class SocketInference:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._ids = itertools.count(1)
-        self._waiting: dict[int, asyncio.Future[_Body]] = {}
+        self._waiting: dict[int, asyncio.Future[Body]] = {}
         self._writer: asyncio.StreamWriter | None = None
         self._task: asyncio.Task[None] | None = None
         self._connected = asyncio.Event()
+        self._idle_at = 0.0
+        """When the models will have worked off what waits for them, as last told; monotonic seconds."""
 
     async def __aenter__(self) -> SocketInference:
         self._task = asyncio.create_task(self._stay_connected(), name="inference connection")
@@ -100,21 +107,13 @@ class SocketInference:
         """Raises InferenceError unless a worker with loaded models answers."""
         await self._ask({"op": "ping"}, timeout_s)
 
+    def expected_wait_s(self, urgency: Urgency) -> float:
+        """See `Inference.expected_wait_s`: an endpoint's, whatever the urgency; the worker sheds by itself."""
+        return max(0.0, self._idle_at - time.monotonic())
+
     async def transcribe(self, job: AsrJob, *, timeout_s: float = 30.0, errand: Errand | None = None) -> Heard:
         """See `Inference.transcribe`."""
-        body = await self._ask(
-            {
-                "op": "asr",
-                "timeout_s": timeout_s,
-                "pcm": job.pcm.astype("<i2", copy=False).tobytes(),
-                "rate": job.sample_rate_hz,
-                "language": job.language,
-                "expect": job.expect,
-            },
-            timeout_s,
-            errand,
-        )
-        return Heard(Transcript(**body["transcript"]), body["queue_ms"], body["compute_ms"])
+        return heard_in(await self._ask(transcription(job, timeout_s), timeout_s, errand))
 
     async def understand(
         self,
@@ -126,24 +125,16 @@ class SocketInference:
         turn: TurnId | None = None,
     ) -> Understood:
         """See `Inference.understand`."""
-        asked_in = None if turn is None else (turn.call_id, turn.round_id)
-        request: _Body = {"op": "nlu", "timeout_s": timeout_s, "model": model, "text": text, "turn": asked_in}
-        body = await self._ask(request, timeout_s, errand)
-        faq = None if body["faq"] is None else FaqMatch(*body["faq"])
-        meaning = Meaning(body["intent"], body["score"], tuple(Slot(*slot) for slot in body["slots"]), faq)
-        return Understood(meaning, body["queue_ms"], body["compute_ms"], body["version"])
+        return understood_in(await self._ask(understanding(model, text, turn, timeout_s), timeout_s, errand))
 
     async def administer(self, command: ModelCommand, *, timeout_s: float = 120.0) -> list[VersionStatus]:
         """See `gateway.model_commands.ModelAdministration.administer`."""
-        body = await self._ask({"op": "models", "timeout_s": timeout_s, **asdict(command)}, timeout_s, attempts=1)
-        return [VersionStatus(**{**status, "state": VersionState(status["state"])}) for status in body["versions"]]
+        return versions_in(await self._ask(administration(command, timeout_s), timeout_s, attempts=1))
 
     async def _ask(
-        self, body: _Body, timeout_s: float, errand: Errand | None = None, *, attempts: int = _ATTEMPTS
-    ) -> _Body:
-        """One answer. A worker that dies under a request is waited for and asked again: models change nothing, so
-        asking twice is safe, and a caller hears a late reply rather than the end of the call. Asked twice and no
-        more: it may be this very request that the worker dies of."""
+        self, body: Body, timeout_s: float, errand: Errand | None = None, *, attempts: int = ATTEMPTS
+    ) -> Body:
+        """One answer. A worker that dies under a request is waited for and asked again."""
         answer = _WORKER_LOST
         try:
             async with asyncio.timeout(timeout_s):
@@ -158,14 +149,9 @@ class SocketInference:
         if answer is _WORKER_LOST:
             times = "" if attempts == 1 else f" {attempts} times"
             raise InferenceError(f"{body['op']}: the inference worker died{times} under this request")
-        if "fault" in answer:
-            raise ModelError(ModelFault(answer["fault"]), str(answer["error"]))
-        if "error" in answer:
-            raise InferenceError(str(answer["error"]))
-        ok: _Body = answer["ok"]
-        return ok
+        return content(answer)
 
-    async def _exchange(self, body: _Body, errand: Errand) -> _Body:
+    async def _exchange(self, body: Body, errand: Errand) -> Body:
         """Send one request on the present connection; `_WORKER_LOST` where it breaks before the answer."""
         if self._writer is None:
             return _WORKER_LOST
@@ -178,7 +164,7 @@ class SocketInference:
             raise InferenceError(f"{body['op']}: a request that cannot be sent: {type(exc).__name__}") from exc
         if len(request) > _MAX_MESSAGE_BYTES:  # the worker would end the connection that all calls share
             raise InferenceError(f"{body['op']}: a request of {len(request)} bytes; at most {_MAX_MESSAGE_BYTES}")
-        future: asyncio.Future[_Body] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Body] = asyncio.get_running_loop().create_future()
         self._waiting[ident] = future
         errand.on_promotion(lambda urgency: self._tell("promote", ident, urgency=int(urgency)))
         try:
@@ -210,6 +196,9 @@ class SocketInference:
             try:
                 while True:
                     answer = await _read(reader)
+                    if "wait_s" in answer:
+                        self._idle_at = time.monotonic() + answer["wait_s"]
+                        continue
                     waiting = self._waiting.get(answer.get("id", 0))
                     if waiting is not None and not waiting.done():
                         waiting.set_result(answer)
@@ -230,8 +219,9 @@ class InferenceServer:
     def __init__(self, inference: Inference, models: ModelAdministration | None = None) -> None:
         """`models` None: commands about models are no requests here."""
         self._inference = inference
-        self._models = models
+        self._answering = Answering(inference, models)
         self._server: asyncio.Server | None = None
+        self._telling: asyncio.Task[None] | None = None
         self._connections: dict[asyncio.StreamWriter, asyncio.Event] = {}
 
     async def start(self, path: Path) -> None:
@@ -241,9 +231,12 @@ class InferenceServer:
         listener.bind(str(path))
         path.chmod(0o600)  # noqa: ASYNC240  # before it listens
         self._server = await asyncio.start_unix_server(self._serve, sock=listener)
+        self._telling = asyncio.create_task(self._tell_wait(), name="tell the wait")
 
     async def stop(self) -> None:
         """Close the listening socket and every connection; requests in progress are cancelled."""
+        if self._telling is not None:
+            await background.stop([self._telling])
         if self._server is not None:
             self._server.close()
         ended = list(self._connections.values())
@@ -287,77 +280,17 @@ class InferenceServer:
             del self._connections[writer]
             ended.set()
 
-    async def _answer(self, ident: int, body: _Body, errand: Errand, writer: asyncio.StreamWriter) -> None:
-        try:
-            answer: _Body = {"id": ident, "ok": await self._operations[body["op"]](self, body, errand)}
-        except ModelError as exc:
-            answer = {"id": ident, "error": str(exc), "fault": exc.fault.value}
-        except InferenceError as exc:
-            answer = {"id": ident, "error": str(exc)}
-        except (KeyError, TypeError, ValueError) as exc:
-            answer = {"id": ident, "error": f"malformed request: {type(exc).__name__}"}
-        except Exception as exc:  # ours: told at once rather than waited for; its message may quote a caller
-            log.error("a request failed: %s", logs.where(exc))
-            answer = {"id": ident, "error": f"a fault of the inference worker's: {type(exc).__name__}"}
+    async def _answer(self, ident: int, body: Body, errand: Errand, writer: asyncio.StreamWriter) -> None:
+        answer = await self._answering.answer(body, errand)
         if not writer.is_closing():
-            writer.write(_pack(answer))
+            writer.write(_pack({"id": ident, **answer}))
 
-    async def _asr(self, body: _Body, errand: Errand) -> _Body:
-        job = AsrJob(
-            pcm=np.frombuffer(body["pcm"], dtype="<i2"),
-            sample_rate_hz=body["rate"],
-            language=body["language"],
-            expect=None if body.get("expect") is None else Expectation(body["expect"]),
-        )
-        heard = await self._inference.transcribe(job, timeout_s=body["timeout_s"], errand=errand)
-        t = heard.transcript
-        return {
-            "transcript": {
-                "text": t.text,
-                "language": t.language,
-                "avg_logprob": t.avg_logprob,
-                "no_speech_prob": t.no_speech_prob,
-                "gated_by": t.gated_by,
-            },
-            "queue_ms": heard.queue_ms,
-            "compute_ms": heard.compute_ms,
-        }
-
-    async def _nlu(self, body: _Body, errand: Errand) -> _Body:
-        turn = None if body.get("turn") is None else TurnId(*body["turn"])
-        understood = await self._inference.understand(
-            body["model"], body["text"], timeout_s=body["timeout_s"], errand=errand, turn=turn
-        )
-        meaning = understood.meaning
-        return {
-            "intent": meaning.intent,
-            "score": meaning.score,
-            "slots": [(s.name, s.text, s.start, s.end) for s in meaning.slots],
-            "faq": None if meaning.faq is None else astuple(meaning.faq),
-            "queue_ms": understood.queue_ms,
-            "compute_ms": understood.compute_ms,
-            "version": understood.version,
-        }
-
-    async def _administer(self, body: _Body, errand: Errand) -> _Body:
-        if self._models is None:
-            raise ValueError("no models to administer")
-        command = ModelCommand(
-            action=ModelAction(body["action"]),
-            bot=body["bot"],
-            path=body["path"],
-            share=body["share"],
-            version=body["version"],
-        )
-        versions = await self._models.administer(command, timeout_s=body["timeout_s"])
-        return {"versions": [asdict(status) for status in versions]}
-
-    async def _ping(self, body: _Body, errand: Errand) -> _Body:
-        return {}
-
-    _operations: dict[str, Callable[[InferenceServer, _Body, Errand], Awaitable[_Body]]] = {
-        "asr": _asr,
-        "nlu": _nlu,
-        "models": _administer,
-        "ping": _ping,
-    }
+    async def _tell_wait(self) -> None:
+        """Have every gateway worker know how long an utterance would wait, while it would."""
+        while True:
+            await asyncio.sleep(_TELL_WAIT_S)
+            if (wait_s := self._inference.expected_wait_s(Urgency.ENDPOINT)) > 0:
+                told = _pack({"id": 0, "wait_s": wait_s})
+                for writer in self._connections:
+                    if not writer.is_closing():
+                        writer.write(told)

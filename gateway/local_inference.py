@@ -12,7 +12,7 @@ from audio.asr import AsrEngine, AsrJob, Transcript
 from gateway.batching import Batcher, BatcherSettings
 from gateway.faq_serving import FaqServing
 from gateway.inference import Heard, InferenceError, TurnId, Understood
-from gateway.job_queue import Errand
+from gateway.job_queue import Errand, Urgency
 from gateway.metrics import InferenceMetrics
 from gateway.model_commands import ModelCommand
 from gateway.model_serving import ModelLoader, ModelServing, NluModel
@@ -74,6 +74,10 @@ class LocalInference:
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self._stack.aclose()
+
+    def expected_wait_s(self, urgency: Urgency) -> float:
+        """See `Inference.expected_wait_s`."""
+        return self.asr.expected_wait_s(urgency)
 
     async def transcribe(self, job: AsrJob, *, timeout_s: float = 30.0, errand: Errand | None = None) -> Heard:
         """See `Inference.transcribe`."""

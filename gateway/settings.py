@@ -34,6 +34,7 @@ __all__ = [
     "AssistantSettings",
     "AuthSettings",
     "ControlSettings",
+    "InferenceSettings",
     "LimitSettings",
     "MonitoringSettings",
     "NluSettings",
@@ -44,6 +45,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "SpeechSettings",
+    "SupervisionSettings",
     "TurnSettings",
     "TlsSettings",
     "TwilioSettings",
@@ -94,6 +96,8 @@ class LimitSettings(_Area):
     """On SIGTERM, calls get this long to end by themselves."""
     reply_s: float = Field(8.0, gt=0)
     """Longest wait for a model or the store within a turn."""
+    model_wait_s: float = Field(4.0, gt=0)
+    """While an utterance would wait longer than this for a model, new calls are answered 503 with Retry-After."""
 
 
 class PlayoutSettings(_Area):
@@ -183,6 +187,23 @@ class NluSettings(_Area):
     """Folders below which artefacts may be loaded while calls run, besides the bots' own."""
     retire_after_s: float = Field(30.0, ge=0)
     """A version that was replaced is unloaded after so long without a request."""
+
+
+class InferenceSettings(_Area):
+    """How calls and models find each other."""
+
+    seam: Literal["socket", "streams"] = "socket"
+    """socket: an inference worker of this gateway's own. streams: inference workers of any host, over redis.url."""
+    workers: int = Field(1, ge=0, le=16)
+    """Inference workers of this gateway. Several, or none where other hosts have them: only over streams."""
+    pool: str = Field("default", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+    """Gateways and inference workers of one pool work for each other: one for each set of bots and models."""
+    shards: int = Field(1, ge=1, le=64)
+    """Streams over which gateway workers are spread: as many as a cluster has primaries. Everywhere the same."""
+    dead_after_s: float = Field(3.0, ge=0.5, le=60)
+    """An inference worker that gives no sign for so long is dead: others do its jobs."""
+    queue_entries: int = Field(1024, ge=16)
+    """Entries that may wait in one stream; one more is refused."""
 
 
 class SpeechSettings(_Area):
@@ -334,6 +355,19 @@ class ApiSettings(_Area):
     """From the first byte of a request's body to its answer; then 504."""
 
 
+class SupervisionSettings(_Area):
+    """How `serve` watches its processes."""
+
+    hang_s: float = Field(10.0, ge=1)
+    """A process whose event loop gives no sign of life for so long is killed and replaced."""
+    inference_hang_s: float = Field(3.0, ge=1)
+    """The same for inference, sooner: calls wait `limits.reply_s` for it, and its successor has to load the models."""
+    start_s: float = Field(600.0, ge=5)
+    """A process that does not come up within this is killed and tried again; models may have to be fetched."""
+    longest_pause_s: float = Field(30.0, ge=0.1)
+    """Cap of the pause, doubled with every death, before a process that dies at once is started again."""
+
+
 class Settings(_Area):
     """The whole. Frozen; every part is handed to who needs it."""
 
@@ -353,6 +387,7 @@ class Settings(_Area):
     redis: RedisSettings = RedisSettings()  # type: ignore[call-arg]
     asr: AsrSettings = AsrSettings()  # type: ignore[call-arg]
     nlu: NluSettings = NluSettings()  # type: ignore[call-arg]
+    inference: InferenceSettings = InferenceSettings()  # type: ignore[call-arg]
     speech: SpeechSettings = SpeechSettings()  # type: ignore[call-arg]
     auth: AuthSettings = AuthSettings()  # type: ignore[call-arg]
     tls: TlsSettings = TlsSettings()
@@ -364,6 +399,7 @@ class Settings(_Area):
     monitoring: MonitoringSettings = MonitoringSettings()  # type: ignore[call-arg]
     recording: RecordingSettings = RecordingSettings()  # type: ignore[call-arg]
     api: ApiSettings = ApiSettings()  # type: ignore[call-arg]
+    supervision: SupervisionSettings = SupervisionSettings()  # type: ignore[call-arg]
     detector: DetectorSettings = DetectorSettings()
     endpointing: EndpointSettings = EndpointSettings()
 
@@ -473,6 +509,8 @@ def _cross_checks(settings: Settings) -> list[str]:
             faults.append(f"{name}: its host is not among webhooks.hosts; add it there if you trust it")
     if "+cluster://" in (settings.redis.url or "") and settings.monitoring.stream is not None:
         faults.append("monitoring.stream: is not written to a cluster; leave it out, or use monitoring.webhook")
+    if settings.inference.seam == "socket" and settings.inference.workers != 1:
+        faults.append('inference.workers: over a socket there is one; for more or none set inference.seam to "streams"')
     if settings.asr.engine == "torch" and settings.asr.compute_type.startswith("int"):
         faults.append(
             f"asr.compute_type: {settings.asr.compute_type} is ctranslate2's; "

@@ -20,6 +20,7 @@ from audio.asr import AsrJob
 from gateway.control import control_app
 from gateway.inference import Heard, Understood
 from gateway.inference_socket import InferenceServer, SocketInference
+from gateway.job_queue import Urgency
 from gateway.metrics import HttpMetrics
 from gateway.settings import load
 from nlu.meaning import Meaning, Slot
@@ -42,6 +43,9 @@ class ScriptedInference:
         await self.gate.wait()
         meaning = self._meaning(text)
         return Understood(Meaning(meaning.intent, min(score, 1.0), meaning.slots), 0.0, 0.0)
+
+    def expected_wait_s(self, urgency: Urgency) -> float:
+        return 0.0
 
     async def transcribe(self, job: AsrJob, **_: Any) -> Heard:
         raise AssertionError("the HTTP API hears nothing")

@@ -81,8 +81,12 @@ class Answers:
         Meaning("pay", 0.75, (Slot("day", "周五", 0, 2), Slot("sum", "5", 3, 4))), 0.5, 0.25, "4711"
     )
 
-    def __init__(self) -> None:
+    def __init__(self, *, wait_s: float = 0.0) -> None:
         self.asked: list[tuple[Any, ...]] = []
+        self.wait_s = wait_s
+
+    def expected_wait_s(self, urgency: Urgency) -> float:
+        return self.wait_s
 
     async def transcribe(self, job: AsrJob, *, timeout_s: float, errand: Errand | None = None) -> Heard:
         self.asked.append((job.pcm.copy(), job.sample_rate_hz, job.language, timeout_s))
@@ -330,6 +334,13 @@ async def test_a_promoted_speculation_overtakes_across_the_socket(path: Path) ->
         asr.gate.set()
         await asyncio.gather(*tasks)
         assert done == ["800", "803", "802", "801"]
+
+
+async def test_how_long_an_utterance_would_wait_is_told_unasked(path: Path) -> None:
+    async with serving(path, Answers(wait_s=60.0)), asking(path) as client:
+        assert client.expected_wait_s(Urgency.ENDPOINT) == 0.0
+        await until(lambda: client.expected_wait_s(Urgency.ENDPOINT) > 50.0)
+        await client.ping()
 
 
 async def test_what_is_not_urgent_is_shed_while_the_engine_is_busy(path: Path) -> None:

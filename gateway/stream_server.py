@@ -1,0 +1,474 @@
+"""An inference worker's side of the Redis streams: jobs in, answers out, nothing held that another could do sooner.
+
+    a stream of jobs --XREADGROUP, while there is room--> held --> answered --> acknowledged and deleted
+                                                           |--withdrawn, or its asker is gone--> skipped
+                                                           |--past its asker's patience--> "late"
+    a dead worker's entries --claimed at a heartbeat-------'
+
+There is a reader for each kind and urgency, and each reads only while there is room for its urgency: a few batches for
+endpoints, one for speculations, less for partials. What is not read waits at the server, where any worker can take it;
+within a worker `gateway.job_queue.JobQueue` has the word. An entry is acknowledged when all its jobs are done, in one
+script with the last answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from redis.exceptions import RedisError, ResponseError
+
+from dialogue.connection import connect
+from gateway import background
+from gateway.inference import Inference
+from gateway.inference_messages import ATTEMPTS, Answering, Body
+from gateway.job_queue import Errand, Urgency
+from gateway.model_commands import ModelAdministration
+from gateway.settings import InferenceSettings
+from gateway.stream_recovery import ASKER, GROUP, Claimed, Recovery, beat_every_s
+from gateway.stream_wire import (
+    FIELD,
+    Answered,
+    Kind,
+    ShardKeys,
+    Spoken,
+    WireJob,
+    Word,
+    pack_answers,
+    unpack_jobs,
+    unpack_request,
+    unpack_word,
+)
+
+__all__ = ["Room", "StreamServer"]
+
+log = logging.getLogger(__name__)
+
+_COMMAND_S: Final = 2.0
+_BLOCK_MS: Final = 2000
+_READ_ENTRIES: Final = 8
+_CLAIM_ENTRIES: Final = 16
+_ANSWERS_KEPT: Final = 2000
+_ANSWERS_SENT: Final = 64
+_ANSWERS_WAITING: Final = 20_000
+_WORDS_REMEMBERED: Final = 8192
+_RETRY_S: Final = 0.2
+
+# KEYS[1]      the heartbeats
+# KEYS[1+i]    the stream of answers to the i-th asker
+# KEYS[1+n+j]  the stream of the j-th entry that is done
+# ARGV[1]      the consumer group
+# ARGV[2]      answers kept in a stream, about
+# ARGV[3]      n, how many askers
+# ARGV[2+2i]   the i-th asker's field of the heartbeats: an asker that is gone gets no stream again
+# ARGV[3+2i]   its answers
+# ARGV[3+2n+j] the id of the j-th entry
+_ANSWER: Final = """
+local askers = tonumber(ARGV[3])
+for i = 1, askers do
+  if redis.call('HEXISTS', KEYS[1], ARGV[2 + 2 * i]) == 1 then
+    redis.call('XADD', KEYS[1 + i], 'MAXLEN', '~', ARGV[2], '*', 'b', ARGV[3 + 2 * i])
+  end
+end
+for j = 1, #KEYS - 1 - askers do
+  local stream, id = KEYS[1 + askers + j], ARGV[3 + 2 * askers + j]
+  redis.call('XACK', stream, ARGV[1], id)
+  redis.call('XDEL', stream, id)
+end
+"""
+
+
+class Room:
+    """How many jobs of one kind a worker may hold."""
+
+    def __init__(self, batch: int) -> None:
+        """`batch`: jobs that its engines work on at once. One more batch of endpoints waits ready behind them."""
+        self._limits = {Urgency.ENDPOINT: 2 * batch, Urgency.SPECULATIVE: batch, Urgency.PARTIAL: max(1, batch // 2)}
+        self._held = 0
+        self._freed = asyncio.Event()
+
+    def free(self, urgency: Urgency) -> int:
+        """Room left for jobs of this urgency; negative where more were taken."""
+        return self._limits[urgency] - self._held
+
+    def take(self) -> None:
+        """One more is held."""
+        self._held += 1
+
+    def give(self) -> None:
+        """One less is held."""
+        self._held -= 1
+        self._freed.set()
+
+    async def wait(self, urgency: Urgency) -> int:
+        """Until there is room; how much."""
+        while (free := self.free(urgency)) <= 0:
+            self._freed.clear()
+            await self._freed.wait()
+        return free
+
+
+class StreamServer:
+    """Answers askers of any host from an `Inference` of this process."""
+
+    def __init__(
+        self,
+        redis_url: str,
+        settings: InferenceSettings,
+        inference: Inference,
+        models: ModelAdministration | None = None,
+        *,
+        batches: Mapping[Kind, int],
+    ) -> None:
+        """
+        Args:
+            models: None: commands about models are no requests here.
+            batches: jobs of each kind that the engines work on at once.
+        """
+        self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        rooms = {kind: Room(batches[kind]) for kind in Kind}
+        answering = Answering(inference, models)
+        self._shards = [
+            _Shard(redis_url, settings, ShardKeys(settings.pool, shard), self.name, answering, rooms)
+            for shard in range(settings.shards)
+        ]
+
+    async def start(self) -> None:
+        """Begin to take jobs; where the server is away, when it is back."""
+        for shard in self._shards:
+            shard.start()
+
+    async def stop(self, *, drain_s: float = 3.0) -> None:
+        """Take no more jobs, give those that are held so long to end, and leave the rest to others."""
+        await asyncio.gather(*(shard.stop(drain_s) for shard in self._shards))
+
+
+@dataclass(slots=True, eq=False)
+class _Held:
+    """An entry that is worked on."""
+
+    left: int
+
+
+@dataclass(slots=True, eq=False)
+class _Running:
+    """A job that is worked on."""
+
+    task: asyncio.Task[None]
+    errand: Errand
+
+
+class _Shard:
+    """One shard's streams."""
+
+    def __init__(
+        self,
+        redis_url: str,
+        settings: InferenceSettings,
+        keys: ShardKeys,
+        name: str,
+        answering: Answering,
+        rooms: Mapping[Kind, Room],
+    ) -> None:
+        self._keys = keys
+        self._name = name
+        self._answering = answering
+        self._rooms = rooms
+        self._client = connect(redis_url, timeout_s=_COMMAND_S, decode_responses=False)
+        self._reader = connect(redis_url, timeout_s=None, decode_responses=False)  # its reads block
+        self._answer_script = self._client.register_script(_ANSWER)
+        self._recovery = Recovery(self._client, keys, name=name, dead_after_s=settings.dead_after_s)
+        self._beat_s = beat_every_s(settings.dead_after_s)
+        self._held: dict[tuple[str, bytes], _Held] = {}
+        self._running: dict[tuple[str, int], _Running] = {}
+        self._missed: set[tuple[str, bytes]] = set()
+        self._said: OrderedDict[tuple[str, int], Word] = OrderedDict()
+        self._commands_after = b""
+        self._commands: set[asyncio.Task[None]] = set()
+        self._answers: list[tuple[str, Answered]] = []
+        self._finished: list[tuple[str, bytes]] = []
+        self._news = asyncio.Event()
+        self._idle = asyncio.Event()  # nothing is held, and all that was done is acknowledged
+        self._idle.set()
+        self._readers: list[asyncio.Task[None]] = []
+        self._senders: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin."""
+        ready = asyncio.Event()
+        self._senders = [
+            asyncio.create_task(self._insist(self._send), name="inference answers"),
+            asyncio.create_task(self._insist(lambda: self._look_after(ready)), name="inference heartbeat"),
+        ]
+        self._readers = [asyncio.create_task(self._insist(lambda: self._listen(ready)), name="inference words")]
+        for kind in Kind:
+            for urgency in Urgency:
+                self._readers.append(asyncio.create_task(self._begin(ready, kind, urgency), name=f"{kind} jobs"))
+
+    async def stop(self, drain_s: float) -> None:
+        """See `StreamServer.stop`."""
+        await background.stop(self._readers)
+        try:
+            async with asyncio.timeout(drain_s):
+                await self._idle.wait()
+        except TimeoutError:
+            log.warning("%d entries are left to other inference workers", len(self._held))
+        await background.stop([*self._senders, *self._commands])
+        await background.stop([running.task for running in self._running.values()])
+        try:
+            await self._recovery.leave()
+        except (RedisError, OSError) as exc:
+            log.info("no leave taken of the others (%s); they will see it", type(exc).__name__)
+        await self._client.aclose()
+        await self._reader.aclose()
+
+    async def _insist(self, serve: Callable[[], Awaitable[None]]) -> None:
+        """Do it for ever, and again where the server was away or has forgotten its groups."""
+        told = False
+        while True:
+            try:
+                await serve()
+                told = False
+            except (RedisError, OSError) as exc:
+                if not told:
+                    log.warning("the inference streams cannot be reached: %s; trying again", type(exc).__name__)
+                told = True
+                await asyncio.sleep(_RETRY_S)
+                if isinstance(exc, ResponseError) and "NOGROUP" in str(exc):
+                    await self._insist_on_groups()
+
+    async def _insist_on_groups(self) -> None:
+        try:
+            await self._make_groups()
+        except (RedisError, OSError) as exc:
+            log.debug("no consumer groups yet: %s", type(exc).__name__)
+
+    async def _make_groups(self) -> None:
+        """From the beginning: jobs that came before any worker are done too."""
+        for stream in self._keys.all_jobs:
+            try:
+                await self._client.xgroup_create(stream, GROUP, id="0", mkstream=True)
+            except ResponseError as exc:
+                if "BUSYGROUP" not in str(exc):
+                    raise
+
+    # Jobs in.
+
+    async def _begin(self, ready: asyncio.Event, kind: Kind, urgency: Urgency) -> None:
+        await ready.wait()  # who reads before it has shown that it lives is taken for dead
+        await self._insist(lambda: self._read(kind, urgency))
+
+    async def _read(self, kind: Kind, urgency: Urgency) -> None:
+        """Take what comes, as far as there is room."""
+        stream = self._keys.jobs(kind, urgency)
+        count = min(_READ_ENTRIES, await self._rooms[kind].wait(urgency))
+        async with asyncio.timeout(_BLOCK_MS / 1000 + _COMMAND_S):  # a server that hangs says nothing at all
+            read: Any = await self._reader.xreadgroup(GROUP, self._name, {stream: ">"}, count=count, block=_BLOCK_MS)
+        for entry_id, fields in (entry for _, entries in read or () for entry in entries):
+            self._accept(stream, entry_id, fields.get(FIELD.encode(), b""))
+
+    def _accept(self, stream: str, entry_id: bytes, data: bytes, done: Collection[int] = ()) -> None:
+        """Begin the jobs of an entry, but for those that are `done`, withdrawn, or begun."""
+        place = (stream, entry_id)
+        if place in self._held:
+            return
+        self._missed.discard(place)
+        kind, urgency = _of_stream(stream)
+        try:
+            entry = unpack_jobs(data)
+        except ValueError as exc:
+            log.error("a gateway worker sent what are no jobs: %s", exc)
+            self._finish(place)
+            return
+        jobs = [
+            job
+            for job in entry.jobs
+            if job.ident not in done
+            and self._said.get((entry.asker, job.ident)) is not Word.WITHDRAW
+            and (entry.asker, job.ident) not in self._running
+        ]
+        self._held[place] = held = _Held(len(jobs))
+        self._idle.clear()
+        age_ms = self._recovery.clock.age_ms(entry_id, time.monotonic())
+        for job in jobs:
+            key = (entry.asker, job.ident)
+            errand = Errand(Urgency.ENDPOINT if self._said.get(key) is Word.PROMOTE else urgency)
+            self._rooms[kind].take()
+            task = asyncio.create_task(self._work(entry.asker, job, errand, age_ms))
+            self._running[key] = _Running(task, errand)
+
+            def ended(_: object, key: tuple[str, int] = key) -> None:
+                del self._running[key]
+                self._rooms[kind].give()
+                held.left -= 1
+                if not held.left:
+                    self._finish(place)
+
+            task.add_done_callback(ended)
+        if not jobs:
+            self._finish(place)
+
+    async def _work(self, asker: str, job: WireJob, errand: Errand, age_ms: float) -> None:
+        left_s = (job.budget_ms - age_ms) / 1000
+        if left_s <= 0:
+            answer: Body = {"late": True}
+        else:
+            try:
+                body = unpack_request(job.request)
+            except ValueError as exc:
+                answer = {"error": f"malformed request: {exc}"}
+            else:
+                answer = await self._answering.answer({**body, "timeout_s": left_s}, errand)
+        if "queue_ms" in answer.get("ok", ()):
+            answer["ok"]["queue_ms"] += age_ms
+        self._reply(asker, job.ident, answer)
+
+    def _finish(self, place: tuple[str, bytes]) -> None:
+        """Nothing is left to do of an entry."""
+        self._held.pop(place, None)
+        self._finished.append(place)
+        self._idle.clear()
+        self._news.set()
+
+    def _reply(self, asker: str, ident: int, answer: Body) -> None:
+        self._answers.append((asker, Answered(ident, self._name, answer)))
+        del self._answers[:-_ANSWERS_WAITING]  # of a server that has been away for long: nobody waits for these
+        self._news.set()
+
+    # Answers out.
+
+    async def _send(self) -> None:
+        """All answers and finished entries that there are, in one step."""
+        await self._news.wait()
+        self._news.clear()
+        while self._answers or self._finished:
+            answers, finished = self._answers[:_ANSWERS_SENT], self._finished[:_ANSWERS_SENT]
+            by_asker: dict[str, list[Answered]] = {}
+            for asker, answered in answers:
+                by_asker.setdefault(asker, []).append(answered)
+            try:
+                await self._answer_script(
+                    keys=[
+                        self._keys.beats,
+                        *(self._keys.answers(asker) for asker in by_asker),
+                        *(stream for stream, _ in finished),
+                    ],
+                    args=[
+                        GROUP,
+                        _ANSWERS_KEPT,
+                        len(by_asker),
+                        *(part for asker, those in by_asker.items() for part in (ASKER + asker, pack_answers(those))),
+                        *(entry_id for _, entry_id in finished),
+                    ],
+                )
+            except BaseException:
+                self._news.set()
+                raise
+            del self._answers[: len(answers)], self._finished[: len(finished)]
+        if not self._held:
+            self._idle.set()
+
+    # Words.
+
+    async def _listen(self, ready: asyncio.Event) -> None:
+        """Hear what is said about jobs, from the oldest that is kept: jobs may have been withdrawn before we came. Not
+        so with commands."""
+        await ready.wait()
+        last: Any = await self._client.xrevrange(self._keys.words, count=1)
+        if not self._commands_after:
+            self._commands_after = last[0][0] if last else b"0-0"
+        read_from = b"0-0"
+        while True:
+            async with asyncio.timeout(_BLOCK_MS / 1000 + _COMMAND_S):
+                read: Any = await self._reader.xread({self._keys.words: read_from}, count=256, block=_BLOCK_MS)
+            for entry_id, fields in (entry for _, entries in read or () for entry in entries):
+                read_from = entry_id
+                try:
+                    spoken = unpack_word(fields[FIELD.encode()])
+                except (ValueError, KeyError) as exc:
+                    log.error("a gateway worker sent what is no word: %s", exc)
+                    continue
+                self._hear(spoken, is_new=_order(entry_id) > _order(self._commands_after))
+                if spoken.word is Word.COMMAND:
+                    self._commands_after = max(self._commands_after, entry_id, key=_order)
+
+    def _hear(self, spoken: Spoken, *, is_new: bool) -> None:
+        if spoken.word is Word.COMMAND:
+            if is_new and spoken.request is not None:
+                task = asyncio.create_task(self._carry_out(spoken, spoken.request))
+                self._commands.add(task)
+                task.add_done_callback(self._commands.discard)
+            return
+        key = (spoken.asker, spoken.ident)
+        self._said[key] = spoken.word
+        if len(self._said) > _WORDS_REMEMBERED:
+            self._said.popitem(last=False)
+        if (running := self._running.get(key)) is not None:
+            if spoken.word is Word.WITHDRAW:
+                running.task.cancel()
+            else:
+                running.errand.promote(Urgency.ENDPOINT)
+
+    async def _carry_out(self, spoken: Spoken, request: Body) -> None:
+        self._reply(spoken.asker, spoken.ident, await self._answering.answer(request, Errand()))
+
+    # The others.
+
+    async def _look_after(self, ready: asyncio.Event) -> None:
+        """One heartbeat, and what it tells."""
+        if not ready.is_set():
+            await self._make_groups()
+        gone = await self._recovery.beat(time.monotonic())
+        ready.set()
+        for (asker, _), running in list(self._running.items()):
+            if asker in gone:
+                running.task.cancel()
+        room = max(0, min(room.free(Urgency.ENDPOINT) for room in self._rooms.values()))
+        claimed, own = await self._recovery.claim(min(room, _CLAIM_ENTRIES))
+        for entry in claimed:
+            await self._take_over(entry)
+        # Entries that we were given and never saw: the answer was lost on its way. Those of this very moment may come.
+        missing = own - self._held.keys() - set(self._finished) - {(entry.stream, entry.entry_id) for entry in claimed}
+        for stream, entry_id in missing & self._missed:
+            if (data := await self._recovery.fetch(stream, entry_id)) is not None:
+                self._accept(stream, entry_id, data)
+        self._missed = missing
+        await asyncio.sleep(self._beat_s)
+
+    async def _take_over(self, entry: Claimed) -> None:
+        """Do a dead worker's entry, but for what it has answered; or give it up."""
+        try:
+            jobs = unpack_jobs(entry.data)
+            idents = {job.ident for job in jobs.jobs}
+            done = idents & await self._recovery.answered(jobs.asker, entry.entry_id)
+        except ValueError as exc:
+            log.error("a dead inference worker leaves what are no jobs: %s", exc)
+            self._finish((entry.stream, entry.entry_id))
+            return
+        if entry.deliveries < ATTEMPTS:
+            log.warning("taking over %d jobs of a dead inference worker", len(jobs.jobs) - len(done))
+            self._accept(entry.stream, entry.entry_id, entry.data, done)
+            return
+        for job in jobs.jobs:
+            if job.ident not in done:
+                died = f"the inference worker died {entry.deliveries} times under this request"
+                self._reply(jobs.asker, job.ident, {"error": died})
+        self._finish((entry.stream, entry.entry_id))
+
+
+def _of_stream(stream: str) -> tuple[Kind, Urgency]:
+    kind, urgency = stream.rsplit(":", 2)[1:]
+    return Kind(kind), Urgency(int(urgency))
+
+
+def _order(entry_id: bytes) -> tuple[int, int]:
+    milliseconds, _, number = entry_id.partition(b"-")
+    return int(milliseconds), int(number or 0)
