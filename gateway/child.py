@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import faulthandler
+import signal
 from pathlib import Path
 
 from gateway import logs
@@ -17,13 +19,14 @@ def begin(process: str, **options: type) -> tuple[argparse.Namespace, Settings]:
 
     Args:
         process: this process's name in the log; `{option}` is filled in.
-        options: its own options and their types, besides --settings and --parent.
+        options: its own options and their types, besides --settings, --parent and --lifeline.
     """
     parser = argparse.ArgumentParser()
-    for name, kind in {"settings": Path, "parent": int, **options}.items():
+    for name, kind in {"settings": Path, "parent": int, "lifeline": int, **options}.items():
         parser.add_argument(f"--{name}", type=kind, required=True)
     args = parser.parse_args()
     die_with_parent(args.parent)
+    faulthandler.register(signal.SIGQUIT)  # where a process hung, before it is killed: files and lines, no values
     settings = Settings.model_validate_json(args.settings.read_text())
     logs.configure(settings.log_level, settings.log_format, process=process.format(**vars(args)))
     return args, settings

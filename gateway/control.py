@@ -11,8 +11,8 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import uvicorn
@@ -39,6 +39,7 @@ from gateway.http_guard import Guard, requires
 from gateway.inference import InferenceError
 from gateway.inference_socket import SocketInference
 from gateway.key_set import KeySetError
+from gateway.lifeline import Lifeline, SupervisionError
 from gateway.metrics import HttpMetrics, Metrics
 from gateway.models_api import models_router
 from gateway.monitoring.admission import is_no_denial
@@ -50,9 +51,10 @@ from gateway.monitoring.outcomes_api import outcomes_router
 from gateway.monitoring.recordings_api import recordings_router
 from gateway.origins import OriginPolicy
 from gateway.pages_api import pages_router
-from gateway.presence import gateway_name, present_workers
+from gateway.presence import PresentWorkers, gateway_name, present_workers
 from gateway.processes import EXIT_CONFIG
 from gateway.settings import ControlSettings, Settings
+from gateway.supervision_api import supervision_router
 from gateway.text_dialogues import TextDialogues
 from gateway.tls import ServerCertificate, TlsError
 from gateway.webhooks import Webhooks
@@ -81,8 +83,14 @@ def control_app(
     *,
     metrics: HttpMetrics | None = None,
     certificate: ServerCertificate | None = None,
+    line: Lifeline | None = None,
+    on_drain: Callable[[], None] = lambda: None,
 ) -> FastAPI:
-    """The application; `inference` is entered and left with it, and a certificate is kept fresh meanwhile.
+    """The application; `inference` and `line` are entered and left with it, and a certificate is kept fresh meanwhile.
+
+    Args:
+        line: to `serve`, which the routes of `gateway.supervision_api` ask; None: they are not there.
+        on_drain: called when a successor has taken over.
 
     Raises:
         BotError: a bot that cannot be loaded.
@@ -113,7 +121,11 @@ def control_app(
             *([asyncio.create_task(certificate.watch())] if certificate is not None else []),
             *([asyncio.create_task(archive.expire_for_ever())] if archive is not None else []),
         ]
-        async with inference, authenticator, hub:
+        async with inference, authenticator, hub, AsyncExitStack() as stack:
+            if line is not None:
+                await stack.enter_async_context(line)
+                beside.append(asyncio.create_task(_drained(line, on_drain)))
+                line.serving()
             yield
         await background.stop(beside)
         await webhooks.aclose()
@@ -135,6 +147,8 @@ def control_app(
     app.include_router(models_router(inference))
     audit = AuditLog(client)
     app.include_router(monitor_router(hub, audit))
+    if line is not None:
+        app.include_router(supervision_router(line, audit))
     app.include_router(outcomes_router(client, settings.results.stream))
     if archive is not None:
         app.include_router(recordings_router(archive, audit))
@@ -146,7 +160,7 @@ def control_app(
 
     @app.get("/readyz", summary="Calls can be served: models loaded, Redis answering, prompts rendered")
     async def readyz(response: Response) -> Readiness:
-        present: dict[str, int] = {}
+        present = PresentWorkers(0, 0, 0)
         try:
             present = await present_workers(client, gateway_name(settings.port))
             redis_says = "ok"
@@ -157,7 +171,7 @@ def control_app(
             inference_says = "ok"
         except InferenceError as exc:
             inference_says = str(exc)
-        workers_say = "ok" if len(present) >= settings.workers else f"{len(present)} of {settings.workers} ready"
+        workers_say = _workers_say(present, await _wanted(line, settings.workers))
         ready = redis_says == inference_says == workers_say == "ok"
         response.status_code = 200 if ready else 503
         return Readiness(
@@ -165,7 +179,7 @@ def control_app(
             redis=redis_says,
             inference=inference_says,
             workers=workers_say,
-            calls=sum(present.values()),
+            calls=present.calls,
         )
 
     @app.get("/metrics", summary="Prometheus metrics of all workers", dependencies=[Depends(requires(Scope.MONITOR))])
@@ -177,6 +191,26 @@ def control_app(
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     return app
+
+
+def _workers_say(present: PresentWorkers, wanted: int) -> str:
+    if present.serving >= wanted:
+        return "ok"
+    draining = f", {present.draining} draining" if present.draining else ""
+    return f"{present.serving} of {wanted} ready{draining}"
+
+
+async def _wanted(line: Lifeline | None, configured: int) -> int:
+    """How many workers should take calls: an operator may keep some down."""
+    try:
+        return configured if line is None else int((await line.ask("wanted"))["workers"])
+    except SupervisionError:
+        return configured
+
+
+async def _drained(line: Lifeline, on_drain: Callable[[], None]) -> None:
+    await line.drain_ordered()
+    on_drain()
 
 
 def _certificate(settings: ControlSettings) -> ServerCertificate | None:
@@ -192,6 +226,12 @@ def main() -> None:
     uvicorn_log.setLevel(logging.WARNING)
     uvicorn_log.addFilter(is_no_denial)
     assert settings.redis.url is not None  # the supervisor wrote where its own server is
+    servers: list[uvicorn.Server] = []
+
+    def make_way() -> None:
+        for server in servers:
+            server.should_exit = True
+
     try:
         certificate = _certificate(settings.control)
         app = control_app(
@@ -200,6 +240,8 @@ def main() -> None:
             SocketInference(args.inference),
             metrics=HttpMetrics(),
             certificate=certificate,
+            line=Lifeline(args.lifeline),
+            on_drain=make_way,
         )
     except (DialogueError, KeySetError, TlsError) as exc:
         log.error("cannot start: %s", exc)
@@ -213,7 +255,8 @@ def main() -> None:
     )
     config.load()
     config.ssl = certificate.context if certificate is not None else None  # uvicorn would read the files only once
-    uvicorn.Server(config).run(sockets=[socket.socket(fileno=args.fd)])
+    servers.append(uvicorn.Server(config))
+    servers[0].run(sockets=[socket.socket(fileno=args.fd)])
 
 
 if __name__ == "__main__":

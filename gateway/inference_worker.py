@@ -25,6 +25,7 @@ from gateway.batching import BatcherSettings
 from gateway.child import begin
 from gateway.faq_indexing import faq_indexes
 from gateway.inference_socket import InferenceServer
+from gateway.lifeline import Lifeline
 from gateway.local_inference import LocalInference
 from gateway.metrics import InferenceMetrics
 from gateway.model_loading import BotModels, ChoiceRecord
@@ -72,7 +73,7 @@ def nlu_batches(settings: NluSettings, *, cuda: bool) -> BatcherSettings:
     )
 
 
-async def _serve(settings: Settings, path: Path) -> None:
+async def _serve(settings: Settings, path: Path, lifeline: int) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -113,7 +114,9 @@ async def _serve(settings: Settings, path: Path) -> None:
         server = InferenceServer(inference, inference)
         await server.start(path)
         log.info("models ready: %s; understanding for %s", asr.name, served)
-        await stop.wait()
+        async with Lifeline(lifeline) as line:
+            line.serving()
+            await stop.wait()
         await server.stop()
 
 
@@ -122,7 +125,7 @@ def main() -> None:
     args, settings = begin("inference", socket=Path)
     torch.set_num_threads(settings.asr.threads)
     try:
-        uvloop.run(_serve(settings, args.socket))
+        uvloop.run(_serve(settings, args.socket, args.lifeline))
     except (AudioError, NluError, DialogueError) as exc:
         log.error("cannot start: %s", exc)
         sys.exit(EXIT_CONFIG)

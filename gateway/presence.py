@@ -1,4 +1,4 @@
-"""Workers say in Redis that they are there: how the control plane counts its gateway's own.
+"""Workers say in Redis that they are there, and whether they take calls: so the control plane counts its gateway's.
 
 A key per worker with a short time to live; a worker that dies is gone from the list by itself. Several gateways may
 share a Redis, so the key names the gateway: its host and media port, which no two have in common.
@@ -11,6 +11,7 @@ import json
 import logging
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import redis.asyncio as redis
 from redis.exceptions import RedisError
@@ -18,7 +19,7 @@ from redis.exceptions import RedisError
 from dialogue.connection import connect
 from gateway import background
 
-__all__ = ["Presence", "gateway_name", "presence_key", "present_workers"]
+__all__ = ["Presence", "PresentWorkers", "gateway_name", "presence_key", "present_workers"]
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,18 @@ def presence_key(gateway: str, name: str) -> str:
     return f"{_PREFIX}{{{gateway}}}:{name}"
 
 
+@dataclass(frozen=True, slots=True)
+class PresentWorkers:
+    """A gateway's workers."""
+
+    serving: int
+    """That take calls."""
+    draining: int
+    """That take none any more, and end with their last."""
+    calls: int
+    """In progress at all of them."""
+
+
 class Presence:
     """Keeps one worker's key alive. Use as an async context, entered when the worker accepts calls."""
 
@@ -45,6 +58,7 @@ class Presence:
         self._client = connect(redis_url, timeout_s=_COMMAND_S)
         self._key = presence_key(gateway, name)
         self._calls = calls
+        self._draining = False
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Presence:
@@ -60,22 +74,29 @@ class Presence:
             log.info("presence not withdrawn (%s); it expires in %d s", type(exc).__name__, _TTL_S)
         await self._client.aclose()
 
+    async def drain(self) -> None:
+        """Tell that this worker takes no more calls, at once: who balances calls shall know before they are refused."""
+        self._draining = True
+        await self._renew()
+
     async def _keep(self) -> None:
         while True:
-            try:
-                await self._client.set(self._key, json.dumps({"calls": self._calls()}), ex=_TTL_S)
-            except (RedisError, OSError) as exc:
-                log.warning("presence not renewed: %s", type(exc).__name__)
+            await self._renew()
             await asyncio.sleep(_EVERY_S)
 
+    async def _renew(self) -> None:
+        told = {"calls": self._calls(), "draining": self._draining}
+        try:
+            await self._client.set(self._key, json.dumps(told), ex=_TTL_S)
+        except (RedisError, OSError) as exc:
+            log.warning("presence not renewed: %s", type(exc).__name__)
 
-async def present_workers(client: redis.Redis, gateway: str) -> dict[str, int]:
-    """Calls in progress by the name of each of a gateway's workers. Raises RedisError or OSError."""
+
+async def present_workers(client: redis.Redis, gateway: str) -> PresentWorkers:
+    """The workers of one gateway. Raises RedisError or OSError."""
     prefix = presence_key(gateway, "")
     keys = [key async for key in client.scan_iter(match=f"{prefix}*", count=1000)]
     values = await client.mget(keys) if keys else []
-    return {
-        key.removeprefix(prefix): int(json.loads(value)["calls"])
-        for key, value in zip(keys, values, strict=True)
-        if value is not None
-    }
+    told = [json.loads(value) for value in values if value is not None]
+    draining = sum(1 for one in told if one["draining"])
+    return PresentWorkers(len(told) - draining, draining, sum(int(one["calls"]) for one in told))

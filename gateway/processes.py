@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 
-__all__ = ["EXIT_CONFIG", "PortTakenError", "claim_port", "die_with_parent", "free_listener"]
+__all__ = ["EXIT_CONFIG", "PortTakenError", "claim_port", "die_with_parent", "free_listener", "shared_socket"]
 
 EXIT_CONFIG = 78
 """sysexits.h EX_CONFIG: starting again would fail the same way, so the supervisor does not."""
@@ -48,6 +48,26 @@ def claim_port(port: int) -> socket.socket:
             f"another voicegate serves port {port} already; stop it, or use another with --port"
         ) from None
     return lock
+
+
+def shared_socket(host: str, port: int) -> socket.socket:
+    """A socket on the port that this gateway's workers share, not listening yet; the kernel spreads connections over
+    those that do.
+
+    Raises:
+        PortTakenError: somebody else has the port.
+    """
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+    except OSError as exc:
+        sock.close()
+        raise PortTakenError(
+            f"{host}:{port} cannot be shared with this gateway's other workers: {exc.strerror}"
+        ) from exc
+    return sock
 
 
 def free_listener(host: str, port: int, *, option: str) -> socket.socket:

@@ -1,13 +1,14 @@
-"""One gateway: its processes started, watched, replaced when they die, and stopped in order.
+"""One gateway: what `serve` is. It claims the ports, finds the Redis, starts the processes, and does what it is asked.
 
     serve ── embedded Valkey (unless a Redis is given)
          ├── inference worker      models
          ├── gateway worker 0..N   calls
-         └── control plane         health, metrics
+         └── control plane         health, metrics, HTTP API
 
-Each child asks the kernel to die with us, so even SIGKILL leaves no orphan. A child that dies is started again with
-backoff; one that says its configuration is at fault (exit 78) ends the gateway, because it would say so again.
-SIGTERM drains: workers first, while models and store still answer; then the rest.
+Each child asks the kernel to die with us, so even SIGKILL leaves no orphan. Which processes there are, and how one
+takes another's place, is `gateway.fleet`'s; how each is kept up, `gateway.keeper`'s. One that says at its start that
+its configuration is at fault (exit 78) ends the gateway, because it would say so again. SIGTERM drains: workers first,
+while models and store still answer; then the rest. SIGHUP reads settings and bots again.
 """
 
 from __future__ import annotations
@@ -15,34 +16,30 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import shutil
-import signal
-import socket
 import ssl
-import sys
 import tempfile
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from dialogue.bots import BotError
 from gateway import background
 from gateway.embedded_redis import EmbeddedRedis, EmbeddedRedisError
-from gateway.processes import EXIT_CONFIG, claim_port, free_listener
-from gateway.settings import Settings
+from gateway.fleet import Fleet
+from gateway.lifeline import SupervisionError
+from gateway.processes import claim_port, free_listener, shared_socket
+from gateway.reloading import BotPrint, Plan, fingerprints, plan_reload
+from gateway.settings import Settings, SettingsError
 
-__all__ = ["ChildFailedError", "Gateway"]
+__all__ = ["ChildFailedError", "Gateway", "ReloadStatus"]
 
 log = logging.getLogger(__name__)
 
-_BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-_HEALTHY_AFTER_S = 30.0
-_STOP_S = 5.0
 _READY_POLL_S = 0.05
 _REDIS_WATCH_S = 0.25
 # The listening socket is ours and on this machine: whatever name its certificate is for, nobody else answers there.
@@ -54,31 +51,36 @@ class ChildFailedError(Exception):
     """A process that cannot be kept up; its own log line says why."""
 
 
-@dataclass(slots=True)
-class _Child:
-    name: str
-    command: list[str]
-    stop_s: float
-    pass_fds: tuple[int, ...] = ()
-    process: asyncio.subprocess.Process | None = None
-    environment: dict[str, str] = field(default_factory=dict)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReloadStatus:
+    """What came of the last reload."""
+
+    state: Literal["none", "running", "done", "failed"] = "none"
+    step: str = ""
+    """What is being done; of a failed one, why it failed."""
+    changed: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
 
 
 class Gateway:
     """A running gateway. Use as an async context on the main thread: parent-death signals follow the thread."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, reread: Callable[[], Settings] | None = None) -> None:
         """Raises nothing; everything happens on entering.
 
-        `settings.port` and `settings.control_port` may be 0: see `port` and `control_port` once entered.
+        Args:
+            settings: `port` and `control_port` may be 0: see `port` and `control_port` once entered.
+            reread: the settings from their sources again, for a reload. None: they stay.
         """
         self._settings = settings
+        self._reread = reread or (lambda: settings)
         self._stack = AsyncExitStack()
-        self._children: list[_Child] = []
-        self._keepers: list[asyncio.Task[None]] = []
+        self._fleet: Fleet | None = None
+        self._bots: dict[str, BotPrint] = {}
+        self._reload = ReloadStatus()
+        self._reloading: asyncio.Task[None] | None = None
         self._redis: EmbeddedRedis | None = None
         self._failed: asyncio.Future[None] | None = None
-        self._stopping = False
         self.port = settings.port
         self.control_port = settings.control_port
 
@@ -162,10 +164,8 @@ class Gateway:
         self.port = probe.getsockname()[1]
         probe.close()
         stack.callback(claim_port(self.port).close)
-        placeholder = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET)
+        placeholder = shared_socket(settings.host, self.port)
         stack.callback(placeholder.close)
-        placeholder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        placeholder.bind((settings.host, self.port))
         control = free_listener(settings.host, settings.control_port, option="--control-port")
         stack.callback(control.close)
         self.control_port = control.getsockname()[1]
@@ -176,83 +176,101 @@ class Gateway:
             redis_url = self._redis.url
             keeper = asyncio.create_task(self._keep_redis(runtime), name="keep redis")
             stack.callback(keeper.cancel)
-        metrics_dir = runtime / "metrics"
-        metrics_dir.mkdir()
-        settings_file = runtime / "settings.json"
-        settings_file.touch(mode=0o600)  # it holds the secrets, the Redis address with its password among them
-        known = {
-            "port": self.port,
-            "control_port": self.control_port,
-            "redis": settings.redis.model_copy(update={"url": redis_url}),
+        known = {"port": self.port, "control_port": self.control_port, "redis_url": redis_url}
+        self._fleet = Fleet(
+            settings, runtime=runtime, control=control, known=known, asked=self._asked, on_fault=self._fault
+        )
+        stack.push_async_callback(self._stop)
+        self._fleet.start()
+        try:
+            self._bots = await asyncio.to_thread(fingerprints, settings.all_bots)
+        except BotError as exc:
+            raise ChildFailedError(str(exc)) from None
+
+    def _fault(self, message: str) -> None:
+        if self._failed is not None and not self._failed.done():
+            self._failed.set_exception(ChildFailedError(message))
+
+    async def _stop(self) -> None:
+        if self._reloading is not None:
+            await background.stop([self._reloading])
+        await self._running.stop()
+
+    @property
+    def _running(self) -> Fleet:
+        assert self._fleet is not None
+        return self._fleet
+
+    def kill(self) -> None:
+        """End every process at once: whoever waits for an orderly end need wait no longer."""
+        if self._fleet is not None:
+            self._fleet.kill()
+
+    async def reload(self, *, everything: bool = False) -> Plan:
+        """Read settings and bots again, and exchange what they change, without dropping a call.
+
+        Args:
+            everything: exchange all processes, whatever has changed.
+
+        Returns:
+            What will be done; it goes on by itself. `ReloadStatus` tells how far it is.
+
+        Raises:
+            SupervisionError: what was read cannot be used, or a reload is under way; nothing has changed.
+        """
+        if self._reloading is not None and not self._reloading.done():
+            raise SupervisionError("conflict", "a reload is under way; try again when it is done")
+        try:
+            new = await asyncio.to_thread(self._reread)
+            bots = await asyncio.to_thread(fingerprints, new.all_bots)
+        except (SettingsError, BotError) as exc:
+            log.error("not reloaded, nothing has changed: %s", exc)
+            raise SupervisionError("unusable", f"{exc}\nNothing has changed") from None
+        if self._reloading is not None and not self._reloading.done():
+            raise SupervisionError("conflict", "a reload is under way; try again when it is done")
+        plan = plan_reload(self._running.settings, new, self._bots, bots, everything=everything)
+        for kept in plan.kept:
+            log.warning("%s", kept)
+        log.info("reload: %s", ", ".join(plan.changed) or "nothing has changed")
+        self._reload = ReloadStatus(state="running", changed=plan.changed, kept=plan.kept)
+        self._reloading = asyncio.create_task(self._apply(plan, bots), name="reload")
+        return plan
+
+    async def _apply(self, plan: Plan, bots: dict[str, BotPrint]) -> None:
+        def told(step: str) -> None:
+            log.info("reload: %s", step)
+            self._reload = replace(self._reload, step=step)
+
+        try:
+            await self._running.apply(plan, told=told)
+        except SupervisionError as exc:
+            log.error("not reloaded: %s", exc)
+            self._reload = replace(self._reload, state="failed", step=str(exc))
+            return
+        self._bots = bots
+        self._reload = replace(self._reload, state="done", step="")
+        log.info("reloaded")
+
+    async def _asked(self, what: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What the control plane asks for."""
+        if what == "wanted":
+            return {"workers": self._running.wanted}
+        if what in ("drain", "up") and self._reload.state == "running":
+            raise SupervisionError("conflict", "a reload is under way; try again when it is done")
+        if what == "drain":
+            self._running.drain(
+                int(fields["worker"]), deadline_s=fields["deadline_s"], keep_down=bool(fields["keep_down"])
+            )
+        elif what == "up":
+            self._running.bring_up(int(fields["worker"]))
+        elif what == "reload":
+            await self.reload(everything=bool(fields["everything"]))
+        elif what != "processes":
+            raise SupervisionError("unknown", f"{what}: `serve` does no such thing")
+        return {
+            "processes": [asdict(status) for status in self._running.statuses()],
+            "reload": asdict(self._reload),
         }
-        settings_file.write_text(settings.model_copy(update=known).dump_json())
-        common = ["--settings", str(settings_file), "--parent", str(os.getpid())]
-        inference = str(runtime / "inference.sock")
-        serving = ["--inference", inference]
-        stack.push_async_callback(self._stop_children)
-        python = [sys.executable, "-m"]
-        environment = {"PROMETHEUS_MULTIPROC_DIR": str(metrics_dir)}
-        self._spawn(
-            "inference",
-            [*python, "gateway.inference_worker", *common, "--socket", inference],
-            _STOP_S,
-            environment=environment,
-        )
-        self._spawn(
-            "control",
-            [*python, "gateway.control", *common, *serving, "--fd", str(control.fileno())],
-            _STOP_S,
-            pass_fds=(control.fileno(),),
-            environment=environment,
-        )
-        for index in range(settings.workers):
-            self._spawn(
-                f"worker {index}",
-                [*python, "gateway.worker", *common, *serving, "--index", str(index)],
-                settings.limits.drain_s + _STOP_S,
-                environment=environment,
-            )
-
-    def _spawn(
-        self,
-        name: str,
-        command: list[str],
-        stop_s: float,
-        *,
-        pass_fds: tuple[int, ...] = (),
-        environment: dict[str, str] | None = None,
-    ) -> None:
-        child = _Child(name, command, stop_s, pass_fds, environment=environment or {})
-        self._children.append(child)
-        self._keepers.append(asyncio.create_task(self._keep(child), name=f"keep {name}"))
-
-    async def _keep(self, child: _Child) -> None:
-        """Run a child again and again until the gateway stops."""
-        assert self._failed is not None
-        attempt = 0
-        while not self._stopping:
-            begun = time.monotonic()
-            child.process = await asyncio.create_subprocess_exec(
-                *child.command,
-                stdin=asyncio.subprocess.DEVNULL,
-                pass_fds=child.pass_fds,
-                env={**os.environ, **child.environment},
-                start_new_session=True,  # a Ctrl-C in the terminal is ours to turn into an orderly stop
-            )
-            code = await child.process.wait()
-            if self._is_stopping():
-                return
-            if code == EXIT_CONFIG:
-                if not self._failed.done():
-                    self._failed.set_exception(ChildFailedError(f"{child.name} cannot start; see its message above"))
-                return
-            attempt = 0 if time.monotonic() - begun > _HEALTHY_AFTER_S else attempt + 1
-            pause_s = _BACKOFF_S[min(attempt, len(_BACKOFF_S)) - 1] if attempt else 0.0
-            log.error("%s died (%s); starting it again in %g s", child.name, _how(code), pause_s)
-            await asyncio.sleep(pause_s)
-
-    def _is_stopping(self) -> bool:
-        return self._stopping  # a method, because it changes while a child is waited for
 
     async def _keep_redis(self, runtime: Path) -> None:
         """Replace the embedded server when it dies; with a state directory nothing older than a second is lost."""
@@ -268,27 +286,6 @@ class Gateway:
             except EmbeddedRedisError as exc:
                 log.error("the embedded Redis does not start: %s", exc)
 
-    async def _stop_children(self) -> None:
-        """Workers drain while the models still answer; then everything else goes."""
-        self._stopping = True
-        order = ("worker", "control", "inference")
-        for kind in order:
-            await asyncio.gather(*(self._stop(child) for child in self._children if child.name.startswith(kind)))
-        await background.stop(self._keepers)
-
-    async def _stop(self, child: _Child) -> None:
-        process = child.process
-        if process is None or process.returncode is not None:
-            return
-        process.send_signal(signal.SIGTERM)
-        try:
-            async with asyncio.timeout(child.stop_s):
-                await process.wait()
-        except TimeoutError:
-            log.error("%s did not stop within %g s; killing it", child.name, child.stop_s)
-            process.kill()
-            await process.wait()
-
     def _ask_readiness(self) -> dict[str, object]:
         try:
             with urllib.request.urlopen(f"{self.control_url}/readyz", timeout=3, context=_OURS) as answer:
@@ -298,7 +295,3 @@ class Gateway:
         except OSError:
             return {"redis": "starting"}
         return body
-
-
-def _how(code: int) -> str:
-    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit {code}"

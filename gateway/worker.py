@@ -14,12 +14,14 @@ import signal
 import socket
 import sys
 import time
+from argparse import Namespace
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qsl
+from weakref import WeakSet
 
 import uvloop
 from websockets.datastructures import Headers
@@ -43,6 +45,7 @@ from gateway.dialects import PATHS, TWILIO, Dialect, by_request, offered_subprot
 from gateway.inference import Inference
 from gateway.inference_socket import SocketInference
 from gateway.key_set import KeySetError
+from gateway.lifeline import DrainOrder, Handover, Lifeline
 from gateway.metrics import Metrics
 from gateway.monitoring.bridge import MonitorBridge
 from gateway.monitoring.recording import Recorder
@@ -50,7 +53,7 @@ from gateway.monitoring.redaction import Redactor
 from gateway.monitoring.traces import TraceExport, TracesMissingError
 from gateway.playout_clock import PlayoutClock
 from gateway.presence import Presence, gateway_name, presence_key
-from gateway.processes import EXIT_CONFIG, PortTakenError
+from gateway.processes import EXIT_CONFIG
 from gateway.recognised import RecognisedReceiver
 from gateway.recognition import RecognitionSession
 from gateway.results import CallRecords, artefact_versions
@@ -72,6 +75,7 @@ log = logging.getLogger(__name__)
 
 _SWEEP_S = 1.0
 _LAG_PROBE_S = 0.1
+_DRAIN_LOOK_S = 0.05
 _RETRY_AFTER_S = 5
 _RATES_HZ = (8000, 16000)
 
@@ -112,7 +116,8 @@ class GatewayWorker:
         tls = services.settings.tls
         self._certificate = ServerCertificate(tls.certificate, tls.key) if tls.certificate and tls.key else None
         self._watch: asyncio.Task[None] | None = None
-        self._draining = False
+        self._unasked: WeakSet[Connection] = WeakSet()
+        self._refusing = False
         self._timers: list[asyncio.TimerHandle] = []
 
     @property
@@ -133,7 +138,7 @@ class GatewayWorker:
     async def listen(self, sock: socket.socket) -> None:
         """Start to accept on a bound socket."""
         self._server = await self._loop.create_server(
-            lambda: Connection(self._accept, self._connections),
+            self._connection,
             sock=sock,
             backlog=1024,
             ssl=self._certificate.context if self._certificate is not None else None,
@@ -144,33 +149,63 @@ class GatewayWorker:
         self._sweep()
         self._probe_lag(time.monotonic())
 
-    async def drain(self, deadline_s: float) -> None:
-        """Stop accepting, let calls end by themselves until the deadline, then send the rest away (1001)."""
-        self._draining = True
-        if self._server is not None:
-            self._server.close()
-        until = self._loop.time() + deadline_s
+    async def drain(self, deadline_s: float, how: Handover = Handover.REFUSE) -> None:
+        """Take no new calls, let those in progress end by themselves until the deadline, then send the rest away: 1001.
+
+        Unless the whole gateway goes down, a connection that is open already is still served, though its request has
+        not come yet: whoever made it cannot know that others would have taken it.
+        """
+        begun = self._loop.time()
         log.info("draining: %d calls in progress, %g s for them to end", self.calls, deadline_s)
+        self._refusing = how is Handover.REFUSE
+        if not self._refusing:
+            await self._stop_listening()
         try:
-            async with asyncio.timeout_at(until):
-                while self._calls.open:
-                    await asyncio.gather(*(session.over() for session in self._calls.open))
+            async with asyncio.timeout_at(begun + deadline_s):
+                while self._calls.open or self._undecided(begun):  # noqa: ASYNC110  # for that there is no event
+                    await asyncio.sleep(_DRAIN_LOOK_S)
         except TimeoutError:
             leftover = list(self._calls.open)
             for session in leftover:
                 session.go_away()
             await asyncio.gather(*(session.over() for session in leftover))
+        if self._server is not None:
+            self._server.close()  # a gateway that goes down refuses until here
         for timer in self._timers:
             timer.cancel()
         if self._watch is not None:
             await background.stop([self._watch])
 
+    async def _stop_listening(self) -> None:
+        """Take what waits in the socket's queue, and close it: two turns of the loop, in the first of which it accepts.
+
+        What is between its handshake and the queue just then, a reset is for; or, where the kernel is told to
+        (net.ipv4.tcp_migrate_req), another worker's socket. With a successor on this very socket there is nothing of
+        the kind.
+        """
+        assert self._server is not None
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        self._server.close()
+
+    def _connection(self) -> Connection:
+        connection = Connection(self._accept, self._connections)
+        self._unasked.add(connection)
+        return connection
+
+    def _undecided(self, drains_since: float) -> bool:
+        """Whether a connection is open that may yet become a call: its request has `limits.handshake_s` to come."""
+        if self._refusing or self._loop.time() > drains_since + self._limits.handshake_s:
+            return False
+        return any(not connection.closed.is_set() for connection in self._unasked)
+
     def _accept(self, connection: Connection, request: Request) -> Response | Receiver:
+        self._unasked.discard(connection)
         path, _, query = request.path.partition("?")  # urlsplit would raise on what is no URL
         found = route(path)
         if found is None:
             return self._refuse("unknown_path", HTTPStatus.NOT_FOUND, f"no such path; calls come to {PATHS}")
-        if self._draining:
+        if self._refusing:
             return self._refuse("draining", HTTPStatus.SERVICE_UNAVAILABLE, "shutting down", retry=True)
         if self.calls >= self._limits.calls_per_worker:
             return self._refuse("full", HTTPStatus.SERVICE_UNAVAILABLE, "all lines are busy", retry=True)
@@ -296,19 +331,20 @@ async def services(settings: Settings, redis_url: str, inference: Inference) -> 
         )
 
 
-async def _serve(settings: Settings, redis_url: str, inference_socket: Path, index: int) -> None:
+async def _serve(settings: Settings, redis_url: str, args: Namespace) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
-        inference = await stack.enter_async_context(SocketInference(inference_socket))
+        line = await stack.enter_async_context(Lifeline(args.lifeline))
+        inference = await stack.enter_async_context(SocketInference(args.inference))
         shared = await stack.enter_async_context(services(settings, redis_url, inference))
         if not await _before(stop, inference.wait_connected()):
             return
         authenticator = await stack.enter_async_context(Authenticator(settings.auth))
         worker = GatewayWorker(shared, authenticator)
-        await worker.listen(_shared_port(settings.host, settings.port))
+        await worker.listen(socket.socket(fileno=args.fd))
         here = gateway_name(settings.port)
         monitor = MonitorBridge(
             redis_url,
@@ -323,13 +359,38 @@ async def _serve(settings: Settings, redis_url: str, inference_socket: Path, ind
         if (collector := settings.monitoring.traces) is not None:
             pause_ms = settings.endpointing.pause_ms
             await stack.enter_async_context(TraceExport(shared.bus, collector, pause_ms=pause_ms))
-        async with Presence(redis_url, gateway=here, name=str(os.getpid()), calls=lambda: worker.calls):
+        presence = Presence(redis_url, gateway=here, name=str(os.getpid()), calls=lambda: worker.calls)
+        async with presence:
             # What exists now lives as long as we do: keep the collector from walking it in the middle of calls.
             gc.collect()
             gc.freeze()
-            log.info("worker %d listens on %s:%d", index, settings.host, settings.port)
-            await stop.wait()
-        await worker.drain(settings.limits.drain_s)
+            log.info("worker %d listens on %s:%d", args.index, settings.host, settings.port)
+            line.serving(lambda: worker.calls)
+            order = await _drain_order(stop, line) or DrainOrder(Handover.REFUSE, settings.limits.drain_s)
+            await presence.drain()
+            ending = asyncio.create_task(worker.drain(order.deadline_s, order.how))
+            if order.how is not Handover.REFUSE and await _signalled(stop, ending):
+                # The whole gateway goes down meanwhile: what its settings give calls then, and no more.
+                await background.stop([ending])
+                ending = asyncio.create_task(worker.drain(settings.limits.drain_s))
+            await ending
+
+
+async def _drain_order(stop: asyncio.Event, line: Lifeline) -> DrainOrder | None:
+    """Until the worker shall drain: as `serve` ordered it, or None on a signal."""
+    waiting: list[asyncio.Task[Any]] = [asyncio.create_task(stop.wait()), asyncio.create_task(line.drain_ordered())]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    order = None if stop.is_set() else cast(DrainOrder, waiting[1].result())
+    await background.stop(waiting)
+    return order
+
+
+async def _signalled(stop: asyncio.Event, ending: asyncio.Task[None]) -> bool:
+    """Whether a signal came before this ended."""
+    signal_came = asyncio.create_task(stop.wait())
+    await asyncio.wait([signal_came, ending], return_when=asyncio.FIRST_COMPLETED)
+    await background.stop([signal_came])
+    return not ending.done()
 
 
 async def _before(stop: asyncio.Event, step: Coroutine[Any, Any, None]) -> bool:
@@ -340,26 +401,11 @@ async def _before(stop: asyncio.Event, step: Coroutine[Any, Any, None]) -> bool:
     return not stop.is_set()
 
 
-def _shared_port(host: str, port: int) -> socket.socket:
-    """A socket on the port that this gateway's workers share; the kernel spreads connections over them."""
-    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((host, port))
-    except OSError as exc:
-        raise PortTakenError(
-            f"{host}:{port} cannot be shared with this gateway's other workers: {exc.strerror}"
-        ) from exc
-    return sock
-
-
 _CANNOT_START = (
     SynthesisError,
     DialogueError,
     SileroError,
     KeySetError,
-    PortTakenError,
     TlsError,
     TracesMissingError,
 )
@@ -367,19 +413,11 @@ _CANNOT_START = (
 
 def main() -> None:
     """Entry point of the process: `python -m gateway.worker`."""
-    args, settings = begin("worker {index}", inference=Path, index=int)
+    args, settings = begin("worker {index}", inference=Path, index=int, fd=int)
     try:
         assert settings.redis.url is not None  # the supervisor wrote where its own server is
-        uvloop.run(_serve(settings, settings.redis.url, args.inference, args.index))
-    except (
-        SynthesisError,
-        DialogueError,
-        SileroError,
-        KeySetError,
-        PortTakenError,
-        TlsError,
-        TracesMissingError,
-    ) as exc:
+        uvloop.run(_serve(settings, settings.redis.url, args))
+    except _CANNOT_START as exc:
         log.error("cannot start: %s", exc)
         sys.exit(EXIT_CONFIG)
 

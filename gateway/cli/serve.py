@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +14,7 @@ import typer
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
+    from gateway.supervisor import Gateway
 
 __all__ = ["register"]
 
@@ -39,7 +42,8 @@ def serve(
     """Serve calls: gateway workers, inference, control plane, and an embedded Redis unless one is given.
 
     Every setting can also come from the environment (VOICEGATE_PORT, VOICEGATE_LIMITS_CALLS_PER_WORKER, ...) or from
-    --config; flags win. SIGTERM or Ctrl-C drains: calls in progress may end (limits.drain_s).
+    --config; flags win. SIGTERM or Ctrl-C drains: calls in progress may end (limits.drain_s); a second one ends at
+    once. SIGHUP reads settings and bots again, as `voicegate reload` does.
 
     Example: voicegate serve --bot ./my-bot --workers 2
     """
@@ -55,8 +59,12 @@ def serve(
         "redis.state_dir": state_dir,
         **_tls_flags(tls),
     }
+
+    def read() -> Settings:
+        return load(config=config, flags=flags)
+
     try:
-        settings = load(config=config, flags=flags)
+        settings = read()
     except SettingsError as exc:
         typer.echo(f"Settings that cannot be used:\n{_indent(str(exc))}", err=True)
         raise typer.Exit(2) from None
@@ -71,20 +79,20 @@ def serve(
     from gateway import logs
 
     logs.configure(settings.log_level, settings.log_format, process="serve")
-    sys.exit(asyncio.run(_serve(settings)))
+    sys.exit(asyncio.run(_serve(settings, read)))
 
 
-async def _serve(settings: Settings) -> int:
+async def _serve(settings: Settings, read: Callable[[], Settings]) -> int:
     from gateway.embedded_redis import EmbeddedRedisError
     from gateway.processes import PortTakenError
+    from gateway.service_manager import ServiceManager
     from gateway.supervisor import ChildFailedError, Gateway
 
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    gateway = Gateway(settings, reread=read)
+    _heed_signals(gateway, stop)
     try:
-        async with Gateway(settings) as gateway:
+        async with gateway, ServiceManager() as manager:
             ready = asyncio.create_task(
                 gateway.ready(told=lambda part: typer.echo(f"waiting for {part} ...", err=True))
             )
@@ -94,10 +102,12 @@ async def _serve(settings: Settings) -> int:
             if ready.done():
                 ready.result()
                 typer.echo(_addresses(settings, gateway.port, gateway.control_url), err=True)
+                manager.tell("READY=1")
                 await gateway.run_until(stop)
             else:
                 ready.cancel()
-            typer.echo("stopping: calls in progress may end ...", err=True)
+            manager.tell("STOPPING=1")
+            typer.echo("stopping: calls in progress may end; once more ends them now ...", err=True)
     except (PortTakenError, EmbeddedRedisError, ChildFailedError) as exc:
         typer.echo(f"Cannot serve: {exc}", err=True)
         return 1
@@ -105,6 +115,32 @@ async def _serve(settings: Settings) -> int:
         typer.echo("Cannot serve: not ready within two minutes; the log above says what is missing", err=True)
         return 1
     return 0
+
+
+def _heed_signals(gateway: Gateway, stop: asyncio.Event) -> None:
+    """SIGTERM and Ctrl-C drain, and the second ends at once; SIGHUP reads settings and bots again."""
+    from gateway.lifeline import SupervisionError
+
+    loop = asyncio.get_running_loop()
+    reloads: set[asyncio.Task[None]] = set()
+
+    def end() -> None:
+        if stop.is_set():
+            gateway.kill()
+        stop.set()
+
+    async def reload() -> None:
+        with contextlib.suppress(SupervisionError):  # told in the log
+            await gateway.reload()
+
+    def hang_up() -> None:
+        task = loop.create_task(reload())
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end)
+    loop.add_signal_handler(signal.SIGHUP, hang_up)
 
 
 def _tls_flags(folder: Path | None) -> dict[str, Path]:

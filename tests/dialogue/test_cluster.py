@@ -15,7 +15,7 @@ from dialogue.write_back import WriteBackStore
 from gateway.answer_store import AnswerStore
 from gateway.call_archive import CallArchive
 from gateway.callers import Callers, identity
-from gateway.presence import presence_key, present_workers
+from gateway.presence import PresentWorkers, presence_key, present_workers
 from tests.dialogue.bot_calls import BILL_REMINDER, TODAY, said
 from tests.dialogue.valkey import Cluster, cluster
 
@@ -74,9 +74,9 @@ async def test_all_else_that_is_kept_of_calls(three: Cluster) -> None:
     callers = Callers(client, come_back_s=900, ttl_s=3600, worker_key=presence_key("here:1", "gone"))
     answers = AnswerStore(client, ttl_s=60)
     archive = CallArchive(client, records="vg:{results}:stream")
-    await client.set(presence_key("here:1", "one"), '{"calls": 3}', ex=60)
-    await client.set(presence_key("here:1", "two"), '{"calls": 4}', ex=60)
-    assert await present_workers(client, "here:1") == {"one": 3, "two": 4}
+    await client.set(presence_key("here:1", "one"), '{"calls": 3, "draining": false}', ex=60)
+    await client.set(presence_key("here:1", "two"), '{"calls": 4, "draining": true}', ex=60)
+    assert await present_workers(client, "here:1") == PresentWorkers(serving=1, draining=1, calls=7)
     who = identity("555 1", None)
     assert who is not None
     for n in range(6):
