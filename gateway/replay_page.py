@@ -68,13 +68,21 @@ def _summary(report: Report) -> str:
     missed = [line.name for line in report.budgets if line.verdict is Verdict.MISSED]
     said = f"missed: {', '.join(missed)}" if missed else "every measured budget met"
     kind = "missed" if report.verdict is Verdict.MISSED else "met"
-    warnings = "".join(f'<p class="warning">{escape(warning)}</p>' for warning in report.warnings)
+    told = [warning for warning in report.warnings if warning != report.client_verdict.why]
+    warnings = "".join(f'<p class="warning">{escape(warning)}</p>' for warning in told)
     return (
         f'<p class="{kind}">{escape(said)}; {report.ok} of {report.placed} calls ok, {report.failed} failed</p>'
         f'<p class="muted">{escape(report.date)} · {escape(report.machine.get("cpu", ""))}, '
-        f"{escape(report.machine.get('cores', '?'))} cores · client {report.client.cpu_share:.0%} of a core</p>"
-        f"{warnings}"
+        f"{escape(report.machine.get('cores', '?'))} cores · {escape(report.dialect)}</p>"
+        f"{_client(report)}{warnings}"
     )
+
+
+def _client(report: Report) -> str:
+    """Whose results these are: as plain as the budgets."""
+    verdict = report.client_verdict
+    kind = "muted" if verdict.kept_up else "warning"
+    return f'<p class="{kind}">{escape(verdict.why[:1].upper() + verdict.why[1:])}</p>'
 
 
 def _budget_table(lines: Sequence[BudgetLine]) -> str:
@@ -122,7 +130,7 @@ def _time_series(report: Report) -> Iterable[tuple[str, str]]:
             yield name, time_chart(name, lines, until_s=until_s, unit="ms")
     for title, unit, pairs in (
         ("calls in progress", "calls", [(sample.at_s, float(sample.calls)) for sample in report.samples]),
-        ("client CPU", "% of a core", [(sample.at_s, sample.cpu_share * 100) for sample in report.samples]),
+        ("client: busiest process", "% of its core", [(s.at_s, s.busiest_share * 100) for s in report.samples]),
         ("client: latest send", "ms late", [(sample.at_s, sample.late_ms) for sample in report.samples]),
     ):
         stretches = over_time(pairs, until_s=until_s, buckets=_BUCKETS)
@@ -145,7 +153,7 @@ def _calls(report: Report) -> str:
 
 def _transcripts(report: Report) -> str:
     if not report.turns_compared:
-        return '<p class="muted">Not compared: no solo pass, or no turn in it.</p>'
+        return '<p class="muted">Not compared: no solo pass, or no turn in it, or a dialect that tells no words.</p>'
     text = f"<p>{report.turns_differing} of {report.turns_compared} turns were heard otherwise.</p>"
     if report.differences:
         rows = [[escape(one.recording), escape(one.alone), escape(one.heard)] for one in report.differences]
@@ -170,8 +178,10 @@ def _facts(report: Report) -> str:
         "gateway": f"{report.url}{', started for this run on the same machine' if report.own_gateway else ''}",
         "load": f"{load['calls']:g} calls at once, begun over {load['ramp_s']:g} s, {duration}",
         "callers": "; ".join(f"{name} ({len(said)} recordings)" for name, said in report.callers.items()),
-        "client": f"{client.cpu_share:.0%} of a core, {client.messages} messages, sent late by p50 "
-        f"{client.late_p50_ms:.1f}, p99 {client.late_p99_ms:.1f}, at most {client.late_max_ms:.0f} ms",
+        "dialect": report.dialect,
+        "speed": f"{load['speed']:g} times real time",
+        "client": f"{client.processes} processes, {client.cpu_share:.0%} of a core, {client.messages} messages, sent "
+        f"late by p50 {client.late_p50_ms:.1f}, p99 {client.late_p99_ms:.1f}, at most {client.late_max_ms:.0f} ms",
         **report.machine,
     }
     return f"<dl>{''.join(f'<dt>{escape(key)}</dt><dd>{escape(value)}</dd>' for key, value in facts.items())}</dl>"

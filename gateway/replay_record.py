@@ -36,6 +36,12 @@ class CallRecord:
     """As in `gateway.client.CallResult`; "caller": cut off because the time was over."""
     faults: tuple[str, ...] = ()
     """Why it failed; empty where it did not."""
+    refused: int | None = None
+    """HTTP status of the answer, where it was no 101."""
+    began_s: float = 0.0
+    """When it was dialled, in seconds since the load began."""
+    lasted_s: float = 0.0
+    """From dialling to its end."""
     turns: tuple[Turn, ...] = ()
     points: tuple[Point, ...] = ()
     frames_sent: int = 0
@@ -54,10 +60,13 @@ class Sample:
 
     at_s: float
     calls: int
+    """In progress."""
     cpu_share: float
-    """Of one core, used by the client."""
+    """Cores used by the client, all its processes together."""
     late_ms: float
     """The latest that a message went out in this second."""
+    busiest_share: float = 0.0
+    """Of one core, used by the busiest of the client's processes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +103,14 @@ class Client:
     """The measuring end, measured."""
 
     cpu_share: float
-    """Of one core, over the load."""
+    """Cores used over the load, all processes together."""
     late_p50_ms: float
     late_p99_ms: float
     late_max_ms: float
     messages: int
+    processes: int = 1
+    busiest_share: float = 0.0
+    """Of one core, over the load: the busiest process."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +125,8 @@ class Measured:
     calls: int
     ramp_s: float
     duration_s: float | None
+    dialect: str = "native"
+    speed: float = 1.0
     wall_s: float
     alone: Sequence[CallRecord]
     records: Sequence[CallRecord]

@@ -16,18 +16,23 @@ from typing import Any
 from gateway.replay_record import CallRecord, Client, Frames, Measured, Point, Sample, Turn
 
 __all__ = [
+    "SCHEMA",
     "BudgetLine",
+    "ClientVerdict",
     "Difference",
     "Report",
     "Verdict",
     "differences",
+    "judge_client",
     "percentile",
     "quantiles",
     "report",
 ]
 
+SCHEMA = "voicegate.replay/1"
+"""Of the document; the number rises when a key changes its meaning or goes. docs/replay.md names every key."""
 BUSY_CORE = 0.70
-"""Share of a core above which the client, one process with one loop, may itself be what is slow."""
+"""Share of its core above which a client process may itself be what is slow."""
 LATE_MS = 20.0
 """Audio sent later than its own length is not real time any more."""
 SHOWN_DIFFERENCES = 50
@@ -43,6 +48,14 @@ class Verdict(StrEnum):
     MET = "met"
     MISSED = "missed"
     NOT_MEASURED = "not measured"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientVerdict:
+    """Whether the results are the gateway's, or the client's own."""
+
+    kept_up: bool
+    why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +96,7 @@ class Report:
     url: str
     own_gateway: bool
     bot: str
+    dialect: str
     load: Mapping[str, float | None]
     callers: Mapping[str, Sequence[str]]
     placed: int
@@ -97,13 +111,14 @@ class Report:
     turns_differing: int
     differences: Sequence[Difference]
     client: Client
+    client_verdict: ClientVerdict
     warnings: Sequence[str]
     samples: Sequence[Sample]
     points: Sequence[Point] = field(repr=False)
 
     def document(self) -> dict[str, Any]:
         """JSON-ready. Latencies are in `budgets` as quantiles; `samples` has one entry a second."""
-        whole = asdict(self)
+        whole = {"schema": SCHEMA, **asdict(self)}
         whole["latencies"] = _by_name(self.points)
         del whole["points"]
         for line in whole["budgets"]:
@@ -174,7 +189,9 @@ def report(measured: Measured, *, machine: Mapping[str, str], date: str) -> Repo
     failed = [record for record in records if record.faults]
     cut = [record for record in records if record.cut and not record.faults]
     budgets = _budgets(measured)
-    compared, found = differences(measured.alone, records)
+    # A product's dialect tells no words, so all its turns would be the same.
+    tells = measured.dialect in ("native", "vosk")
+    compared, found = differences(measured.alone, records) if tells else (0, [])
     points = sorted((point for record in records for point in record.points), key=lambda point: point.at_s)
     missed = bool(failed) or any(line.verdict is Verdict.MISSED for line in budgets)
     return Report(
@@ -184,8 +201,10 @@ def report(measured: Measured, *, machine: Mapping[str, str], date: str) -> Repo
         url=measured.url,
         own_gateway=measured.own_gateway,
         bot=measured.bot,
+        dialect=measured.dialect,
         load={
             "calls": measured.calls,
+            "speed": measured.speed,
             "ramp_s": measured.ramp_s,
             "duration_s": measured.duration_s,
             "wall_s": round(measured.wall_s, 2),
@@ -207,6 +226,7 @@ def report(measured: Measured, *, machine: Mapping[str, str], date: str) -> Repo
         turns_differing=len(found),
         differences=found[:SHOWN_DIFFERENCES],
         client=measured.client,
+        client_verdict=judge_client(measured.client),
         warnings=_warnings(measured),
         samples=measured.samples,
         points=points,
@@ -218,10 +238,16 @@ def _budgets(measured: Measured) -> list[BudgetLine]:
     reply = {"p50": 20.0, "p99": 200.0}
     by_gateway = "the gateway's own measure, from its prompt events"
     silent = "no call got so far"
+    first_by, untold = by_gateway, silent
+    if measured.dialect == "vosk":
+        first_by = silent = untold = "a Vosk client gets words, and no bot speaks"
+    elif measured.dialect != "native":
+        first_by = "measured by this client: from its start message to the first sound"
+        untold = f"{measured.dialect} does not tell when the gateway took a turn to be over; --dialect native does"
     lines = [
-        _judge("first_utterance_ms", load["first_utterance_ms"], {"p99": 200.0}, by_gateway, missing=silent),
-        _judge("endpoint_to_reply_ms", load["endpoint_to_reply_ms"], reply, by_gateway, missing=silent),
-        *_speech_end_to_reply(measured.records, reply),
+        _judge("first_utterance_ms", load["first_utterance_ms"], {"p99": 200.0}, first_by, missing=silent),
+        _judge("endpoint_to_reply_ms", load["endpoint_to_reply_ms"], reply, by_gateway, missing=untold),
+        *_speech_end_to_reply(measured, reply),
         _frame_delay(measured.frames),
         _frames_lost(measured),
         _judge("barge_in_ms", [], {"p99": 300.0}, "", missing="no caller here speaks over a prompt"),
@@ -230,25 +256,30 @@ def _budgets(measured: Measured) -> list[BudgetLine]:
     ]
     if measured.alone:
         first = alone["first_utterance_ms"]
-        lines.insert(1, _judge("first_utterance_ms", first, {"p99": 30.0}, by_gateway, missing=silent, under="alone"))
+        lines.insert(1, _judge("first_utterance_ms", first, {"p99": 30.0}, first_by, missing=silent, under="alone"))
     return lines
 
 
-def _speech_end_to_reply(records: Iterable[CallRecord], reply: Mapping[str, float]) -> list[BudgetLine]:
-    """A line for each tail that ended turns, because the tail is part of the limit."""
+def _speech_end_to_reply(measured: Measured, reply: Mapping[str, float]) -> list[BudgetLine]:
+    """A line for each tail that ended turns, because the tail is part of the limit.
+
+    Tail and hang-over are counted in the caller's samples: sent at twice the speed, they take half the time.
+    """
     by_tail: defaultdict[float, list[float]] = defaultdict(list)
-    for record in records:
+    for record in measured.records:
         for point in record.points:
             if point.name == "speech_end_to_reply_ms":
                 by_tail[point.tail_ms or TAIL_MS].append(point.ms)
     note = (
         "measured by this client; noise over -50 dBFS after a recording's words counts as its speech and shortens this"
     )
+    if measured.dialect != "native":
+        note += f"; {measured.dialect} does not tell the tail, taken for {TAIL_MS:g} ms"
     return [
         _judge(
             "speech_end_to_reply_ms",
             by_tail[tail_ms],
-            {name: tail_ms + HANGOVER_MS + ms for name, ms in reply.items()},
+            {name: (tail_ms + HANGOVER_MS) / measured.speed + ms for name, ms in reply.items()},
             note,
             missing="no call got so far",
             under=f"tail {tail_ms:g} ms",
@@ -332,17 +363,32 @@ def _frames_lost(measured: Measured) -> BudgetLine:
     )
 
 
-def _warnings(measured: Measured) -> list[str]:
-    client, found = measured.client, []
-    if client.cpu_share > BUSY_CORE:
-        found.append(
-            f"this client used {client.cpu_share:.0%} of its one core: it may be what is slow; "
-            "place fewer calls, or replay from more than one process at once"
-        )
+def judge_client(client: Client) -> ClientVerdict:
+    """Did the client keep up? Where it did not, latencies hold its own slowness."""
+    late = (
+        f"audio went out late by p50 {client.late_p50_ms:.1f}, p99 {client.late_p99_ms:.1f}, "
+        f"at most {client.late_max_ms:.0f} ms"
+    )
+    busy = (
+        f"{client.cpu_share:.0%} of a core in {client.processes} process{'es' if client.processes > 1 else ''}, "
+        f"the busiest {client.busiest_share:.0%} of its own"
+    )
     if client.late_p99_ms > LATE_MS:
+        mend = "place fewer calls, or run the client on another machine"
+        return ClientVerdict(kept_up=False, why=f"the client was late, results are its own: {late}; {busy}; {mend}")
+    if client.busiest_share > BUSY_CORE:
+        mend = f"--processes {client.processes + 1}, or fewer calls"
+        return ClientVerdict(kept_up=False, why=f"the client was busy, results may be its own: {busy}; {late}; {mend}")
+    return ClientVerdict(kept_up=True, why=f"the client kept up: {busy}; {late}")
+
+
+def _warnings(measured: Measured) -> list[str]:
+    found = []
+    if not (client := judge_client(measured.client)).kept_up:
+        found.append(client.why)
+    if measured.speed != 1:
         found.append(
-            f"this client sent audio late (p99 {client.late_p99_ms:.0f} ms, longest {client.late_max_ms:.0f} ms): "
-            "the machine is too busy for it, and latencies include that"
+            f"speed {measured.speed:g}: the callers' audio is not real time, the bot's is; budgets are for speed 1"
         )
     if measured.alone and (deaf := [record for record in measured.alone if record.faults]):
         reasons = "; ".join(sorted({fault for record in deaf for fault in record.faults}))

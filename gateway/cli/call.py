@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from audio.formats import AudioFormat
     from gateway.client import CallResult, Recording
+    from gateway.tape import TapeRecorder
 
 __all__ = ["register"]
 
@@ -39,6 +43,9 @@ def call(
     sample_rate: Annotated[int, typer.Option(help="8000 or 16000.")] = 8000,
     meta: Annotated[list[str] | None, typer.Option(help="KEY=VALUE for the bot; may be repeated.")] = None,
     save_audio: Annotated[Path | None, typer.Option(help="Write what the caller heard to this WAV.")] = None,
+    record: Annotated[
+        Path | None, typer.Option(help="Tape what the caller sends (NAME.tape), for `voicegate replay --against`.")
+    ] = None,
     token: Annotated[
         str | None, typer.Option(envvar="VOICEGATE_TOKEN", help="Bearer token, where the gateway wants one.")
     ] = None,
@@ -54,7 +61,11 @@ def call(
     from audio.files import AudioFileError, read_audio, write_wav
     from audio.formats import AudioFormat, UnsupportedFormatError
     from gateway.client import CallError, Recording
+    from gateway.tape import SUFFIX
 
+    if record is not None and (record.suffix != SUFFIX or not record.resolve().parent.is_dir()):
+        typer.echo(f"Cannot place this call: --record {record}: name a *{SUFFIX} in a folder that exists", err=True)
+        raise typer.Exit(2)
     try:
         fmt = AudioFormat.parse(encoding, sample_rate, 1)
         recordings = [Recording(path.name, read_audio(path, fmt.sample_rate_hz)) for path in audio]
@@ -62,9 +73,17 @@ def call(
     except (AudioFileError, UnsupportedFormatError, ValueError) as exc:
         typer.echo(f"Cannot place this call: {exc}", err=True)
         raise typer.Exit(2) from None
-    keys = {"call_id": call_id, "bot": bot, "caller": caller, "metadata": metadata or None, "token": token}
+    keys: dict[str, Any] = {
+        "call_id": call_id,
+        "bot": bot,
+        "caller": caller,
+        "metadata": metadata or None,
+        "token": token,
+    }
     try:
-        result = asyncio.run(_place(url, fmt, recordings, keys, show=None if as_json else _Printer()))
+        with _taping(record, fmt, bot) as recorder:
+            keys["recorder"] = recorder
+            result = asyncio.run(_place(url, fmt, recordings, keys, show=None if as_json else _Printer()))
     except CallError as exc:
         if as_json:
             typer.echo(_as_json_error(str(exc)))
@@ -140,6 +159,18 @@ async def _place(
 
     client = CallClient(url, fmt=fmt, on_event=show or (lambda event: None), **keys)
     return await client.run(recordings)
+
+
+@contextmanager
+def _taping(record: Path | None, fmt: AudioFormat, bot: str | None) -> Iterator[TapeRecorder | None]:
+    """Who tapes the call, if anybody; only we may read the tape."""
+    if record is None:
+        yield None
+        return
+    from gateway.tape import TapeRecorder
+
+    with open(os.open(record, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        yield TapeRecorder(file, fmt, bot=bot)
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import json
 import resource
-import sys
+import signal
 from collections.abc import Callable
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
+from urllib.parse import urlsplit
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from gateway.replay import Load, Progress
+    from gateway.replay_load import Load, Progress
     from gateway.replay_record import Measured
-    from gateway.replay_report import BudgetLine, Report
 
 __all__ = ["register", "replay"]
 
 _SPARE_DESCRIPTORS = 200
+_OWN_LEAD_S = 3600.0
+_LEAD_S = 5.0
 
 
 def register(app: typer.Typer) -> None:
@@ -41,18 +40,32 @@ def replay(
         float | None,
         typer.Option(min=1, help="Seconds of load; calls that end are followed by new ones. Default: one call each."),
     ] = None,
+    speed: Annotated[
+        float,
+        typer.Option(min=0.1, max=20, help="Of the callers' audio, times real time; above 1 limits.flood_s bounds it."),
+    ] = 1.0,
+    dialect: Annotated[
+        str, typer.Option(help="native, asterisk, asterisk-json, twilio, freeswitch, jambonz or vosk.")
+    ] = "native",
+    processes: Annotated[int, typer.Option(min=0, help="Of the client; 0: as many as the calls need.")] = 0,
     url: Annotated[
         str | None, typer.Option(help="Media address of the gateway; without it, one is started for the run.")
     ] = None,
     control_url: Annotated[
         str | None, typer.Option(help="Its control plane (http://HOST:8080): frames lost and delay come from there.")
     ] = None,
-    bot: Annotated[str, typer.Option(help="Bot to talk to.")] = "load",
+    bot: Annotated[str | None, typer.Option(help="Bot to talk to: load, or with --against the tape's.")] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(help="Replay one tape there and compare: ws:// address, bot's name or folder, settings file."),
+    ] = None,
     solo: Annotated[
         bool, typer.Option("--solo/--no-solo", help="First let each caller call alone, to compare transcripts with.")
     ] = True,
     html: Annotated[Path | None, typer.Option(help="Write one self-contained page with the plots.")] = None,
-    gate: Annotated[bool, typer.Option(help="Exit 1 where a budget is missed or a call failed.")] = False,
+    gate: Annotated[
+        bool, typer.Option(help="Exit 1 where a budget is missed or a call failed; with --against, where one differs.")
+    ] = False,
     token: Annotated[
         str | None, typer.Option(envvar="VOICEGATE_TOKEN", help="Bearer token, where the gateway wants one.")
     ] = None,
@@ -63,13 +76,16 @@ def replay(
     """Recorded callers talk to the bot in real time, many at once: do the budgets hold?
 
     Reports every budget with p50, p90, p99 and maximum, calls that failed and why, frames lost, transcripts that
-    differ from what the same caller gets alone, and what the client itself took. The gateway must allow so many calls
-    (VOICEGATE_LIMITS_CALLS_PER_WORKER), and on one machine both share its cores.
+    differ from what the same caller gets alone, and whether the client itself kept up. The gateway must allow so many
+    calls (VOICEGATE_LIMITS_CALLS_PER_WORKER), and on one machine both share its cores. Ctrl-C ends it and reports.
 
     Example, nothing running: voicegate replay recordings/anna recordings/bert --calls 20 --duration 60 --html load.html
 
     Example, in CI against a gateway: voicegate replay recordings/anna --calls 50 --url ws://127.0.0.1:8765/v1/call
     --control-url http://127.0.0.1:8080 --json --gate > load.json
+
+    Example, one call taped by `voicegate call --record`, with a bot's next version: voicegate replay anna.tape
+    --against bots/next
     """
     import uvloop
 
@@ -77,11 +93,21 @@ def replay(
     from gateway.embedded_redis import EmbeddedRedisError
     from gateway.machine import describe_machine
     from gateway.processes import PortTakenError
-    from gateway.replay import Load, read_callers
+    from gateway.replay_load import Load, processes_for, read_callers
+    from gateway.replay_processes import ClientDiedError
     from gateway.replay_report import Verdict, report
     from gateway.settings import SettingsError
     from gateway.supervisor import ChildFailedError
 
+    if url is not None:
+        _check_address(url, dialect)
+    if html is not None and not html.resolve().parent.is_dir():
+        _refuse(f"{html}: its folder does not exist; make it first")
+    if against is not None:
+        from gateway.cli.replay_against import compare_versions
+
+        compare_versions(paths, against, url=url, bot=bot, speed=speed, token=token, gate=gate, as_json=as_json)
+    _check_dialect(dialect)
     machine = describe_machine()
     try:
         load = Load(
@@ -90,22 +116,28 @@ def replay(
             calls=calls,
             ramp_s=ramp,
             duration_s=duration,
-            bot=bot,
+            bot=bot or "load",
             token=token,
+            dialect=dialect,
+            speed=speed,
+            processes=processes or processes_for(calls),
             solo=solo,
         )
     except AudioFileError as exc:
-        typer.echo(f"Cannot replay: {exc}", err=True)
-        raise typer.Exit(2) from None
-    if html is not None and not html.resolve().parent.is_dir():
-        typer.echo(f"Cannot replay: {html}: its folder does not exist; make it first", err=True)
-        raise typer.Exit(2)
+        _refuse(str(exc))
+    if url is not None and speed > 1:
+        typer.echo(_about_speed(speed), err=True)
     _allow_descriptors(calls)
     try:
-        with _progress(load) as told:
+        from gateway.cli.replay_view import live_line, print_report
+
+        with live_line(load) as told:
             measured = uvloop.run(_run(load, control_url, told))
     except (ChildFailedError, PortTakenError, EmbeddedRedisError, SettingsError, TimeoutError) as exc:
         typer.echo(f"The bench's gateway did not start: {exc or 'not ready in time'}; try `voicegate doctor`", err=True)
+        raise typer.Exit(1) from None
+    except ClientDiedError as exc:
+        typer.echo(f"The bench itself failed: {exc}; fewer --processes may help", err=True)
         raise typer.Exit(1) from None
     result = report(measured, machine=machine, date=datetime.now().astimezone().isoformat(timespec="seconds"))
     if html is not None:
@@ -115,11 +147,12 @@ def replay(
     if as_json:
         typer.echo(json.dumps(result.document(), ensure_ascii=False))
     else:
-        _print(result, html)
+        print_report(result, html)
     raise typer.Exit(1 if gate and result.verdict is Verdict.MISSED else 0)
 
 
 async def _run(load: Load, control_url: str | None, told: Callable[[Progress], None]) -> Measured:
+    import asyncio
     from dataclasses import replace
     from functools import partial
 
@@ -128,12 +161,18 @@ async def _run(load: Load, control_url: str | None, told: Callable[[Progress], N
     from gateway.replay_counters import fetch_metrics
     from gateway.supervisor import Gateway
 
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop.set)
     if load.url:
         read = partial(fetch_metrics, control_url, load.token) if control_url else None
-        return await run(replace(load, read_metrics=read), told)
+        return await run(replace(load, read_metrics=read), told, stop=stop)
     # A gateway of its own: free ports, embedded Redis, whatever the environment says.
+    limits = {
+        "limits.calls_per_worker": max(1000, load.calls),
+        "limits.flood_s": _OWN_LEAD_S if load.speed > 1 else None,
+    }
     own = settings.load(
-        environ={}, flags={"port": 0, "control_port": 0, "bot": load.bot, "bots": (), "log_level": "warning"}
+        environ={}, flags={"port": 0, "control_port": 0, "bot": load.bot, "bots": (), "log_level": "warning", **limits}
     )
     logs.configure(own.log_level, own.log_format, process="replay")
     async with Gateway(own) as gateway:
@@ -142,12 +181,49 @@ async def _run(load: Load, control_url: str | None, told: Callable[[Progress], N
         return await run(
             replace(
                 load,
-                url=f"ws://127.0.0.1:{gateway.port}/v1/call",
+                url=f"ws://127.0.0.1:{gateway.port}",
                 own_gateway=True,
                 read_metrics=partial(fetch_metrics, gateway.control_url, None),
             ),
             told,
+            stop=stop,
         )
+
+
+def _refuse(why: str) -> NoReturn:
+    typer.echo(f"Cannot replay: {why}", err=True)
+    raise typer.Exit(2)
+
+
+def _check_dialect(dialect: str) -> None:
+    from gateway.replay_lines import REPLAYED
+
+    if dialect not in REPLAYED:
+        _refuse(f"--dialect {dialect}: there are {', '.join(REPLAYED)}")
+
+
+def _check_address(url: str, dialect: str) -> None:
+    """An address whose path is another dialect's would fail in every call, and say so in that dialect's words."""
+    from gateway.dialects import route
+
+    try:
+        parts = urlsplit(url)
+    except ValueError as exc:
+        _refuse(f"--url {url}: {exc}; write it like ws://127.0.0.1:8765")
+    if parts.scheme not in ("ws", "wss") or not parts.netloc:
+        _refuse(f"--url {url}: must begin with ws:// or wss:// and name a host, like ws://127.0.0.1:8765")
+    spoken = dialect.removesuffix("-json")
+    found = route(parts.path or "/")
+    if found is not None and found.dialect is not None and found.dialect.name != spoken:
+        _refuse(f"--url {url}: {parts.path} is for {found.dialect.name}; leave the path out for --dialect {dialect}")
+
+
+def _about_speed(speed: float) -> str:
+    """What a gateway makes of callers who are faster than time (gateway.flood)."""
+    return (
+        f"at speed {speed:g} a call gets ahead of the clock by {speed - 1:g} s a second; a gateway ends it as flooding "
+        f"once that is more than its limits.flood_s ({_LEAD_S:g} s unless set): raise it there for such a run"
+    )
 
 
 def _allow_descriptors(calls: int) -> None:
@@ -155,98 +231,7 @@ def _allow_descriptors(calls: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = calls + _SPARE_DESCRIPTORS
     if soft < wanted:
-        resource.setrlimit(
-            resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
-        )
-
-
-@contextmanager
-def _progress(load: Load) -> Iterator[Callable[[Progress], None]]:
-    """One live line on stderr; a piped stderr gets the last of it only."""
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn
-    from rich.progress import Progress as Bar
-    from rich.table import Column
-
-    from gateway.replay_report import percentile
-
-    expected = {"alone": float(len(load.callers)), "load": load.duration_s or float(load.calls)}
-    bar = Bar(
-        TextColumn("{task.description}", table_column=Column(min_width=6, no_wrap=True)),
-        BarColumn(20),
-        TextColumn("{task.fields[figures]}"),
-        console=Console(stderr=True, highlight=False),
-        refresh_per_second=2,
-    )
-    tasks = {}
-
-    def told(now: Progress) -> None:
-        if now.phase not in tasks:
-            tasks[now.phase] = bar.add_task(now.phase, total=expected[now.phase], figures="")
-        replies = sorted(now.replies_ms)
-        figures = f"{now.live} live, {now.done} done, [{'red' if now.failed else 'dim'}]{now.failed} failed[/]"
-        if replies:
-            figures += f", reply p50 {percentile(replies, 0.5):.0f} p99 {percentile(replies, 0.99):.0f} ms"
-        if now.phase == "load":
-            figures += f", client {now.cpu_share:.0%} of a core, {now.late_ms:.0f} ms late"
-        timed = now.phase == "load" and load.duration_s is not None
-        bar.update(tasks[now.phase], completed=now.at_s if timed else now.done, figures=figures)
-
-    with bar:
-        yield told
-
-
-_STYLE = {"met": "green", "missed": "bold red", "not measured": "dim"}
-
-
-def _print(result: Report, html: Path | None) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
-    table = Table(title=f"{result.bot} at {result.url}", title_justify="left", header_style="bold")
-    table.add_column("budget")
-    for name in ("n", "p50", "p90", "p99", "max", "budget"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    for line in result.budgets:
-        style = _STYLE[line.verdict]
-        name = line.name if line.under == "load" else f"{line.name} ({line.under})"
-        table.add_row(name, str(line.n or "-"), *_figures(line), _limits(line), f"[{style}]{line.verdict}[/]")
-    console.print(table)
-    for name, note in {line.name: line.note for line in result.budgets}.items():
-        console.print(f"[dim]{name}: {escape(note)}[/]", soft_wrap=True)
-    console.print(
-        f"\ncalls: {result.placed} placed, {result.ok} ok ({result.cut} of them cut when the time was over), "
-        f"{'[red]' if result.failed else ''}{result.failed} failed{'[/]' if result.failed else ''}"
-    )
-    for reason, count in result.failures.items():
-        console.print(f"  [red]{count}[/] x {escape(reason)}")
-    if result.turns_compared:
-        console.print(f"transcripts: {result.turns_differing} of {result.turns_compared} differ from the caller alone")
-        for one in result.differences[:5]:
-            console.print(f"  {one.recording}: alone {one.alone!r}, under load {one.heard!r}", markup=False)
-    client = result.client
-    console.print(
-        f"this client: {client.cpu_share:.0%} of a core; sent late by p50 {client.late_p50_ms:.1f}, "
-        f"p99 {client.late_p99_ms:.1f}, at most {client.late_max_ms:.0f} ms"
-    )
-    for warning in result.warnings:
-        console.print(f"[yellow]warning[/] {escape(warning)}")
-    if html is not None:
-        console.print(f"page: {escape(str(html))}")
-
-
-def _figures(line: BudgetLine) -> list[str]:
-    if "lost" in line.figures:
-        return ["-", "-", "-", f"{line.figures['lost']:.0f} lost"]
-    return [_ms(line.figures.get(name)) for name in ("p50", "p90", "p99", "max")]
-
-
-def _limits(line: BudgetLine) -> str:
-    return ", ".join(f"{name} ≤ {limit:g}" for name, limit in line.limits.items())
-
-
-def _ms(value: float | None) -> str:
-    return "-" if value is None else f"{value:.0f}" if value >= 10 else f"{value:.1f}"
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        if most < wanted:
+            _refuse(f"--calls {calls}: this machine allows {hard} open files; raise it with `ulimit -Hn {wanted}`")

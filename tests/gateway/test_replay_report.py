@@ -168,8 +168,13 @@ def test_a_caller_who_failed_alone_or_is_unknown_is_compared_with_nothing() -> N
 
 def test_a_client_that_is_itself_too_slow_says_so() -> None:
     assert judged(measured([call()])).warnings == []
-    busy = judged(measured([call()], client=replace(CLIENT, cpu_share=0.71, late_p99_ms=21.0)))
-    assert "71% of its one core" in busy.warnings[0] and "p99 21 ms" in busy.warnings[1]
+    late = judged(measured([call()], client=replace(CLIENT, late_p99_ms=21.0)))
+    assert not late.client_verdict.kept_up and late.warnings == [late.client_verdict.why]
+    assert "the client was late, results are its own" in late.warnings[0] and "p99 21.0" in late.warnings[0]
+    busy = judged(measured([call()], client=replace(CLIENT, processes=2, cpu_share=1.1, busiest_share=0.71)))
+    assert "the client was busy" in busy.warnings[0] and "busiest 71% of its own" in busy.warnings[0]
+    assert "--processes 3" in busy.warnings[0]
+    assert "The client was busy" in page(busy)
 
 
 def test_the_document_is_json_with_everything() -> None:
@@ -194,3 +199,19 @@ def test_the_page_stands_alone_and_escapes_what_callers_said() -> None:
 def test_the_page_of_a_run_without_any_answer_says_so() -> None:
     text = page(judged(measured([call(ended_by="error", faults=["refused"])], samples=[])))
     assert "Nothing was measured" in text and "refused" in text
+
+
+def test_a_products_dialect_is_judged_by_what_can_be_heard_from_here() -> None:
+    heard = replace(call("", speech_end_to_reply_ms=850.0, first_utterance_ms=20.0))
+    result = judged(measured([heard], alone=[heard], dialect="twilio"))
+    untold = line(result, "endpoint_to_reply_ms")
+    assert untold.verdict is Verdict.NOT_MEASURED and "twilio does not tell" in untold.note
+    assert line(result, "speech_end_to_reply_ms", "tail 800 ms").verdict is Verdict.MET
+    assert "by this client" in line(result, "first_utterance_ms").note
+    assert result.turns_compared == 0, "it tells no words, so all would be the same"
+
+
+def test_at_twice_the_speed_the_tail_takes_half_the_time() -> None:
+    result = judged(measured([call(speech_end_to_reply_ms=700.0)], speed=2.0))
+    assert line(result, "speech_end_to_reply_ms", "tail 800 ms").limits == {"p50": 450, "p99": 630}
+    assert "speed 2" in result.warnings[0]
