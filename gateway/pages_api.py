@@ -3,11 +3,12 @@
     /softphone               a telephone in the browser
     /softphone/setup.json    where calls go, whether they need a token, which bots there are
     /monitor                 calls as they go on, for those who answer for them
-    /monitor/setup.json      who asks, and what they may do
+    /monitor/setup.json      who asks, what they may do, and what is recorded
     /pages/...               styles, scripts, worklets
 
 All of `gateway/pages` is read once, into memory: a path is looked up, never opened. A page may run scripts of its own
 host alone and connect to the two ports alone (Content-Security-Policy); nothing is in line, nothing comes from outside.
+The monitor plays recordings that its scripts have fetched: no browser shows a token for a sound's address.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ __all__ = [
     "BotChoice",
     "MonitorSetup",
     "Page",
+    "RecordingSetup",
     "SoftphoneSetup",
     "load_pages",
     "media_url",
@@ -81,6 +83,15 @@ class SoftphoneSetup(BaseModel):
     """The first answers calls that name none. Empty where not authorized."""
 
 
+class RecordingSetup(BaseModel):
+    """What is recorded, for one who wonders why a call is not."""
+
+    bots: list[str]
+    consent: str
+    """As in the settings: "metadata" or "announced"."""
+    keep_days: float
+
+
 class MonitorSetup(BaseModel):
     """What the monitor asks before it watches."""
 
@@ -93,6 +104,8 @@ class MonitorSetup(BaseModel):
     """All that the token allows, what other scopes hold included."""
     pause_ms: int
     """Silence after which work on a turn begins: where its waterfall does."""
+    recording: RecordingSetup | None
+    """None where this gateway keeps no recordings, and where not authorized."""
 
 
 def load_pages(folder: Path = _FOLDER) -> dict[str, Page]:
@@ -126,7 +139,7 @@ def pages_router(settings: Settings, bots: Iterable[Bot], authenticator: Authent
 
     @router.get("/monitor")
     async def monitor(request: Request) -> Response:
-        return _sent(pages["monitor.html"], request)
+        return _sent(pages["monitor.html"], request, plays=True)
 
     @router.get("/pages/{path:path}")
     async def asset(path: str, request: Request) -> Response:
@@ -158,9 +171,17 @@ def pages_router(settings: Settings, bots: Iterable[Bot], authenticator: Authent
             who=identity.subject if identity is not None else "",
             scopes=[scope for scope in Scope if identity.allows(scope)] if identity is not None else [],
             pause_ms=settings.endpointing.pause_ms,
+            recording=_recording(settings) if identity is not None else None,
         )
 
     return router
+
+
+def _recording(settings: Settings) -> RecordingSetup | None:
+    recording = settings.recording
+    if recording.directory is None:
+        return None
+    return RecordingSetup(bots=list(recording.bots), consent=recording.consent, keep_days=recording.keep_days)
 
 
 def _watcher(authenticator: Authenticator, request: Request, peer: str) -> Identity | None:
@@ -178,8 +199,8 @@ def _may_call(authenticator: Authenticator, request: Request, peer: str) -> bool
     return True
 
 
-def _sent(page: Page, request: Request, media: str | None = None) -> Response:
-    """A file; a page with the policy of one that calls `media` beside its own host."""
+def _sent(page: Page, request: Request, media: str | None = None, *, plays: bool = False) -> Response:
+    """A file; a page with the policy of one that calls `media` beside its own host, and `plays` recordings."""
     headers = {
         "ETag": page.etag,
         "Cache-Control": "no-cache",  # kept, and asked for again: a new gateway's page must not meet old scripts
@@ -187,7 +208,7 @@ def _sent(page: Page, request: Request, media: str | None = None) -> Response:
     }
     if page.media_type.startswith("text/html"):
         headers |= {
-            "Content-Security-Policy": security_policy(media),
+            "Content-Security-Policy": security_policy(media, plays=plays),
             "Permissions-Policy": "microphone=(self), camera=(), geolocation=(), display-capture=()",
             "Referrer-Policy": "no-referrer",  # the address may name a call
             "Cross-Origin-Opener-Policy": "same-origin",
@@ -208,8 +229,8 @@ def media_url(settings: Settings, host: str) -> str:
     return f"{scheme}://{name}:{settings.port}"
 
 
-def security_policy(media: str | None) -> str:
-    """Content-Security-Policy of a page that calls `media`, or its own host alone.
+def security_policy(media: str | None, *, plays: bool = False) -> str:
+    """Content-Security-Policy of a page that calls `media`, or its own host alone; `plays`: sound that it has fetched.
 
     Source: W3C CSP Level 3. Of addresses, a policy may name 127.0.0.1 alone (section 6.7.2.10); for others the scheme
     stands.
@@ -221,6 +242,7 @@ def security_policy(media: str | None) -> str:
             "style-src 'self'",
             "img-src 'self'",
             f"connect-src 'self' {_source(media)}".rstrip(),
+            *(["media-src blob:"] if plays else []),
             "base-uri 'none'",
             "form-action 'none'",
             "frame-ancestors 'none'",

@@ -64,6 +64,7 @@ async def test_the_page_may_call_its_own_host_alone(redis_url: str) -> None:
     assert answer.status_code == 200
     policy = dict(part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; "))
     assert policy["default-src"] == "'none'"
+    assert policy["media-src"] == "blob:", "recordings, fetched with a token"
     assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
     assert answer.headers["permissions-policy"].startswith("microphone=(self)")
     assert answer.headers["x-frame-options"] == "DENY"

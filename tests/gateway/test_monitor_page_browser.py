@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import soundfile
 
 from audio.files import read_audio
 from audio.formats import Pcm16
@@ -59,6 +60,18 @@ _FRAMES_A_SECOND = """() => new Promise((done) => {
     requestAnimationFrame(count);
 })"""
 _TWO_FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+_INK = """(id) => {
+    const canvas = document.getElementById(id);
+    const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    return Array.from({length: data.length / 4}, (_, at) => data[4 * at + 3]).filter((alpha) => alpha > 200).length;
+}"""
+_HEAR_PLAYER = """() => {
+    const context = new AudioContext({sampleRate: 8000});
+    const tap = context.createScriptProcessor(1024, 2, 2);
+    window.played = [];
+    tap.onaudioprocess = ({inputBuffer}) => played.push(...inputBuffer.getChannelData(0));
+    context.createMediaElementSource(document.getElementById("sound")).connect(tap).connect(context.destination);
+}"""
 _PRESS = "(id) => { const button = document.getElementById(id); button.disabled = false; button.click() }"
 
 
@@ -90,12 +103,18 @@ class Watch:
 
 @asynccontextmanager
 async def watch(
-    folder: Path, redis_url: str, *, hear: str = "tell me more", environ: dict[str, str] | None = None
+    folder: Path,
+    redis_url: str,
+    *,
+    hear: str = "tell me more",
+    environ: dict[str, str] | None = None,
+    keeps: bool = False,
 ) -> AsyncIterator[Watch]:
     async with AsyncExitStack() as stack:
         microphone = spoken_after(0.5, SPEECH, folder / "mic.wav")
         running = await stack.enter_async_context(browser(microphone=microphone))
-        made = Watch(running, await stack.enter_async_context(floor(redis_url, folder, hear=hear, environ=environ)), [])
+        watched = await stack.enter_async_context(floor(redis_url, folder, hear=hear, environ=environ, keeps=keeps))
+        made = Watch(running, watched, [])
         yield made
         assert made.faults == []
 
@@ -185,7 +204,7 @@ async def test_a_call_appears_is_followed_and_ends(tmp_path: Path, redis_url: st
         await page.wait_for_selector("#panels >> text=Redis")
         assert "Reply after the tail" in await text(page, "#health-tiles")
         await page.click("#to-outcomes")
-        await page.wait_for_selector("#outcome-panels th >> text=tester")
+        await page.wait_for_selector("#outcome-hint >> text=From the records")
 
 
 async def test_a_supervisor_hears_whispers_speaks_hands_back_and_hangs_up(tmp_path: Path, redis_url: str) -> None:
@@ -234,7 +253,8 @@ async def test_a_supervisor_hears_whispers_speaks_hands_back_and_hangs_up(tmp_pa
         assert "hangup" not in peer.kinds()
         await page.click("#hang-up >> text=Really hang up?")
         assert (await peer.event("hangup"))["reason"] == "supervisor"
-        await page.wait_for_selector("#desk >> text=The call is over")
+        await page.wait_for_selector("#where >> text=ended by the bot")
+        await page.wait_for_selector("#after-words >> text=Nothing is kept of this call")
         caller.cancel()
 
 
@@ -309,6 +329,147 @@ async def test_another_token_sees_nothing_that_the_one_before_was_shown(tmp_path
         await page.wait_for_selector("#story >> text=[phone]")
         assert number not in await page.inner_text("body")
         assert await page.get_attribute("#raw", "aria-pressed") == "false"
+
+
+def keeping(folder: Path, **more: str) -> dict[str, str]:
+    """Settings of a gateway that records the calls of those who agreed, with a stream of records of the test's own."""
+    return {
+        "VOICEGATE_RECORDING_BOTS": "tester",
+        "VOICEGATE_RECORDING_DIRECTORY": str(folder / "recordings"),
+        "VOICEGATE_RESULTS_STREAM": f"vg:{{results}}:{folder.name}",
+        **more,
+    }
+
+
+async def over(here: Watch, peer: Peer) -> None:
+    """The caller hangs up, and everything of the call is written."""
+    await peer.say(type="stop")
+    await here.floor.calls.no_calls()
+
+
+async def test_a_call_that_ended_is_replayed_as_it_was_sent_and_can_be_downloaded(
+    tmp_path: Path, redis_url: str
+) -> None:
+    async with watch(tmp_path, redis_url, environ=keeping(tmp_path), keeps=True) as here:
+        page = await here.page("#kept:1")
+        peer = await here.call("kept:1", caller="+1 555 123 4567", metadata={"recording_consent": "yes"})
+        await page.wait_for_selector("#facts >> text=Recorded")
+        pcm = np.concatenate([silence(400), speech(), silence(20_000)])
+        caller = asyncio.create_task(streaming(peer, pcm))
+        await peer.event("prompt", count=2)
+        await background.stop([caller])
+        await over(here, peer)
+
+        # Nothing is fetched before somebody asks for it, and who does is known.
+        await page.wait_for_selector("#after-words >> text=/^Recorded, 0:0.*Who opens it is noted/")
+        assert await page.is_hidden("#player") and await page.is_hidden("#acts")
+        await page.click("#open-recording")
+        await page.wait_for_selector("#player")
+        await page.wait_for_selector("#story .line[data-side=caller] >> text=tell me more")
+        audited = (await here.floor.api.client.get("/v1/audit")).json()["entries"]
+        acts = {(one["who"], one["act"]) for one in audited if one["call_id"] == "kept:1"}
+        assert {("loopback", "timeline"), ("loopback", "recording")} <= acts
+        for canvas in ("timeline", "whole"):
+            assert await page.evaluate(_INK, canvas) > 200, "both sides and their marks are drawn"
+        assert await page.locator(".turn .waterfall th >> text=Recognition").count() == 1
+
+        # By keys.
+        await page.focus("#overview")
+        await page.keyboard.press("End")
+        longest = float(await page.get_attribute("#overview", "aria-valuemax") or 0)
+        await until(lambda: _sought(page, longest))
+        await page.keyboard.press("Home")
+        await page.keyboard.press("ArrowRight")
+        await until(lambda: _sought(page, 1))
+        assert str(await page.get_attribute("#overview", "aria-valuetext")).startswith("0:01 of 0:0")
+
+        # From a line, and with the mouse.
+        await page.click("#story .line[data-side=caller] .seek")
+        await page.wait_for_selector("#caption[data-side=caller] >> text=Caller: tell me more")
+        await page.wait_for_selector("#story .line[data-side=caller][aria-current=true]")
+        box = await page.locator("#overview").bounding_box()
+        assert box is not None
+        await page.mouse.click(box["x"] + 11, box["y"] + 20)
+        await until(lambda: _sought(page, 0))
+
+        # What is heard is what the caller sent.
+        await page.evaluate(_HEAR_PLAYER)
+        await page.click("#play")
+        await page.wait_for_selector("#play >> text=Pause")
+        await page.wait_for_selector("#play >> text=Play")
+        played = np.array(await page.evaluate("() => played"), np.float32)
+        recordings = {path: read_audio(path, 8000) for path in DEMO.glob("*.wav")}
+        alike = {path: likeness(_pcm(played), said, 8000) for path, said in recordings.items()}
+        assert max(alike, key=lambda path: alike[path]) == SPEECH and alike[SPEECH] > 0.8, alike
+
+        async with page.expect_download() as downloading:
+            await page.click("#download")
+        download = await downloading.value
+        assert download.suggested_filename == "kept_1.wav"
+        (recorded,) = (tmp_path / "recordings").glob("*.wav")
+        await download.save_as(tmp_path / "downloaded.wav")
+        assert (tmp_path / "downloaded.wav").read_bytes() == recorded.read_bytes()
+        stereo, rate = soundfile.read(recorded, dtype="int16")
+        assert rate == 8000 and speech().tobytes() in np.ascontiguousarray(stereo[:, 0]).tobytes()
+
+        # Another day it is found among those that ended; the records tell how it went.
+        late = await here.page("#/outcomes")
+        await late.wait_for_selector("#outcome-tiles .tile >> text=of 1 turns")
+        await late.fill("#ended-query", "tester hung up")
+        await late.click("#ended-recorded")
+        await late.click("#ended-rows a >> text=kept:1")
+        await late.wait_for_selector("#where >> text=caller hung up")
+        await late.click("#open-recording")
+        await late.wait_for_selector("#who >> text=[phone]")
+        await late.click("#to-calls")
+        assert await late.evaluate("() => document.getElementById('sound').src") == ""
+
+
+async def test_why_a_call_cannot_be_heard_is_said(tmp_path: Path, redis_url: str) -> None:
+    environ = keeping(tmp_path, VOICEGATE_AUTH_SECRET=SECRET)
+    async with watch(tmp_path, redis_url, environ=environ, keeps=True) as here:
+
+        def token(*scopes: Scope) -> str:
+            return mint(SECRET, "ann", scopes, 600)
+
+        headers = {"Authorization": f"Bearer {token(Scope.CALL)}"}
+        for call_id, metadata in (("agreed", {"recording_consent": "yes"}), ("silent", {})):
+            start = {"call_id": call_id, "metadata": metadata}
+            peer = await here.floor.calls.peer(start=start, additional_headers=headers)
+            await peer.event("prompt")
+            await over(here, peer)
+
+        watcher = await here.page("#agreed")
+        await watcher.fill("#token", token(Scope.MONITOR))
+        await watcher.keyboard.press("Enter")
+        await watcher.wait_for_selector("#after-words >> text=that needs the scope recordings")
+        assert await watcher.is_hidden("#open-recording") and await watcher.is_hidden("#player")
+        bearer = {"Authorization": f"Bearer {token(Scope.MONITOR)}"}
+        assert (await here.floor.api.client.get("/v1/recordings?call=agreed", headers=bearer)).status_code == 403
+
+        auditor = await here.page("#agreed")
+        await auditor.fill("#token", token(Scope.MONITOR, Scope.RECORDINGS))
+        await auditor.keyboard.press("Enter")
+        await auditor.wait_for_selector("#open-recording")
+        for path in (tmp_path / "recordings").iterdir():
+            path.unlink()
+        await auditor.click("#open-recording")
+        await auditor.wait_for_selector("#after-problem >> text=There is no such recording")
+        for call_id, words in (
+            ("silent", "had not agreed"),
+            ("agreed", "was erased, or another host"),
+            ("never", "Nothing is kept"),
+        ):
+            await auditor.evaluate("(id) => { location.hash = id }", call_id)
+            await auditor.wait_for_selector(f"#after-words >> text={words}")
+
+
+async def _sought(page: Page, second: float) -> bool:
+    return abs(float(await page.get_attribute("#overview", "aria-valuenow") or -1) - second) < 0.5
+
+
+def _pcm(samples: np.ndarray[Any, Any]) -> Pcm16:
+    return (np.clip(samples, -1, 1) * 32767).astype(np.int16)
 
 
 async def test_hundreds_of_calls_fit_every_screen_and_stay_smooth(tmp_path: Path, redis_url: str) -> None:

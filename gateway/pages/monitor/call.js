@@ -9,8 +9,13 @@ const OUT_OF_SCOPE = "oos";
 const STREAK = 2; // turns in a row that were not understood, or silences: somebody should look
 
 export class Call {
-  /** @param {string} id  @param {number} since seconds since the epoch, until its start is known */
-  constructor(id, since) {
+  /**
+   * @param {string} id
+   * @param {number} since seconds since the epoch, until its start is known
+   * @param {{whole: boolean}} options  whole: all of it is kept, as long as it may be
+   */
+  constructor(id, since, { whole = false } = {}) {
+    this.most = whole ? Infinity : MOST_EVENTS;
     this.id = id;
     this.startedAt = since;
     this.caller = "";
@@ -35,9 +40,9 @@ export class Call {
     this.seq = 0;
     this.lost = 0; // events that did not come
     this.events = []; // the last ones, oldest first
-    this.story = new Story();
-    this.marks = new Marks();
-    this.latency = new Turns();
+    this.story = new Story(whole ? { most: Infinity } : {});
+    this.marks = new Marks(whole ? { keptMs: Infinity } : {});
+    this.latency = new Turns(whole ? { most: Infinity } : {});
     this.clock = { atMs: 0, time: since }; // a place in the caller's audio, and when it was spoken
     this.recalled = false; // the turns before were asked for
     this.version = 0; // changes with everything above
@@ -50,7 +55,7 @@ export class Call {
     this.seq = event.seq;
     this.clock = { atMs: event.at_ms, time: event.time };
     this.events.push(event);
-    if (this.events.length > 1.2 * MOST_EVENTS) this.events = this.events.slice(-MOST_EVENTS);
+    if (this.events.length > 1.2 * this.most) this.events = this.events.slice(-this.most);
     HANDLERS[event.type]?.call(this, event);
     this.marks.take(event);
     this.latency.take(event);

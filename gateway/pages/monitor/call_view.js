@@ -4,6 +4,7 @@ import { ConversationView } from "../shared/conversation_view.js";
 import { lasting, meant, readable } from "../shared/words.js";
 import { hears, speaks } from "./desk.js";
 import { hide, made, mark, say, showAlerts, showFacts } from "./elements.js";
+import { ReplayView } from "./replay_view.js";
 import { TimelineView } from "./timeline_view.js";
 import { ended, told } from "./told.js";
 import { TurnsView } from "./turns_view.js";
@@ -21,12 +22,18 @@ const DESK_WORDS = {
 };
 
 export class CallView {
-  /** @param {(id: string) => HTMLElement} find  @param {() => number} pauseMs when the gateway begins to work */
-  constructor(find, pauseMs) {
+  /**
+   * @param {(id: string) => HTMLElement} find
+   * @param {() => number} pauseMs when the gateway begins to work
+   * @param {import("./after.js").AfterCall} after
+   */
+  constructor(find, pauseMs, after) {
     this.find = find;
     this.timeline = new TimelineView(find("timeline"));
     this.turns = new TurnsView(find("turns"), pauseMs);
     this.story = new ConversationView(find("story"), { bot: "Bot", caller: "Caller" });
+    this.replay = new ReplayView(find, after, this.story);
+    this.seek = (ms) => this.replay.seek(ms);
     this.call = null;
     this.version = -1;
     this.newest = null; // event in the list
@@ -38,20 +45,29 @@ export class CallView {
     if (call !== this.call) this.turnTo(call);
     mark(find("call"), "known", call !== null);
     if (call === null) {
-      say(find("who"), "No such call");
-      say(find("where"), `Nobody is on the line as ${id}. It may be over.`);
+      say(find("who"), this.replay.isLooking ? "Looking for the call" : "No such call");
+      say(find("where"), `Nobody is on the line as ${id}.`);
       say(find("lasted"), "");
+      this.replay.show(true, time);
       return;
     }
     say(find("lasted"), lasting(call.lasts(time)));
-    this.timeline.draw(call, time);
-    if (call.version === this.version) return;
+    if (call.version !== this.version) this.showCall(call, time);
+    if (this.replay.isOpen) this.replay.draw(call);
+    else this.timeline.draw(call, time);
+  }
+
+  showCall(call, time) {
+    const { find } = this;
     this.version = call.version;
     say(find("who"), call.caller || "Unknown caller");
     say(find("where"), call.isOver ? over(call) : [call.bot, call.node && `at ${readable(call.node)}`].filter(Boolean).join(" · "));
     mark(find("call"), "over", call.isOver);
+    mark(find("call"), "told", call.story.lines.length > 0);
+    if (call.isOver && find("acts").contains(document.activeElement)) find("who").focus(); // they are there no more
     showAlerts(find("call-alerts"), call.alerts);
-    this.story.show(call.story);
+    this.replay.show(call.isOver, time);
+    this.story.show(call.story, this.replay.isOpen ? this.seek : null);
     hide(find("missing"), call.story.missing === 0);
     say(find("missing"), call.story.missing === 1 ? "One earlier turn is not shown." : `${call.story.missing} earlier turns are not shown.`);
     hide(find("hearing"), !call.speaking);
@@ -60,6 +76,12 @@ export class CallView {
     this.showSlots(call);
     this.showAbout(call);
     this.showEvents(call);
+  }
+
+  /** What is kept of the call has been found, or opened. */
+  afterChanged() {
+    this.version = -1;
+    this.replay.follow();
   }
 
   turnTo(call) {

@@ -1,6 +1,7 @@
 /** What the control port is asked over HTTP. A refusal is an error whose message is for people. */
 
 const PATIENCE_MS = 8000;
+const SOUND_MS = 600_000; // an hour's recording is 115 MB
 
 export class Refused extends Error {
   /** @param {number} status 0 where there was no answer  @param {string} code for programs  @param {string} message */
@@ -14,7 +15,7 @@ export class Refused extends Error {
 export class ControlPlane {
   constructor() {
     this.token = "";
-    this.setup = { needs_token: false, authorized: false, who: "", scopes: [], pause_ms: 250 };
+    this.setup = { needs_token: false, authorized: false, who: "", scopes: [], pause_ms: 250, recording: null };
   }
 
   /** Who this token is, and what it may do. @throws {Refused} where the gateway does not answer */
@@ -54,6 +55,46 @@ export class ControlPlane {
     return this.json("v1/outcomes");
   }
 
+  /** The record of a call, if there is one. @returns {Promise<object[]>} */
+  async outcomesOf(callId) {
+    return (await this.json(`v1/outcomes?${new URLSearchParams({ call: callId, count: "5000" })}`)).outcomes;
+  }
+
+  /** What was recorded of a call, the newest part first. */
+  async recordings(callId) {
+    return (await this.json(`v1/recordings?${new URLSearchParams({ call: callId })}`)).recordings;
+  }
+
+  /** A recording and its events. */
+  timeline(name) {
+    return this.json(`v1/recordings/${encodeURIComponent(name)}/timeline`);
+  }
+
+  /**
+   * A recording's sound.
+   *
+   * @param {(done: number, all: number) => void} told bytes that have come, of how many  @param {AbortSignal} signal
+   * @returns {Promise<ArrayBuffer>}
+   */
+  async sound(name, told, signal) {
+    const path = `v1/recordings/${encodeURIComponent(name)}/sound`;
+    const answer = await this.ask(path, { patienceMs: SOUND_MS, signal });
+    const all = Number(answer.headers.get("Content-Length") ?? 0);
+    const pieces = [];
+    let done = 0;
+    try {
+      for (const reader = answer.body.getReader(); ; ) {
+        const { value, done: isDone } = await reader.read();
+        if (isDone) break;
+        pieces.push(value);
+        told((done += value.length), all);
+      }
+    } catch {
+      throw new Refused(0, "away", "The recording broke off on its way here. Open it again.");
+    }
+    return new Blob(pieces).arrayBuffer();
+  }
+
   /** Prometheus' text. */
   async metrics() {
     return (await this.ask("metrics")).text();
@@ -72,13 +113,14 @@ export class ControlPlane {
     return (await this.ask(path, options)).json();
   }
 
-  async ask(path, { method = "GET", body } = {}, good = [200]) {
+  async ask(path, { method = "GET", body, patienceMs = PATIENCE_MS, signal } = {}, good = [200]) {
     const headers = this.token ? { Authorization: `Bearer ${this.token}` } : {};
     if (body) headers["Content-Type"] = "application/json";
     const more = { method, headers, body: body && JSON.stringify(body), cache: "no-store" };
+    const enough = AbortSignal.timeout(patienceMs);
     let answer;
     try {
-      answer = await fetch(path, { ...more, signal: AbortSignal.timeout(PATIENCE_MS) });
+      answer = await fetch(path, { ...more, signal: signal ? AbortSignal.any([enough, signal]) : enough });
     } catch {
       throw new Refused(0, "away", "The gateway does not answer.");
     }

@@ -11,7 +11,9 @@ const KEPT_MS = 120_000;
 const MANY = 100; // then those that are older are forgotten
 
 export class Marks {
-  constructor() {
+  /** @param {{keptMs: number}} options  how far back it remembers */
+  constructor({ keptMs = KEPT_MS } = {}) {
+    this.keptMs = keptMs;
     this.spans = []; // {kind, from, to}: `to` null goes on
     this.moments = []; // {kind: "barged_in"|"keys"|"silent"|"late", at, text}
     this.saidUntil = null; // a tail begins here
@@ -20,7 +22,7 @@ export class Marks {
   take(event) {
     const at = event.at_ms;
     HANDLERS[event.type]?.call(this, event, at);
-    this.forget(at - KEPT_MS);
+    this.forget(at - this.keptMs);
   }
 
   forget(before) {

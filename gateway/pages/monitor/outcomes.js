@@ -1,105 +1,115 @@
-/**
- * What came of calls: from the records of those that ended, and from what this page saw of the others. Pure.
- *
- * Rates of no match and no input are of the turns that the page itself saw: records do not count them.
- */
+/** What came of the calls that ended, from their records. Pure. */
 
 import { lasting, readable } from "../shared/words.js";
 import { percent } from "./health.js";
-
-const OUT_OF_SCOPE = "oos";
-
-/** Turns, and what went wrong in them, by what they are grouped by. */
-export class TurnCounts {
-  constructor() {
-    this.by = { bot: new Map(), model: new Map(), node: new Map() };
-  }
-
-  /** @param {object} event  @param {import("./call.js").Call} call whose it is */
-  take(event, call) {
-    if (event.type === "turn_understood") this.add(call, "turns", event.intent === OUT_OF_SCOPE);
-    else if (event.type === "caller_silent") this.add(call, "silences", true);
-  }
-
-  add({ bot, node, facts }, kind, wrong) {
-    for (const [name, key] of [["bot", bot], ["model", facts.models?.nlu], ["node", node]]) {
-      const counts = this.by[name].get(key || "–") ?? { turns: 0, unmatched: 0, silences: 0 };
-      if (kind === "turns") {
-        counts.turns += 1;
-        counts.unmatched += wrong ? 1 : 0;
-      } else counts.silences += 1;
-      this.by[name].set(key || "–", counts);
-    }
-  }
-}
+import { ended } from "./told.js";
 
 const KEYS = {
   bot: (record) => record.bot,
   model: (record) => record.model || "–",
   node: (record) => record.node || "–",
-  disposition: (record) => (record.disposition ? readable(record.disposition) : `none: ended by ${record.ended_by}`),
+  disposition: (record) => (record.disposition ? readable(record.disposition) : `none: ${ended(record.ended_by)}`),
 };
 
-const TITLES = { bot: "Bot", model: "Intent model", node: "Node", disposition: "Disposition" };
+const TITLES = { bot: "bot", model: "intent model", node: "node where they ended", disposition: "disposition" };
+const COLUMNS = ["Calls", "Completed", "Transferred", "Caller left", "Lost", "No match", "No input", "Turns"];
 
-/** A call did what it was for: the bot ended it, or handed it over, with a word for how it went. */
-const isComplete = (record) => record.ended_by === "bot" && Boolean(record.disposition);
+/** Those that tell what is counted: an older gateway's do not. */
+const counting = (records) => records.filter(({ no_match: noMatch }) => noMatch !== null);
+const isTransferred = (record) => record.ended_by === "transfer";
+const isLeft = (record) => record.ended_by === "caller";
+const isLost = (record) => record.ended_by === "lost" || record.ended_by === "error";
 
-/** @param {object[]} records of `GET /v1/outcomes`  @returns {{name, value, note}[]} */
+/**
+ * How often these calls did what they were for. A bot whose flow names no outcome promises none, so its calls are left
+ * out; so are those whose record is an older gateway's.
+ *
+ * @param {object[]} records of `GET /v1/outcomes`  @param {Set<string>} aiming the bots that name outcomes
+ */
+function completed(records, aiming) {
+  const aimed = counting(records).filter(({ bot }) => aiming.has(bot));
+  const reached = aimed.filter(({ outcome }) => outcome !== null).length;
+  return { reached, share: percent(reached, aimed.length) };
+}
+
+/** The bots of which a call has ever reached an outcome. */
+const aimingOf = (records) => new Set(records.filter(({ outcome }) => outcome !== null).map(({ bot }) => bot));
+
+/** How often a caller was not understood, and said nothing when it was their turn. */
+function failures(records) {
+  const counted = counting(records);
+  const sum = (name) => counted.reduce((whole, record) => whole + record[name], 0);
+  const [turns, unmatched, silences] = [sum("turns"), sum("no_match"), sum("no_input")];
+  return { turns, unmatched, silences, noMatch: percent(unmatched, turns), noInput: percent(silences, turns + silences) };
+}
+
+/** @param {object[]} records  @returns {{name, value, note}[]} */
 export function tilesOf(records) {
   const count = (holds) => records.filter(holds).length;
-  const share = (holds) => percent(count(holds), records.length);
+  const tile = (name, holds) => ({ name, value: percent(count(holds), records.length), note: calls(count(holds)) });
   const timed = records.filter((record) => record.duration_s !== null);
   const mean = timed.length ? timed.reduce((sum, { duration_s: s }) => sum + s, 0) / timed.length : null;
+  const { reached, share } = completed(records, aimingOf(records));
+  const { turns, unmatched, silences, noMatch, noInput } = failures(records);
   return [
     { name: "Calls that ended", value: String(records.length), note: "the newest that are kept" },
-    { name: "Completed by the bot", value: share(isComplete), note: `${count(isComplete)} calls` },
-    { name: "Transferred", value: share((one) => one.ended_by === "transfer"), note: `${count((one) => one.ended_by === "transfer")} calls` },
-    { name: "Caller hung up", value: share((one) => one.ended_by === "caller"), note: `${count((one) => one.ended_by === "caller")} calls` },
+    { name: "Task completed", value: share, note: `${calls(reached)} reached an outcome` },
+    tile("Transferred to a person", isTransferred),
+    tile("Caller hung up", isLeft),
+    { name: "No match", value: noMatch, note: `${unmatched} of ${turns} turns` },
+    { name: "No input", value: noInput, note: silences === 1 ? "1 silence" : `${silences} silences` },
     { name: "Mean length", value: mean === null ? "–" : lasting(mean), note: "of those whose start is known" },
   ];
 }
 
-/** @param {"bot"|"model"|"node"|"disposition"} group */
-export function tablesOf(records, turnCounts, group) {
-  const groups = new Map();
-  for (const record of records) {
-    const key = KEYS[group](record);
-    if (!groups.has(key)) groups.set(key, []);
-    groups.get(key).push(record);
-  }
-  const rows = [...groups].sort(([, a], [, b]) => b.length - a.length).map(([key, some]) => {
+const calls = (count) => (count === 1 ? "1 call" : `${count} calls`);
+
+/** @param {object[]} records  @param {"bot"|"model"|"node"|"disposition"} group */
+export function tablesOf(records, group) {
+  const aiming = aimingOf(records);
+  const rows = [...grouped(records, KEYS[group])].sort(([, a], [, b]) => b.length - a.length).map(([key, some]) => {
     const share = (holds) => percent(some.filter(holds).length, some.length);
+    const { noMatch, noInput } = failures(some);
     const turns = some.reduce((sum, record) => sum + record.turns, 0) / some.length;
-    return [
-      key,
-      some.length,
-      share(isComplete),
-      share((one) => one.ended_by === "transfer"),
-      share((one) => one.ended_by === "caller"),
-      share((one) => one.ended_by === "lost" || one.ended_by === "error"),
-      turns.toFixed(1),
-    ];
+    const { share: done } = completed(some, aiming);
+    return [key, some.length, done, share(isTransferred), share(isLeft), share(isLost), noMatch, noInput, turns.toFixed(1)];
   });
-  const tables = [
+  const title = TITLES[group];
+  return [
     {
-      title: `How calls ended, by ${TITLES[group].toLowerCase()}`,
-      columns: [TITLES[group], "Calls", "Completed", "Transferred", "Caller left", "Lost", "Turns"],
+      title: `How calls ended, by ${title}`,
+      columns: [title.charAt(0).toUpperCase() + title.slice(1), ...COLUMNS],
       rows,
       empty: "No call has ended yet.",
     },
   ];
-  if (group === "disposition") return tables;
-  tables.push({
-    title: `Turns that this page saw, by ${TITLES[group].toLowerCase()}`,
-    columns: [TITLES[group], "Turns", "No match", "No input"],
-    rows: [...turnCounts.by[group]].map(([key, { turns, unmatched, silences }]) => [
-      key,
-      turns,
-      percent(unmatched, turns),
-      percent(silences, turns + silences),
-    ]),
-    empty: "No turn has been taken while you watched.",
-  });
-  return tables;
 }
+
+function grouped(records, keyOf) {
+  const groups = new Map();
+  for (const record of records) {
+    const key = keyOf(record);
+    if (!groups.has(key)) groups.set(key, []);
+    groups.get(key).push(record);
+  }
+  return groups;
+}
+
+/**
+ * The calls that ended, as they are asked for.
+ *
+ * @param {object[]} records newest first  @param {{query: string, recorded: boolean}} wanted
+ * @param {(record: object) => boolean} isKept  its recording is there
+ */
+export function chosen(records, { query, recorded }, isKept) {
+  const words = query.toLowerCase().split(/\s+/).filter(Boolean);
+  return records.filter((record) => {
+    if (recorded && !isKept(record)) return false;
+    const text = [record.call_id, record.bot, record.node, readable(record.disposition ?? ""), ended(record.ended_by)].join(" ").toLowerCase();
+    return words.every((word) => text.includes(word));
+  });
+}
+
+/** A recording was made of the call and its time is not over. @param {{keep_days: number}|null} recording setup */
+export const isKept = (record, recording, time) =>
+  Boolean(record.recorded) && (recording === null || time - record.ended_at < recording.keep_days * 86_400);

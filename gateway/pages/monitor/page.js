@@ -1,5 +1,6 @@
 /** The page: which view is shown, the stream of events into what is known, and what is known into the views. */
 
+import { AfterCall } from "./after.js";
 import { CallView } from "./call_view.js";
 import { Calls } from "./calls.js";
 import { ControlPlane } from "./control_plane.js";
@@ -21,7 +22,11 @@ const control = new ControlPlane();
 const calls = new Calls();
 const reports = new Reports(find, control, calls);
 const list = new ListView({ table: find("table"), rows: find("rows") }, () => draw());
-const callView = new CallView(find, () => control.setup.pause_ms);
+const after = new AfterCall(control, () => {
+  callView.afterChanged();
+  draw();
+});
+const callView = new CallView(find, () => control.setup.pause_ms, after);
 const supervisor = new Supervisor(control, {
   changed: () => showDesk(),
   sound(sound) {
@@ -62,7 +67,7 @@ function takeLines(lines) {
     const { call, said } = calls.take(line);
     if (!call) continue;
     takeSkew(line.time);
-    reports.take(line, call);
+    reports.take(line);
     if (said && call.id === chosenId && view === "calls") find("announcer").textContent = said;
   }
   if (lines[0].type === "watching") calls.settle(now());
@@ -149,7 +154,10 @@ function offerBots() {
 }
 
 function showCall(time) {
-  const call = calls.byId.get(chosenId) ?? null;
+  const live = calls.byId.get(chosenId);
+  if (live && !live.isOver) after.leave();
+  else if (streamState === "watching") after.look(chosenId, live?.endedAt ?? 0, time);
+  const call = (after.sound ? after.call : (live ?? after.call)) ?? null;
   callView.show(call, chosenId, time);
   if (call?.story.missing && !call.recalled && !call.isOver) recall(call);
   const state = `${call?.isOver} ${call?.takenOverBy} ${supervisor.desk.phase} ${Math.floor(time)}`;
@@ -195,7 +203,10 @@ function route() {
   const before = chosenId;
   view = VIEWS[location.hash] ?? "calls";
   chosenId = view === "calls" ? decoded(location.hash.slice(1)) : "";
-  if (before && before !== chosenId) supervisor.stop();
+  if (before !== chosenId) {
+    supervisor.stop();
+    after.leave();
+  }
   document.body.dataset.view = view;
   document.body.dataset.chosen = String(chosenId !== "");
   hide(find("floor"), view !== "calls");
@@ -264,6 +275,7 @@ async function enter(token) {
   hide(find("raw"), !control.may("monitor:raw"));
   find("raw").ariaPressed = "false";
   calls.clear(); // the token before may have shown what this one must not
+  after.leave();
   stream.open({ raw: false });
   route();
 }
@@ -326,7 +338,11 @@ find("events").closest("details").ontoggle = () => {
   callView.refresh();
   draw();
 };
-find("group").onchange = () => reports.show(view, now());
+find("group").onchange = find("ended-query").oninput = () => reports.show(view, now());
+find("ended-recorded").onclick = () => {
+  toggle(find("ended-recorded"));
+  reports.show(view, now());
+};
 find("skip").onclick = (event) => {
   event.preventDefault();
   (document.querySelector(".rows a") ?? find("query")).focus();

@@ -2,12 +2,14 @@
 
 import { drawChart } from "./chart_view.js";
 import { say, showTables, showTiles } from "./elements.js";
+import { EndedView } from "./ended_view.js";
 import * as health from "./health.js";
 import * as outcomes from "./outcomes.js";
 import { Samples } from "./prometheus.js";
 import { BUDGETS_MS } from "./turns.js";
 
-const ALL_HERE = "Calls: records of all gateways that share this Redis. Turns: what this page has seen since it was opened.";
+const ALL_HERE =
+  "From the records of all gateways that share this Redis. Completed: the call reached an outcome of its flow. No match: of all turns; no input: of all times that the caller was to speak.";
 
 export class Reports {
   /**
@@ -20,16 +22,15 @@ export class Reports {
     this.control = control;
     this.calls = calls;
     this.latencies = new health.Latencies();
-    this.turnCounts = new outcomes.TurnCounts();
     this.samples = null; // of /metrics
     this.readiness = null;
     this.records = []; // of the calls that ended
+    this.ended = new EndedView(find, () => control.setup.recording);
   }
 
-  /** @param {object} event  @param {import("./call.js").Call} call whose it is */
-  take(event, call) {
+  /** @param {object} event of any call */
+  take(event) {
     this.latencies.take(event, event.time);
-    this.turnCounts.take(event, call);
   }
 
   /** Ask for what no event tells, and show it. @param {string} view  @param {number} time now, in seconds since the epoch */
@@ -56,7 +57,7 @@ export class Reports {
 
   show(view, time) {
     if (view === "health") this.showHealth(time);
-    if (view === "outcomes") this.showOutcomes();
+    if (view === "outcomes") this.showOutcomes(time);
   }
 
   showHealth(time) {
@@ -77,9 +78,10 @@ export class Reports {
     showTables(find("panels"), health.tablesOf(this.samples, this.readiness, calls));
   }
 
-  showOutcomes() {
-    const { find, records, turnCounts } = this;
+  showOutcomes(time) {
+    const { find, records } = this;
     showTiles(find("outcome-tiles"), outcomes.tilesOf(records));
-    showTables(find("outcome-panels"), outcomes.tablesOf(records, turnCounts, find("group").value));
+    showTables(find("outcome-panels"), outcomes.tablesOf(records, find("group").value));
+    this.ended.show(records, time);
   }
 }

@@ -2,7 +2,8 @@
  * What was said in a call, from its events, line by line. Lines are never changed but replaced, so that a view sees by
  * their identity what is new. Pure.
  *
- * A line: {id, side: "caller"|"bot"|"note", round, text, state, ...}, with the states
+ * A line: {id, side: "caller"|"bot"|"note", round, text, state, at, ...}, `at` being where in the caller's audio it begins
+ * (ms; null: before the watcher came), with the states
  *
  *     caller   hearing (partials) -> said | ignored -> joined (its words begin a later turn, its reply is withdrawn)
  *     bot      saying -> said | held (the caller speaks over it) -> saying | cut; withdrawn
@@ -15,8 +16,12 @@ import { ended } from "./told.js";
 const MOST_LINES = 300;
 
 export class Story {
-  constructor() {
+  /** @param {{most: number}} options  how many lines are kept */
+  constructor({ most = MOST_LINES } = {}) {
+    this.most = most;
     this.lines = [];
+    this.at = null; // of the event that is taken
+    this.spokeAt = null; // the caller's next line begins there
     this.next = 1;
     this.rounds = new Set(); // whose words are here
     this.missing = 0; // turns from before the watcher came that are not here
@@ -24,11 +29,13 @@ export class Story {
 
   /** @param {object} event of this call  @returns {string} what a screen reader says of it; mostly nothing */
   take(event) {
+    this.at = event.at_ms;
     return HANDLERS[event.type]?.call(this, event) ?? "";
   }
 
   add(line) {
-    this.lines = [...this.lines.slice(1 - MOST_LINES), { round: null, state: "said", ...line, id: this.next++ }];
+    const at = line.side === "caller" ? (this.spokeAt ?? this.at) : this.at;
+    this.lines = [...this.lines.slice(-(this.most - 1)), { round: null, state: "said", at, ...line, id: this.next++ }];
   }
 
   /** The turns of a `call_present` that are not here yet go before all others. */
@@ -38,8 +45,8 @@ export class Story {
     this.lines = [];
     for (const { round_id: round, said, intent, score, reply } of fresh) {
       this.rounds.add(round);
-      if (said) this.add({ side: "caller", round, text: said, intent, score });
-      if (reply) this.add({ side: "bot", round, text: reply });
+      if (said) this.add({ side: "caller", round, text: said, intent, score, at: null });
+      if (reply) this.add({ side: "bot", round, text: reply, at: null });
     }
     this.lines = [...this.lines, ...here];
     this.missing = Math.max(0, turns - this.rounds.size);
@@ -73,6 +80,10 @@ const HANDLERS = {
     if (this.rounds.size === 0) this.recall(event);
   },
 
+  speech_started({ speech_ms: from }) {
+    this.spokeAt ??= from; // a pause within a turn begins no other line
+  },
+
   partial_heard({ round_id: round, text }) {
     const words = { side: "caller", round, text, state: "hearing" };
     if (!this.changeLast(isHeard, words)) this.add(words);
@@ -86,6 +97,7 @@ const HANDLERS = {
     }
     const words = { side: "caller", round, text, state: "said" };
     if (!this.changeLast(isHeard, words)) this.add(words);
+    this.spokeAt = null;
     return `Caller: ${text}`;
   },
 
@@ -96,6 +108,7 @@ const HANDLERS = {
 
   turn_ignored({ why }) {
     this.changeLast(isHeard, { state: "ignored", why });
+    this.spokeAt = null;
   },
 
   prompt_started({ round_id: round, text, source }) {

@@ -5,7 +5,9 @@ export const BUDGETS_MS = { first_utterance_ms: 200, endpoint_to_reply_ms: 200, 
 const MOST_TURNS = 50;
 
 export class Turns {
-  constructor() {
+  /** @param {{most: number}} options  how many are kept */
+  constructor({ most = MOST_TURNS } = {}) {
+    this.most = most;
     this.first = null; // the call's first words
     this.answered = []; // {round, timing}, oldest first
   }
@@ -14,7 +16,7 @@ export class Turns {
     if (type !== "prompt_started") return;
     this.first = timing.first_utterance_ms ?? this.first;
     if (timing.endpoint_to_reply_ms === undefined) return; // another prompt of the same answer
-    this.answered = [...this.answered.slice(1 - MOST_TURNS), { round, timing }];
+    this.answered = [...this.answered.slice(-(this.most - 1)), { round, timing }];
   }
 }
 

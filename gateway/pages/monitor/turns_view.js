@@ -4,8 +4,6 @@ import { shown } from "../shared/words.js";
 import { made, say } from "./elements.js";
 import { BUDGETS_MS, waterfall } from "./turns.js";
 
-const MOST_SHOWN = 12;
-
 export class TurnsView {
   /** @param {HTMLElement} box  @param {() => number} pauseMs when the gateway begins to work */
   constructor(box, pauseMs) {
@@ -33,7 +31,7 @@ export class TurnsView {
       first.dataset.auto = "true"; // until somebody touches it
       first.firstElementChild.addEventListener("click", () => delete first.dataset.auto);
     }
-    while (this.box.children.length > MOST_SHOWN) this.box.lastElementChild.remove();
+    while (this.box.children.length > latency.answered.length) this.box.lastElementChild.remove();
   }
 
   turn({ round, timing }) {

@@ -1,6 +1,6 @@
 /** The conversation as a list, changed where it changed: lines stay the elements they are. */
 
-import { meant, readable } from "./words.js";
+import { lasting, meant, readable } from "./words.js";
 
 const TAGS = {
   joined: "goes on below",
@@ -17,9 +17,16 @@ export class ConversationView {
     this.list = list;
     this.names = names;
     this.shown = new Map(); // id -> {line, item}
+    this.seek = null;
+    this.pointed = null; // id
   }
 
-  show({ lines }) {
+  /**
+   * @param {{lines: object[]}} story
+   * @param {((ms: number) => void)|null} seek  in a recording: go to where a line begins; lines then have a button for it
+   */
+  show({ lines }, seek = null) {
+    this.seek = seek;
     const atEnd = this.list.scrollHeight - this.list.scrollTop - this.list.clientHeight < 40;
     const wanted = new Set(lines.map((line) => line.id));
     for (const [id, { item }] of this.shown) {
@@ -46,9 +53,34 @@ export class ConversationView {
     item.dataset.side = line.side;
     item.dataset.state = line.state;
     if (line.side === "note") item.replaceChildren(line.text);
-    else item.replaceChildren(part("span", "who", line.by ?? this.names[line.side]), words(line), about(line));
+    else item.replaceChildren(this.who(line), words(line), about(line));
     this.shown.set(line.id, { line, item });
     return item;
+  }
+
+  who(line) {
+    const box = part("span", "who", line.by ?? this.names[line.side]);
+    if (this.seek === null || line.at === null) return box;
+    const button = part("button", "seek figure", lasting(line.at / 1000));
+    button.type = "button";
+    button.title = "Play from here";
+    button.ariaLabel = `Play from ${lasting(line.at / 1000)}`;
+    button.onclick = () => this.seek?.(line.at);
+    box.append(" ", button);
+    return box;
+  }
+
+  /** Mark the line that is being played, and keep it in sight. @param {number|null} id */
+  point(id) {
+    if (id === this.pointed) return;
+    this.shown.get(this.pointed)?.item.removeAttribute("aria-current");
+    this.pointed = id;
+    const item = this.shown.get(id)?.item;
+    if (item === undefined) return;
+    item.ariaCurrent = "true";
+    const { list } = this;
+    const above = item.offsetTop - list.offsetTop - list.scrollTop;
+    if (above < 0 || above + item.offsetHeight > list.clientHeight) list.scrollTop += above - list.clientHeight / 3;
   }
 }
 

@@ -6,10 +6,12 @@ import { test } from "node:test";
 import { Calls } from "../../../gateway/pages/monitor/calls.js";
 import { hears, IDLE, speaks, step } from "../../../gateway/pages/monitor/desk.js";
 import { Latencies, quantileOf, tablesOf, tilesOf } from "../../../gateway/pages/monitor/health.js";
+import { absence, callIn, callOf, isWhole, soundName } from "../../../gateway/pages/monitor/kept.js";
 import * as outcomes from "../../../gateway/pages/monitor/outcomes.js";
 import { Samples } from "../../../gateway/pages/monitor/prometheus.js";
 import { told } from "../../../gateway/pages/monitor/told.js";
 import { waterfall } from "../../../gateway/pages/monitor/turns.js";
+import { Wave } from "../../../gateway/pages/monitor/wave.js";
 
 const FACTS = { bot: "bill", bot_version: "3", protocol: "native", language: "en", caller: "[phone]", models: { asr: "a1" }, recorded: false };
 const WATCHING = { type: "watching", v: 1, calls: 0, workers: 1, complete: true };
@@ -199,16 +201,95 @@ test("latencies over time, against what was promised", () => {
   assert.deepEqual([quantileOf([], 0.5), quantileOf([3, 1, 2], 0.5)], [null, 2]);
 });
 
+const RECORD = { call_id: "r", bot: "bill", model: "m1", node: "bye", ended_by: "bot", disposition: "paid", outcome: "paid", turns: 4, no_match: 1, no_input: 0,
+  recorded: true, started_at: 940, ended_at: 1000, duration_s: 60 };
+const record = (keys) => ({ ...RECORD, ...keys });
+const RECORDS = [
+  record(),
+  record({ call_id: "s", ended_by: "transfer", disposition: null, outcome: null, turns: 2, no_match: 2, no_input: 2 }),
+  record({ call_id: "t", bot: "shop", ended_by: "caller", disposition: null, outcome: null, recorded: false }),
+  record({ call_id: "u", outcome: null, no_match: null, no_input: null, recorded: null }), // an older gateway's
+];
+
+test("outcomes, from the records", () => {
+  const tiles = Object.fromEntries(outcomes.tilesOf(RECORDS).map(({ name, value }) => [name, value]));
+  assert.deepEqual(tiles, { "Calls that ended": "4", "Task completed": "50 %", "Transferred to a person": "25 %", "Caller hung up": "25 %",
+    "No match": "40 %", "No input": "17 %", "Mean length": "1:00" });
+  assert.deepEqual(outcomes.tilesOf([]).map(({ value }) => value), ["0", "–", "–", "–", "–", "–", "–"]);
+});
+
 test("outcomes, by what they are grouped by", () => {
-  const record = (keys) => ({ bot: "bill", model: "m1", node: "bye", ended_by: "bot", disposition: "paid", turns: 4, duration_s: 60, ...keys });
-  const records = [record(), record({ ended_by: "transfer", disposition: null, turns: 2 }), record({ bot: "shop", ended_by: "caller", disposition: null })];
-  assert.deepEqual(outcomes.tilesOf(records).map(({ value }) => value), ["3", "33 %", "33 %", "33 %", "1:00"]);
-  const counts = new outcomes.TurnCounts();
-  const calls = after(started("a"));
-  counts.take({ type: "turn_understood", intent: "oos" }, calls.byId.get("a"));
-  counts.take({ type: "turn_understood", intent: "yes" }, calls.byId.get("a"));
-  counts.take({ type: "caller_silent" }, calls.byId.get("a"));
-  const [ended, turns] = outcomes.tablesOf(records, counts, "bot");
-  assert.deepEqual(ended.rows[0], ["bill", 2, "50 %", "50 %", "0 %", "0 %", "3.0"]);
-  assert.deepEqual(turns.rows, [["bill", 2, "50 %", "33 %"]]);
+  const rows = (group) => outcomes.tablesOf(RECORDS, group)[0].rows;
+  assert.deepEqual(rows("bot"), [
+    ["bill", 3, "50 %", "33 %", "0 %", "0 %", "50 %", "25 %", "3.3"],
+    ["shop", 1, "–", "0 %", "100 %", "0 %", "25 %", "0 %", "4.0"],
+  ]);
+  assert.deepEqual(rows("disposition").map(([name, count]) => [name, count]), [["paid", 2], ["none: transferred", 1], ["none: caller hung up", 1]]);
+  assert.deepEqual([rows("node")[0][0], rows("model")[0][0]], ["bye", "m1"]);
+});
+
+test("calls that ended are searched, and those with a recording are found", () => {
+  const setup = { bots: ["bill"], consent: "metadata", keep_days: 1 };
+  const kept = (time) => (one) => outcomes.isKept(one, setup, time);
+  const ids = (wanted, time = 1001) => outcomes.chosen(RECORDS, { query: "", recorded: false, ...wanted }, kept(time)).map(({ call_id: id }) => id);
+  assert.deepEqual(ids({}), ["r", "s", "t", "u"]);
+  assert.deepEqual(ids({ query: "SHOP hung" }), ["t"]);
+  assert.deepEqual(ids({ recorded: true }), ["r", "s"]);
+  assert.deepEqual(ids({ recorded: true }, 1000 + 86_401), [], "their time is over");
+});
+
+test("why a call has no recording is said in words", () => {
+  const setup = { bots: ["bill"], consent: "metadata", keep_days: 30 };
+  const why = (keys, recording = setup, time = 1001) => absence(record({ recorded: false, ...keys }), recording, time);
+  assert.equal(absence(null, setup, 1), "Nothing is kept of this call.");
+  assert.match(why({ bot: "shop" }), /recording is off for shop/);
+  assert.match(why({}, null), /recording is off for bill/);
+  assert.match(why({}), /had not agreed/);
+  assert.match(why({}, { ...setup, consent: "announced" }), /was off for bill then/);
+  assert.match(why({ recorded: true }, setup, 1000 + 31 * 86_400), /kept for 30 days, and this one’s time is over/);
+  assert.match(why({ recorded: true }), /was erased, or another host/);
+  assert.match(why({ recorded: null }), /There is no recording/);
+});
+
+test("a recorded call lies in its sound, whatever the caller's audio had lost", () => {
+  const recording = { call_id: "a", bot: "bill", bot_version: "3", language: "en", started_at: 1000.5, duration_s: 9 };
+  const calls = after(started("a"), ["a", "speech_started", { speech_ms: 700 }], heard("a", 1, "yes"), said("a", 1, "Good."));
+  const events = calls.byId.get("a").events.map((event) => ({ ...event, time: event.time + 2 })); // two seconds were lost
+  const call = callIn({ recording, events });
+  assert.deepEqual(call.story.lines.map(({ text, at }) => [text, at]), [["yes", 2200], ["Good.", 4500]]);
+  assert.deepEqual(call.marks.spans.map(({ kind, from }) => [kind, from]), [["speech", 2200], ["prompt", 4500]]);
+  assert.deepEqual([call.isOver, call.lasts(0), isWhole({ events })], [true, 9, false], "its worker died");
+  const over = [...events, { type: "call_ended", call_id: "a", seq: 9, at_ms: 7000, time: 1008, ended_by: "bot", disposition: "paid", duration_s: 8, turns: 1 }];
+  assert.deepEqual([callIn({ recording, events: over }).disposition, isWhole({ events: over })], ["paid", true]);
+});
+
+test("all of a recorded call is kept, however long it is", () => {
+  const events = Array.from({ length: 900 }, (_, at) => ({ type: at % 2 ? "speech_ended" : "speech_started", call_id: "a", seq: at, at_ms: at * 1000, speech_ms: at * 1000, time: at }));
+  const call = callIn({ recording: { call_id: "a", started_at: 0, duration_s: 900 }, events });
+  assert.deepEqual([call.events.length, call.marks.spans.length], [900, 900]);
+});
+
+test("what is known of a call from its record alone", () => {
+  const call = callOf(record({ bot_version: "3" }));
+  assert.deepEqual([call.isOver, call.lasts(5000), call.disposition, call.facts.models.nlu], [true, 60, "paid", "m1"]);
+  assert.equal(soundName("bill@desk:1"), "bill@desk_1.wav");
+});
+
+/** A WAV of both sides, as `gateway.monitoring.recording` writes it. */
+function wav(rate, pairs) {
+  const view = new DataView(new ArrayBuffer(44 + 2 * pairs.length));
+  const text = (at, word) => [...word].forEach((char, k) => view.setUint8(at + k, char.charCodeAt(0)));
+  [[0, "RIFF"], [8, "WAVE"], [12, "fmt "], [36, "data"]].forEach(([at, word]) => text(at, word));
+  [[16, 16], [24, rate], [28, 4 * rate], [40, 2 * pairs.length]].forEach(([at, value]) => view.setUint32(at, value, true));
+  [[20, 1], [22, 2], [32, 4], [34, 16]].forEach(([at, value]) => view.setUint16(at, value, true));
+  pairs.forEach((value, at) => view.setInt16(44 + 2 * at, value, true));
+  return view.buffer;
+}
+
+test("a recording's loudness, side by side", () => {
+  const pairs = Array.from({ length: 2 * 1200 }, (_, at) => (at % 2 ? 0 : at < 1600 ? 16_384 : 0));
+  const wave = new Wave(wav(8000, pairs));
+  assert.deepEqual([wave.rate, wave.durationMs], [8000, 150]);
+  assert.deepEqual(wave.levels().map(({ at, ms, caller, bot }) => [at, ms, Math.round(caller), bot]), [[0, 100, -6, -60], [100, 50, -60, -60]]);
+  assert.throws(() => new Wave(new ArrayBuffer(50)), /no 16-bit stereo WAV/);
 });

@@ -6,18 +6,24 @@ import asyncio
 import json
 import struct
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from prometheus_client import CollectorRegistry
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from gateway.auth import Scope, mint
+from gateway.metrics import Metrics
 from gateway.monitoring.bridge import MonitorBridge
-from gateway.settings import load
+from gateway.monitoring.recording import Recorder
+from gateway.monitoring.redaction import Redactor
+from gateway.results import CallRecords
+from gateway.settings import Settings, load
+from gateway.webhooks import Webhooks
 from tests.gateway.harness import Rig, rig, write_bot
 from tests.gateway.http_harness import Api, api
 
@@ -39,9 +45,13 @@ class MonitorSocket:
 
         async with asyncio.timeout(20):
             while len(found()) < count:
-                text = await self._ws.recv()
-                self.lines += map(json.loads, str(text).split("\n"))
+                await self.more()
         return found()[count - 1]
+
+    async def more(self) -> None:
+        """Wait for what comes next."""
+        text = await self._ws.recv()
+        self.lines += map(json.loads, str(text).split("\n"))
 
 
 class AudioSocket:
@@ -123,12 +133,16 @@ async def floor(
     hear: str = "yes",
     environ: dict[str, str] | None = None,
     flow: str | None = None,
+    keeps: bool = False,
 ) -> AsyncIterator[Floor]:
-    """One worker, one control plane. `environ` is for both."""
-    more = {"flow": flow} if flow is not None else {}
+    """One worker, one control plane. `environ` is for both; `keeps`: there are records of calls, and recordings."""
+    more: dict[str, Any] = {"flow": flow} if flow is not None else {}
     environ = {"VOICEGATE_LIMITS_FLOOD_S": "60", **(environ or {})}  # tests speak faster than callers
-    async with rig(folder, hear=hear, environ=environ, **more) as calls:
-        settings = load(environ=environ)
+    settings = load(environ=environ)
+    async with AsyncExitStack() as stack:
+        if keeps:
+            more |= await _keepers(redis_url, settings, stack)
+        calls = await stack.enter_async_context(rig(folder, hear=hear, environ=environ, **more))
         bridge = MonitorBridge(
             redis_url,
             calls.services.bus,
@@ -148,6 +162,17 @@ async def floor(
             finally:
                 for ws in made._open:
                     await ws.close()
+
+
+async def _keepers(redis_url: str, settings: Settings, stack: AsyncExitStack) -> dict[str, Any]:
+    metrics = Metrics(CollectorRegistry())
+    webhooks = Webhooks(settings.webhooks, metrics)
+    stack.push_async_callback(webhooks.aclose)
+    records = CallRecords(redis_url, settings.results, metrics, webhooks, ttl_s=60)
+    return {
+        "records": await stack.enter_async_context(records),
+        "recorder": await stack.enter_async_context(Recorder(settings.recording, metrics, Redactor())),
+    }
 
 
 def _bearer(environ: dict[str, str]) -> dict[str, str]:
