@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 
 _STOP_S: Final = 5.0
 _QUEUED_S: Final = 1.0  # the longest that a connection may wait in the queue of a worker that died
+_SOCKET: Final = "inference.sock"
+_CHOICES: Final = "models.json"  # written by gateway.model_loading.ChoiceRecord, beside the socket
 _LEAVE_S: Final = 60.0  # what a call may take beyond `limits.call_s`
 
 
@@ -48,12 +50,21 @@ class _Generation:
     number: int
     settings: Settings
     folder: Path
-    inference: Path
-    """The socket of the inference worker; perhaps of an earlier generation's."""
+    models: int
+    """The generation whose inference workers it asks: its own, or an earlier one."""
 
     @property
     def settings_file(self) -> Path:
         return self.folder / "settings.json"
+
+    @property
+    def shares_models(self) -> bool:
+        """Whether inference workers meet their askers in the open, so that all generations ask the same."""
+        return self.settings.inference.seam == "streams"
+
+    def inference_folder(self, index: int) -> Path:
+        """Of one of its own inference workers: its socket, and which models were loaded by command."""
+        return self.folder / f"inference-{index}"
 
 
 class Fleet:
@@ -87,12 +98,12 @@ class Fleet:
         self._metrics.mkdir()
         self._listeners: dict[int, socket.socket] = {}
         self._workers: dict[int, Keeper] = {}
-        self._inferences: dict[Path, Keeper] = {}
+        self._inferences: dict[int, list[Keeper]] = {}  # by generation
         self._control: Keeper | None = None
         self._generations: dict[int, _Generation] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
-        self._latest = self._read(settings, inference=None)
+        self._latest = self._read(settings, models=None)
 
     @property
     def settings(self) -> Settings:
@@ -107,8 +118,9 @@ class Fleet:
     def start(self) -> None:
         """Start every process."""
         generation = self._latest
-        keeper = self._inferences[generation.inference] = self._keeper("inference", self._inference(generation))
-        keeper.start()
+        self._inferences[generation.number] = self._inference_keepers(generation)
+        for keeper in self._inferences[generation.number]:
+            keeper.start()
         self._control = self._keeper("control", self._controller(generation), asked=self._asked)
         self._control.start()
         for index in range(self._settings.workers):
@@ -185,7 +197,7 @@ class Fleet:
         await asyncio.gather(*(keeper.stop() for keeper in self._workers.values()))
         if self._control is not None:
             await self._control.stop()
-        await asyncio.gather(*(keeper.stop() for keeper in self._inferences.values()))
+        await asyncio.gather(*(keeper.stop() for keepers in self._inferences.values() for keeper in keepers))
         for listener in self._listeners.values():
             listener.close()
 
@@ -252,12 +264,12 @@ class Fleet:
 
     # Generations.
 
-    def _read(self, settings: Settings, inference: Path | None) -> _Generation:
-        """A generation that begins with these settings; `inference` None: with models of its own."""
+    def _read(self, settings: Settings, models: int | None) -> _Generation:
+        """A generation that begins with these settings; `models` None: with inference workers of its own."""
         number = len(self._generations) + 1
         folder = self._runtime / str(number)
         folder.mkdir()
-        generation = _Generation(number, settings, folder, inference or folder / "inference.sock")
+        generation = _Generation(number, settings, folder, models or number)
         generation.settings_file.touch(mode=0o600)  # it holds the secrets, the Redis address with its password too
         known = {**self._known, "redis": settings.redis.model_copy(update={"url": self._known["redis_url"]})}
         del known["redis_url"]
@@ -268,16 +280,16 @@ class Fleet:
     async def _exchange(self, plan: Plan, told: Callable[[str], None]) -> None:
         before = self._latest
         new_models = Kind.INFERENCE in plan.exchanged
-        generation = self._read(plan.settings, inference=None if new_models else before.inference)
+        generation = self._read(plan.settings, models=None if new_models else before.models)
         order = DrainOrder(Handover.HAND_OVER, self._every_call_s)
         back: list[tuple[Keeper, Callable[[], ChildSpec]]] = []
         try:
             if new_models:
                 told("loading the models")
-                _keep_choices(before, generation, plan)
-                keeper = self._keeper("inference", self._inference(generation))
-                self._inferences[generation.inference] = keeper
-                await keeper.exchange(self._inference(generation), order)
+                self._inferences[generation.number] = self._inference_keepers(generation)
+                _keep_choices(self._generations[before.models], generation, plan)
+                for index, keeper in enumerate(self._inferences[generation.number]):
+                    await keeper.exchange(self._inference(generation, index), order)
             if Kind.WORKER in plan.exchanged:
                 for index, keeper in sorted(self._workers.items()):
                     told(f"exchanging worker {index}")
@@ -287,7 +299,7 @@ class Fleet:
                 told("exchanging the control plane")
                 await self._control.exchange(self._controller(generation), order)
         except SupervisionError as exc:
-            for keeper, make in back:
+            for keeper, make in reversed(back):
                 try:
                     await keeper.exchange(make, order)
                 except SupervisionError as failed:  # it goes on with the new settings: better than not at all
@@ -298,16 +310,17 @@ class Fleet:
         self._retire_models()
 
     def _retire_models(self) -> None:
-        """End inference workers that nobody asks any more."""
+        """End inference workers that nobody asks any more. Over streams everybody asks all of them, so the old ones go
+        as soon as there are new ones."""
         if self._stopping:
             return
         asking = [*self._workers.values(), *filter(None, [self._control])]
-        used = {self._latest.inference} | {
-            self._generations[process.spec.generation].inference for keeper in asking for process in keeper.processes
-        }
-        for path in [path for path in self._inferences if path not in used]:
-            log.info("models of earlier settings are not asked any more")
-            self._beside(self._inferences.pop(path).stop())
+        generations = {self._generations[process.spec.generation] for keeper in asking for process in keeper.processes}
+        used = {self._latest.models} | {each.models for each in generations if not each.shares_models}
+        for number in [number for number in self._inferences if number not in used]:
+            log.info("the models of earlier settings are not asked any more")
+            for keeper in self._inferences.pop(number):
+                self._beside(keeper.stop())
 
     def _beside(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -317,7 +330,17 @@ class Fleet:
     # How each kind is started.
 
     def _keepers(self) -> list[Keeper]:
-        return [*self._inferences.values(), *filter(None, [self._control]), *self._workers.values()]
+        models = [keeper for keepers in self._inferences.values() for keeper in keepers]
+        return [*models, *filter(None, [self._control]), *self._workers.values()]
+
+    def _inference_keepers(self, generation: _Generation) -> list[Keeper]:
+        count = generation.settings.inference.workers
+        for index in range(count):
+            generation.inference_folder(index).mkdir()
+        return [
+            self._keeper("inference" if count == 1 else f"inference {index}", self._inference(generation, index))
+            for index in range(count)
+        ]
 
     def _keeper(
         self,
@@ -357,12 +380,12 @@ class Fleet:
             stop_s=stop_s,
         )
 
-    def _inference(self, generation: _Generation) -> Callable[[], ChildSpec]:
+    def _inference(self, generation: _Generation, index: int) -> Callable[[], ChildSpec]:
         return lambda: self._spec(
             generation,
             "gateway.inference_worker",
             "--socket",
-            str(generation.inference),
+            str(generation.inference_folder(index) / _SOCKET),
             stop_s=_STOP_S,
             hang_s=generation.settings.supervision.inference_hang_s,
         )
@@ -372,7 +395,7 @@ class Fleet:
             generation,
             "gateway.control",
             "--inference",
-            str(generation.inference),
+            str(self._generations[generation.models].inference_folder(0) / _SOCKET),
             stop_s=_STOP_S,
             hang_s=generation.settings.supervision.hang_s,
             fd=self._control_socket.fileno(),
@@ -383,7 +406,7 @@ class Fleet:
             generation,
             "gateway.worker",
             "--inference",
-            str(generation.inference),
+            str(self._generations[generation.models].inference_folder(0) / _SOCKET),
             "--index",
             str(index),
             stop_s=generation.settings.limits.drain_s + _STOP_S,
@@ -395,8 +418,9 @@ class Fleet:
 def _keep_choices(before: _Generation, after: _Generation, plan: Plan) -> None:
     """Models that were loaded by command stay loaded, but of bots that were changed on disk: that is newer."""
     try:
-        chosen = json.loads(before.inference.with_name("models.json").read_text(encoding="utf-8"))
+        chosen = json.loads((before.inference_folder(0) / _CHOICES).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return
-    kept = [one for one in chosen if f"bot {one['bot']}" not in plan.changed]
-    after.inference.with_name("models.json").write_text(json.dumps(kept), encoding="utf-8")
+    kept = json.dumps([one for one in chosen if f"bot {one['bot']}" not in plan.changed])
+    for index in range(after.settings.inference.workers):
+        (after.inference_folder(index) / _CHOICES).write_text(kept, encoding="utf-8")

@@ -116,7 +116,7 @@ async def _serve(settings: Settings, path: Path, lifeline: int) -> None:
         log.info("models ready: %s; understanding for %s", asr.name, served)
         async with Lifeline(lifeline) as line:
             line.serving()
-            await stop.wait()
+            await line.drain_or(stop)
         await server.stop()
 
 

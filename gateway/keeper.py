@@ -199,7 +199,7 @@ class Keeper:
             return
         if process in self._leaving:
             self._leaving.remove(process)
-            log.info("%s (pid %d) has drained: %s", self.name, process.pid, death.of)
+            log.info("%s (pid %d) has drained and ended: %s", self.name, process.pid, death.of)
             return
         self._deaths += 1
         self._died_of = f"died ({death.of})" if death.code or not process.pid else f"ended ({death.of})"

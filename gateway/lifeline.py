@@ -103,6 +103,16 @@ class Lifeline:
         """Until this process shall drain."""
         return await asyncio.shield(self._drain)
 
+    async def drain_or(self, stop: asyncio.Event) -> DrainOrder | None:
+        """Until this process shall drain, or `stop` is set; then None."""
+        stopped = asyncio.create_task(stop.wait())
+        either: list[asyncio.Future[Any]] = [stopped, self._drain]
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await background.stop([stopped])
+        return None if stop.is_set() else self._drain.result()
+
     async def ask(self, what: str, **more: object) -> Mapping[str, Any]:
         """Have `serve` do something.
 

@@ -41,6 +41,7 @@ _READ_BY: Final[Mapping[str, frozenset[Kind]]] = {
     "log_format": _ALL,
     "asr": _ALL,
     "nlu": frozenset((Kind.INFERENCE,)),
+    "inference": _ALL,
     "playout": frozenset((Kind.WORKER,)),
     "speech": frozenset((Kind.WORKER,)),
     "turns": frozenset((Kind.WORKER,)),
@@ -55,7 +56,6 @@ _READ_BY: Final[Mapping[str, frozenset[Kind]]] = {
 reaches those too, because they come to the new models by a new socket."""
 
 _FIXED: Final[Mapping[str, str]] = {
-    "role": "it says which processes there are",
     "host": "the sockets are open on that address",
     "port": "its socket is open, and calls come to it",
     "control_port": "its socket is open",

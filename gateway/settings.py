@@ -374,7 +374,8 @@ class Settings(_Area):
     host: str = "127.0.0.1"
     port: int = Field(8765, ge=0, le=65535)
     control_port: int = Field(8080, ge=0, le=65535)
-    workers: int = Field(1, ge=1, le=256)
+    workers: int = Field(1, ge=0, le=256)
+    """Gateway worker processes. None where a host is for inference alone, over streams."""
     bot: str = "bill-reminder"
     """Bot of a call that names none: a bundled one or a directory."""
     bots: tuple[str, ...] = ("bill-reminder-zh", "load")
@@ -511,6 +512,11 @@ def _cross_checks(settings: Settings) -> list[str]:
         faults.append("monitoring.stream: is not written to a cluster; leave it out, or use monitoring.webhook")
     if settings.inference.seam == "socket" and settings.inference.workers != 1:
         faults.append('inference.workers: over a socket there is one; for more or none set inference.seam to "streams"')
+    if settings.workers == 0 and settings.inference.seam == "socket":
+        faults.append(
+            "workers: none take calls, and none ask over a socket; for a host of inference alone set "
+            'inference.seam to "streams"'
+        )
     if settings.asr.engine == "torch" and settings.asr.compute_type.startswith("int"):
         faults.append(
             f"asr.compute_type: {settings.asr.compute_type} is ctranslate2's; "

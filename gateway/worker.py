@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from urllib.parse import parse_qsl
 from weakref import WeakSet
 
@@ -366,7 +366,7 @@ async def _serve(settings: Settings, redis_url: str, args: Namespace) -> None:
             gc.freeze()
             log.info("worker %d listens on %s:%d", args.index, settings.host, settings.port)
             line.serving(lambda: worker.calls)
-            order = await _drain_order(stop, line) or DrainOrder(Handover.REFUSE, settings.limits.drain_s)
+            order = await line.drain_or(stop) or DrainOrder(Handover.REFUSE, settings.limits.drain_s)
             await presence.drain()
             ending = asyncio.create_task(worker.drain(order.deadline_s, order.how))
             if order.how is not Handover.REFUSE and await _signalled(stop, ending):
@@ -374,15 +374,6 @@ async def _serve(settings: Settings, redis_url: str, args: Namespace) -> None:
                 await background.stop([ending])
                 ending = asyncio.create_task(worker.drain(settings.limits.drain_s))
             await ending
-
-
-async def _drain_order(stop: asyncio.Event, line: Lifeline) -> DrainOrder | None:
-    """Until the worker shall drain: as `serve` ordered it, or None on a signal."""
-    waiting: list[asyncio.Task[Any]] = [asyncio.create_task(stop.wait()), asyncio.create_task(line.drain_ordered())]
-    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    order = None if stop.is_set() else cast(DrainOrder, waiting[1].result())
-    await background.stop(waiting)
-    return order
 
 
 async def _signalled(stop: asyncio.Event, ending: asyncio.Task[None]) -> bool:
