@@ -173,7 +173,8 @@ def edited(example: Example, edits: Iterable[Edit]) -> Example:
     """Apply ordered edits to the text and move the slots along.
 
     An edit that begins before the one before it has ended is left out. What is inserted at a slot's border stays
-    outside it; a slot left without a word is dropped.
+    outside it. A slot that holds part of a replaced stretch has all that stands there now, the first one where two
+    share it; a slot left without a word is dropped.
     """
     applied: list[Edit] = []
     for edit in edits:
@@ -187,8 +188,11 @@ def edited(example: Example, edits: Iterable[Edit]) -> Example:
     text = "".join(pieces) + example.text[done:]
     slots: list[Slot] = []
     for slot in example.slots:
-        start = slot.start + sum(len(new) - (b - a) for a, b, new in applied if b <= slot.start)
-        end = slot.end + sum(len(new) - (b - a) for a, b, new in applied if a < slot.end)
+        first = next((a for a, b, _ in applied if a < slot.start < b), slot.start)
+        last = next((b for a, b, _ in applied if a < slot.end < b), slot.end)
+        start = first + sum(len(new) - (b - a) for a, b, new in applied if b <= first)
+        end = last + sum(len(new) - (b - a) for a, b, new in applied if a < last)
+        start = max(start, slots[-1].end) if slots else start
         covered = text[start:end] if end > start else ""
         if kept := covered.strip():
             start += len(covered) - len(covered.lstrip())

@@ -44,6 +44,24 @@ def test_slots_move_with_their_words(edits: list[tuple[int, int, str]], text: st
     assert all(changed.text[slot.start : slot.end] == slot.text for slot in changed.slots)
 
 
+@pytest.mark.parametrize(
+    ("text", "slots", "edits", "changed", "kept"),
+    [
+        ("NY0", ["N", "0"], [(0, 3, "night")], "night", ["night"]),
+        ("at NY 10 now", ["NY", "10"], [(3, 8, "")], "at  now", []),
+        ("NY0 now", ["0 now"], [(0, 3, "night")], "night now", ["night now"]),
+        ("go NY0", ["go N", "0"], [(3, 6, "by night")], "go by night", ["go by night"]),
+    ],
+)
+def test_of_two_slots_that_share_a_replaced_word_the_first_has_it(
+    text: str, slots: list[str], edits: list[tuple[int, int, str]], changed: str, kept: list[str]
+) -> None:
+    noisy = edited(example(text, *slots), edits)
+    assert noisy.text == changed
+    assert [slot.text for slot in noisy.slots] == kept
+    assert all(noisy.text[slot.start : slot.end] == slot.text for slot in noisy.slots)
+
+
 def test_misheard_words_are_known_words_of_like_sound() -> None:
     noise = EnglishNoise(LEXICON)
     chance = random.Random(0)
