@@ -31,8 +31,9 @@ from nlu.normalization import NORMALIZER_VERSION
 
 __all__ = ["FORMAT", "ArtefactError", "Manifest", "read_artefact", "write_artefact"]
 
-FORMAT = 2
-"""Version of the folder's layout; readers refuse what they do not know. Format 1 is still read."""
+FORMAT = 3
+"""Version of the folder's layout; readers refuse what they do not know. Formats 1 and 2 are still read: 2 lacks what
+`nlu.agreement` knows."""
 
 _CONFIG = "config.json"
 _WEIGHTS = "model.safetensors"
@@ -124,9 +125,9 @@ def read_artefact(folder: Path) -> tuple[Manifest, dict[str, Tensor], str]:
         found_format = config["format"]
     except (OSError, ValueError, KeyError, TypeError):
         raise ArtefactError(f"{folder / _CONFIG}: not a model's description; train again") from None
-    if found_format not in (1, FORMAT):
+    if found_format not in (1, 2, FORMAT):
         raise ArtefactError(
-            f"{folder}: format {found_format!r}, this program reads 1 and {FORMAT}; train again or use its program"
+            f"{folder}: format {found_format!r}, this program reads 1 to {FORMAT}; train again or use its program"
         )
     checksum = str(config.pop("checksum", ""))
     if checksum != _checksum(config):

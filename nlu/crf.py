@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from nlu.labels import SlotTags
 
-__all__ = ["Crf", "Transitions", "bio_rules", "viterbi"]
+__all__ = ["Crf", "Transitions", "bio_rules", "log_partition", "viterbi"]
 
 Transitions = NDArray[np.float32]
 """Scores of tag pairs, shape (1 + tags, tags): row 0 is the start of the line, row 1 + i what follows tag i."""
@@ -69,16 +69,32 @@ class Crf(nn.Module):
         steps = torch.cat([start[right[:, :1]], follow[right[:, :-1], right[:, 1:]]], dim=1)
         emitted = scores.gather(2, right[:, :, None])[:, :, 0]
         gold = ((steps + emitted) * real).sum(dim=1)
-        # The sum over all sequences by the forward algorithm; a matrix product of exponentials instead of a
-        # logsumexp over (lines, tags, tags) is four times as fast, and the maximum taken out keeps it in range.
-        weights = follow.exp()
-        reached = start + scores[:, 0]
-        for word in range(1, scores.shape[1]):
-            highest = reached.amax(dim=1, keepdim=True).detach()
-            sums = (reached - highest).exp() @ weights
-            onward = sums.clamp_min(torch.finfo(sums.dtype).tiny).log() + highest + scores[:, word]
-            reached = torch.where(real[:, word, None], onward, reached)
-        return reached.logsumexp(dim=1) - gold
+        return log_partition(scores, word_counts, table) - gold
+
+
+def log_partition(scores: Tensor, word_counts: Tensor, transitions: Tensor) -> Tensor:
+    """The logarithm of the sum over all tag sequences of the exponential of their score: the forward algorithm.
+
+    Args:
+        scores: float32 (lines, words, tags).
+        word_counts: int64 (lines,), at least 1; what stands beyond a line's words is not read.
+        transitions: float32, see `Transitions`.
+
+    Returns:
+        float32 (lines,), in nats.
+    """
+    start, follow = transitions[0], transitions[1:]
+    real = torch.arange(scores.shape[1], device=scores.device) < word_counts.to(scores.device)[:, None]
+    # A matrix product of exponentials instead of a logsumexp over (lines, tags, tags) is four times as fast, and
+    # the maximum taken out keeps it in range.
+    weights = follow.exp()
+    reached = start + scores[:, 0]
+    for word in range(1, scores.shape[1]):
+        highest = reached.amax(dim=1, keepdim=True).detach()
+        sums = (reached - highest).exp() @ weights
+        onward = sums.clamp_min(torch.finfo(sums.dtype).tiny).log() + highest + scores[:, word]
+        reached = torch.where(real[:, word, None], onward, reached)
+    return reached.logsumexp(dim=1)
 
 
 def viterbi(scores: NDArray[np.float32], counts: Sequence[int], transitions: Transitions) -> list[list[int]]:

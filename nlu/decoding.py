@@ -6,8 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
+from nlu.agreement import Agreement
 from nlu.calibration import energies
 from nlu.crf import Transitions, bio_rules, viterbi
 from nlu.labels import SlotTags
@@ -22,13 +24,14 @@ __all__ = ["Decoder"]
 class Decoder:
     """The labels of a model and what was fitted to it after training.
 
-    `transitions` are scores of tag pairs, the rules of BIO where None; without a `scope` (while a model is being
-    trained) energy alone says what is in scope.
+    `transitions` are scores of tag pairs, the rules of BIO where None; without an `agreement` the slots have no say
+    in the intent; without a `scope` (while a model is being trained) energy alone says what is in scope.
     """
 
     intents: tuple[str, ...]
     tags: SlotTags
     transitions: Transitions | None = None
+    agreement: Agreement | None = None
     scope: Scope | None = None
     temperature: float = 1.0
     threshold: float = -math.inf
@@ -55,10 +58,18 @@ class Decoder:
             A rejected line keeps its slots (a digit string is one, whatever the intent), and its score is that
             of the best intent all the same.
         """
-        scores, best = (intent_scores / self.temperature).softmax(dim=1).max(dim=1)
+        probabilities = (intent_scores / self.temperature).softmax(dim=1).cpu()
         out_of_scope = self.scope_scores(intent_scores, wordings) < self.threshold
         transitions = bio_rules(self.tags) if self.transitions is None else self.transitions
-        tags = viterbi(tag_scores.cpu().numpy(), [len(line.words) for line in lines], transitions)
+        tag_scores = tag_scores.cpu()
+        counts = [len(line.words) for line in lines]
+        tags = viterbi(tag_scores.numpy(), counts, transitions)
+        if self.agreement:
+            word_counts = torch.tensor(counts).clamp_min(1)
+            best = self.agreement.best_intents(probabilities, tag_scores, word_counts, torch.from_numpy(transitions))
+        else:
+            best = probabilities.argmax(dim=1)
+        scores = probabilities.gather(1, best[:, None])[:, 0]
         return [
             Meaning(OUT_OF_SCOPE if reject and rejected else self.intents[intent], score, self._slots(line, path))
             for line, path, score, intent, rejected in zip(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from nlu.agreement import Agreement
 from nlu.artefact import ArtefactError, Manifest, read_artefact
 from nlu.decoding import Decoder
 from nlu.encoders import find_encoder
@@ -92,6 +93,7 @@ class NluEngine:
         tags = SlotTags(manifest.slots)
         try:
             scope = Scope.take_from(state)
+            agreement = Agreement.take_from(state)
             head = HeadConfig(
                 intents=len(manifest.intents),
                 tags=tags,
@@ -117,6 +119,7 @@ class NluEngine:
             intents=manifest.intents,
             tags=tags,
             transitions=model.head.transitions(),
+            agreement=agreement,
             scope=scope.to(target) if scope else None,
             temperature=manifest.temperature,
             threshold=manifest.oos_threshold,

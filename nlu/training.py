@@ -20,6 +20,7 @@ from pathlib import Path
 
 import torch
 
+from nlu.agreement import Agreement
 from nlu.artefact import Manifest, write_artefact
 from nlu.calibration import fit_temperature, fit_threshold
 from nlu.checkpoint import CheckpointFile, fingerprint
@@ -113,10 +114,9 @@ def train(config: TrainConfig, progress: Callable[[Progress], None] | None = Non
     files = find_encoder(config.encoder or default_encoder(config.language))
     max_tokens = min(config.max_tokens, files.max_positions)
     reader = LineReader(files.read_tokenizer(), max_tokens)
-    decoder = Decoder(
-        intents=tuple(sorted({e.intent for e in training if e.in_scope})),
-        tags=SlotTags.of(slot.name for e in training for slot in e.slots),
-    )
+    intents = tuple(sorted({e.intent for e in training if e.in_scope}))
+    tags = SlotTags.of(slot.name for e in training for slot in e.slots)
+    decoder = Decoder(intents=intents, tags=tags, agreement=Agreement.fit(training, intents, tags))
     schedule = Schedule.for_size(len(training), config.epochs, pretrained=files.pretrained)
     threads = config.threads or threads_for(len(training))
     checkpoints = CheckpointFile(config.out)
@@ -153,7 +153,8 @@ def train(config: TrainConfig, progress: Callable[[Progress], None] | None = Non
             },
         )
         scope = decoder.scope.state() if decoder.scope else {}
-        version = write_artefact(config.out, manifest, trainer.best_state | scope)
+        agreement = decoder.agreement.state() if decoder.agreement else {}
+        version = write_artefact(config.out, manifest, trainer.best_state | scope | agreement)
         checkpoints.remove()
         engine = NluEngine.load(config.out, config.device, encoder=config.encoder)
         report = report_on(engine, Dataset(str(config.dev or config.train), tuple(dev)))

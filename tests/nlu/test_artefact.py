@@ -36,6 +36,9 @@ MANIFEST = Manifest(
 )
 
 
+NEWER = ("agreement.", "scope.", "head.crf.")  # what format 1 did not have
+
+
 @pytest.fixture
 def copy(trained: TrainingSummary, tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained.out, tmp_path / "copy"))
@@ -88,7 +91,7 @@ def flip_a_byte(folder: Path) -> None:
         (edit_config(intents=["x", "y", "z"]), "config.json: altered since training"),
         (edit_config(oos_threshold=None), "config.json: altered"),
         (edit_config(checksum=None), "config.json: altered"),
-        (edit_config(format=99), "format 99, this program reads 1 and 2"),
+        (edit_config(format=99), "format 99, this program reads 1 to 3"),
         (flip_a_byte, "model.safetensors: altered since training"),
         (lambda folder: (folder / "model.safetensors").unlink(), "model.safetensors: cannot be read"),
         (lambda folder: (folder / "config.json").unlink(), "config.json is missing"),
@@ -156,9 +159,9 @@ def test_a_model_of_format_1_answers_as_it_did(trained: TrainingSummary, tmp_pat
     narrow = {
         name.replace("head.words.", "head.gru."): tensor[:, :hidden].contiguous() if name in wide else tensor
         for name, tensor in state.items()
-        if not name.startswith(("scope.", "head.crf."))
+        if not name.startswith(NEWER)
     }
-    without = {name: tensor for name, tensor in state.items() if not name.startswith(("scope.", "head.crf."))}
+    without = {name: tensor for name, tensor in state.items() if not name.startswith(NEWER)}
     now, former = tmp_path / "now", tmp_path / "former"
     write_artefact(now, dataclasses.replace(manifest, decoding="constrained"), without)
     write_artefact(former, manifest, narrow)
@@ -171,3 +174,13 @@ def test_a_model_of_format_1_answers_as_it_did(trained: TrainingSummary, tmp_pat
     texts = ["i will pay on friday", "is carla there", "bye"]
     answers = [NluEngine.load(folder, "cpu").predict(texts) for folder in (now, former)]
     assert answers[0] == answers[1]
+
+
+def test_a_model_of_format_2_answers_as_it_did(trained: TrainingSummary, tmp_path: Path) -> None:
+    """It does not know which slots go with which intent; else nothing has changed."""
+    manifest, state, _ = read_artefact(trained.out)
+    del state["agreement.penalties"]
+    write_artefact(tmp_path, dataclasses.replace(manifest, format=2), state)
+    texts = ["i will pay on friday", "is carla there", "bye"]
+    former, now = (NluEngine.load(folder, "cpu").predict(texts) for folder in (tmp_path, trained.out))
+    assert [(m.intent, m.slots) for m in former] == [(m.intent, m.slots) for m in now]
