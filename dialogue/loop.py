@@ -188,6 +188,11 @@ class DialogueLoop:
         return self._owner
 
     @property
+    def epoch(self) -> int:
+        """Which of the call's owners this one is, counted by the store; 0 before it has the call."""
+        return self._epoch
+
+    @property
     def withdrawable(self) -> int | None:
         """The last round, where the next `CallerSaid` may supersede it."""
         return None if self._last is None else self._last.round_id

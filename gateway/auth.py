@@ -32,7 +32,7 @@ import hmac
 import ipaddress
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Final, Protocol
@@ -139,6 +139,8 @@ class Identity:
 
     subject: str
     scopes: frozenset[Scope]
+    expires_at: float | None = field(default=None, compare=False)
+    """When the token is over, seconds since 1970; None: never. A fresh token does not make somebody else."""
 
     def allows(self, scope: Scope) -> bool:
         """Whether `scope` was granted."""
@@ -306,7 +308,7 @@ def _verify(
     except jwt.InvalidTokenError as error:
         refusal, detail = _why_not(error)
         raise AuthError(refusal, detail) from None
-    return Identity(str(claims["sub"]), _granted(claims))
+    return Identity(str(claims["sub"]), _granted(claims), float(claims["exp"]))
 
 
 def _granted(claims: Mapping[str, object]) -> frozenset[Scope]:

@@ -136,6 +136,7 @@ class CallSession:
         self.call_id = ""
         self.ended_by = ""
         """Empty while the call goes on, then "bot", "caller", "transfer", "lost" or "error"."""
+        self._goes_on = False  # on another connection
         self.watch = CallWatch(services.bus, protocol=protocol.name, position_ms=lambda: self.frames_seen * FRAME_MS)
         self._protocol = protocol
         self._admit = admit
@@ -423,6 +424,7 @@ class CallSession:
     def _fail(self, code: str, message: str, close_code: int) -> None:
         if not self.ended_by:
             self._log.warning("call ended: %s", code)
+            self._goes_on = close_code is CloseCode.TAKEN_OVER
             self._tell(ReportFault(code, message))
             self._end("error", close_code, code)
 
@@ -444,6 +446,6 @@ class CallSession:
         self._calls.open.discard(self)
         if self._calls.by_id.get(self.call_id) is self:
             del self._calls.by_id[self.call_id]
-        self.watch.closed(self.ended_by or "error")
+        self.watch.closed(self.ended_by or "error", goes_on=self._goes_on)
         self._services.metrics.calls_ended.labels(self.ended_by or "error").inc()
         self._log.info("call over: %s", self.ended_by or "error")

@@ -1,9 +1,12 @@
-"""Who may watch: tokens and scopes for routes and WebSockets. Pages of other sites are the guard's to keep out."""
+"""Who may watch: tokens and scopes for routes and WebSockets, and for how long. Pages of other sites are the guard's to
+keep out."""
 
 from __future__ import annotations
 
 import logging
+import math
 import secrets
+import time
 
 from fastapi import WebSocket
 from starlette.requests import HTTPConnection
@@ -22,6 +25,12 @@ class Visitor:
         self._identity = identity
         self.who = identity.subject
         self.session = secrets.token_hex(8)
+
+    @property
+    def left_s(self) -> float:
+        """How long the token is good for; infinite without one."""
+        expires_at = self._identity.expires_at
+        return math.inf if expires_at is None else expires_at - time.time()
 
     def may(self, scope: Scope) -> bool:
         """Whether the token holds this scope."""

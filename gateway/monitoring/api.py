@@ -34,6 +34,10 @@ _OF_A_CALL: Final[dict[int | str, dict[str, Any]]] = {
 
 _Raw = Annotated[bool, Query(description="Without redaction: needs the scope `monitor:raw`, and is audited.")]
 
+_FromWhom = Annotated[
+    str | None, Query(alias="from", description="The supervisor who has it, where that is not who asks.")
+]
+
 
 class LiveCalls(BaseModel):
     """The calls in progress, each as the event `call_present`."""
@@ -89,9 +93,9 @@ def monitor_router(hub: MonitorHub, audit: AuditLog) -> APIRouter:
         calls = [json.loads(line) for line in listed.lines]
         return LiveCalls(calls=calls, workers=listed.workers, complete=listed.complete)
 
-    async def done(request: Request, call_id: str, act: Act, *, text: str = "") -> Done:
+    async def done(request: Request, call_id: str, act: Act, *, text: str = "", from_whom: str | None = None) -> Done:
         visitor = admit(request, Scope.SUPERVISE)
-        await _act(hub, audit, visitor, call_id, act, text=text)
+        await _act(hub, audit, visitor, call_id, act, text=text, from_whom=from_whom)
         return Done(call_id=call_id, act=act)
 
     @router.get("/calls", summary="The calls in progress, of all workers on all hosts")
@@ -114,8 +118,8 @@ def monitor_router(hub: MonitorHub, audit: AuditLog) -> APIRouter:
         return await done(request, call_id, Act.HANG_UP)
 
     @router.post("/calls/{call_id}/hand-back", summary="Give the bot a call that was taken over", responses=_OF_A_CALL)
-    async def hand_back(request: Request, call_id: str) -> Done:
-        return await done(request, call_id, Act.HAND_BACK)
+    async def hand_back(request: Request, call_id: str, from_whom: _FromWhom = None) -> Done:
+        return await done(request, call_id, Act.HAND_BACK, from_whom=from_whom)
 
     @router.get("/monitor/schema", summary="The events, as JSON Schema")
     async def schema(request: Request) -> dict[str, Any]:
@@ -146,7 +150,7 @@ def monitor_router(hub: MonitorHub, audit: AuditLog) -> APIRouter:
                 await socket.close(1013)
                 return
         wanted = frozenset(filter(None, types.split(",")))
-        await EventSocket(socket, hub, call_id=call, types=wanted, raw=raw).serve()
+        await EventSocket(socket, hub, visitor, call_id=call, types=wanted, raw=raw).serve()
 
     @router.websocket("/calls/{call_id}/audio")
     async def audio(socket: WebSocket, call_id: str) -> None:
@@ -159,16 +163,26 @@ def monitor_router(hub: MonitorHub, audit: AuditLog) -> APIRouter:
     return router
 
 
-async def _act(hub: MonitorHub, audit: AuditLog, visitor: Visitor, call_id: str, act: Act, *, text: str) -> None:
-    """Have a call's worker do something, once it is noted.
+async def _act(
+    hub: MonitorHub, audit: AuditLog, visitor: Visitor, call_id: str, act: Act, *, text: str, from_whom: str | None
+) -> None:
+    """Have a call's worker do something, once it is noted. A call may be handed back `from_whom`, None: from who asks,
+    with whichever connection.
 
     Raises:
         ApiError: it was not done.
     """
+    detail = f"{len(text)} characters" if text else f"from {from_whom}" if from_whom else ""
     try:
-        await audit.write(visitor.who, act, call_id=call_id, detail=f"{len(text)} characters" if text else "")
+        await audit.write(visitor.who, act, call_id=call_id, detail=detail)
         answer = await hub.order(
-            OrderKind.ACT, call_id, act=act, by=visitor.who, session=visitor.session, **({"text": text} if text else {})
+            OrderKind.ACT,
+            call_id,
+            act=act,
+            by=visitor.who,
+            session=visitor.session,
+            from_whom=visitor.who if from_whom is None else from_whom,
+            text=text,
         )
     except (AuditError, HubError) as error:
         raise _unavailable(error) from None

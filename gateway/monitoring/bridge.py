@@ -5,7 +5,8 @@
                         '--> the sinks of the settings: a Redis stream, a webhook
 
 While nobody watches and no sink is set, nothing is subscribed to the bus and the worker's only tie is one idle
-connection. A Redis that is away costs events, never a call: they are dropped, oldest first, and counted.
+connection. A Redis that is away costs events, never a call: they are dropped, oldest first, and counted. Once it is
+back, control planes get a notice: what they know of this worker's calls is to be asked anew.
 """
 
 from __future__ import annotations
@@ -20,22 +21,26 @@ from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
-import redis.asyncio as redis
+from redis.asyncio.client import Pipeline
 from redis.exceptions import RedisError
 
-from dialogue.connection import one_node
+from dialogue.connection import connect, one_node
 from dialogue.state import HISTORY_TURNS
 from gateway import background, logs
 from gateway.metrics import Metrics
+from gateway.monitoring.audit import AuditError, AuditLog
 from gateway.monitoring.bus import EventBus, Subscription
+from gateway.monitoring.channels import ChannelReader
 from gateway.monitoring.events import Published, Redact, to_json
 from gateway.monitoring.redaction import Redactor
 from gateway.monitoring.supervision import NotNowError, SupervisedCall, Supervision
 from gateway.monitoring.wire import (
     EVENTS,
     LEASE_S,
+    NOTICES,
     ORDERS,
     RAW_EVENTS,
+    Act,
     Answer,
     Order,
     OrderKind,
@@ -81,13 +86,9 @@ class MonitorBridge:
             calls: the worker's calls.
             name: the worker's, in answers and posts.
         """
-        self._client = redis.Redis.from_url(
-            one_node(redis_url), socket_timeout=_COMMAND_S, socket_connect_timeout=_COMMAND_S, decode_responses=False
-        )
-        self._reader = redis.Redis.from_url(  # its reads block
-            one_node(redis_url), socket_timeout=None, socket_connect_timeout=_COMMAND_S, decode_responses=False
-        )
-        self._orders = self._reader.pubsub(ignore_subscribe_messages=True)
+        self._client = connect(one_node(redis_url), timeout_s=_COMMAND_S, decode_responses=False)
+        self._audit = AuditLog(self._client)
+        self._orders = ChannelReader(redis_url, ORDERS, on_joined=self._give_notice, on_message=self._take)
         self._bus = bus
         self._calls = calls
         self._settings = settings
@@ -100,6 +101,7 @@ class MonitorBridge:
         self._stack = AsyncExitStack()
         self._publishing: asyncio.Task[None] | None = None
         self._leaving: Subscription | None = None  # what waits to be published
+        self._told_too_little = False
         self._sounding: asyncio.Task[None] | None = None
         self._posts: deque[str] = deque(maxlen=_MOST_WAITING_POSTS)
         self._posting = asyncio.Event()
@@ -109,7 +111,7 @@ class MonitorBridge:
 
     async def __aenter__(self) -> MonitorBridge:
         self._tasks = [
-            asyncio.create_task(self._take_orders(), name="monitor orders"),
+            asyncio.create_task(self._orders.read_for_ever(), name="monitor orders"),
             asyncio.create_task(self._sweep_for_ever(), name="monitor sweep"),
         ]
         if self._settings.webhook is not None:
@@ -123,8 +125,7 @@ class MonitorBridge:
         if self._leaving is not None:
             await self._send_on(self._leaving)  # the last calls' ends
         self._supervision.close()
-        await self._orders.aclose()  # type: ignore[no-untyped-call]
-        await self._reader.aclose()
+        await self._orders.aclose()
         await self._client.aclose()
 
     @property
@@ -133,27 +134,16 @@ class MonitorBridge:
 
     # Orders.
 
-    async def _take_orders(self) -> None:
-        told = False
-        while True:
-            try:
-                await self._orders.subscribe(ORDERS)
-                async for message in self._orders.listen():
-                    told = False
-                    await self._take(message)
-            except (RedisError, OSError) as error:
-                if not told:
-                    log.warning("no orders from supervisors: %s; trying again", type(error).__name__)
-                    told = True
-                await asyncio.sleep(_RETRY_S)
+    async def _give_notice(self) -> None:
+        """Who watches has calls to ask for: orders are heard from now on, or events were lost."""
+        await self._client.publish(NOTICES, self._name)
 
-    async def _take(self, message: dict[str, Any]) -> None:
-        channel: str = message["channel"].decode()
+    async def _take(self, channel: str, data: bytes) -> None:
         if channel != ORDERS:
-            self._supervision.voice(channel.removeprefix(voice_channel("")), message["data"])
+            self._supervision.voice(channel.removeprefix(voice_channel("")), data)
             return
         try:
-            order = Order.decoded(message["data"])
+            order = Order.decoded(data)
         except ValueError as error:
             log.warning("an order that cannot be read (%s); are all gateways of one version?", type(error).__name__)
             return
@@ -215,12 +205,7 @@ class MonitorBridge:
 
     async def _hear_supervisors(self) -> None:
         """Have the channels of those who speak in a call, and no others."""
-        wanted = {voice_channel(call_id) for call_id in self._supervision.taken_over}
-        present = {channel.decode() for channel in self._orders.channels} - {ORDERS}
-        if fresh := wanted - present:
-            await self._orders.subscribe(*fresh)
-        if gone := present - wanted:
-            await self._orders.unsubscribe(*gone)
+        await self._orders.hear({voice_channel(session) for session in self._supervision.speaking})
 
     async def _sweep_for_ever(self) -> None:
         while True:
@@ -228,11 +213,16 @@ class MonitorBridge:
             now = time.monotonic()
             self._watchers = {who: until for who, until in self._watchers.items() if until > now}
             self._publish_if_wanted()
-            self._supervision.sweep(now)
+            lapsed = self._supervision.sweep(now)
             try:
+                for call_id, who in lapsed:
+                    await self._audit.write(who, Act.HAND_BACK, call_id=call_id, detail="was not heard of any more")
                 await self._hear_supervisors()
-            except (RedisError, OSError) as error:
-                log.info("supervisors' channels were not changed: %s", type(error).__name__)
+                if self._told_too_little:
+                    await self._give_notice()
+                    self._told_too_little = False
+            except (AuditError, RedisError, OSError) as error:
+                log.info("supervisors could not be told: %s", type(error).__name__)
 
     # Events.
 
@@ -258,12 +248,13 @@ class MonitorBridge:
         """Send what waits; what cannot be sent is counted."""
         if subscription.dropped:
             self._metrics.dropped.labels("monitor_events").inc(subscription.dropped)
-            subscription.dropped = 0
+            subscription.dropped, self._told_too_little = 0, True
         events = subscription.take()
         try:
             await self._send(events)
         except Exception as error:  # whatever it is: its text may hold what somebody said
             self._metrics.dropped.labels("monitor_events").inc(len(events))
+            self._told_too_little = True
             why = type(error).__name__ if isinstance(error, RedisError | OSError) else logs.where(error)
             log.info("%d events were not sent: %s", len(events), why)
 
@@ -279,7 +270,7 @@ class MonitorBridge:
             pipeline.publish(RAW_EVENTS, "\n".join(await _as_json(events, None)))
         await pipeline.execute()
 
-    def _sink(self, pipeline: redis.client.Pipeline, lines: list[str]) -> None:
+    def _sink(self, pipeline: Pipeline, lines: list[str]) -> None:
         if self._settings.stream is not None:
             for line in lines:
                 pipeline.xadd(

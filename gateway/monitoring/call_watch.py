@@ -90,6 +90,7 @@ class CallWatch:
         self._dialogue: DialogueLoop | None = None
         self._bot: Bot | None = None
         self._call_id = ""
+        self._epoch = 0
         self._caller: str | None = None
         self._models: dict[str, str] = {}
         # After the last step.
@@ -116,7 +117,7 @@ class CallWatch:
     ) -> None:
         """The call's dialogue is open. `models` are versions as they are known before the first turn."""
         self._dialogue, self._bot, self._call_id, self._caller = dialogue, bot, call_id, caller
-        self._models = dict(models)
+        self._models, self._epoch = dict(models), dialogue.epoch
         if self.active:
             self._publish(
                 CallStarted(
@@ -131,12 +132,13 @@ class CallWatch:
                 )
             )
 
-    def closed(self, ended_by: str) -> None:
-        """The call is over, and nothing is told of it any more."""
+    def closed(self, ended_by: str, *, goes_on: bool = False) -> None:
+        """The connection is over, and nothing is told of it any more. `goes_on`: another one has the call."""
         dialogue, self._dialogue = self._dialogue, None
         if not self.active or dialogue is None:
             return
-        self._tell_end(ended_by, dialogue.state)
+        if not goes_on:
+            self._tell_end(ended_by, dialogue.state)
         if self.recording is not None:
             self.recording.finish()
             self.recording = None
@@ -186,7 +188,7 @@ class CallWatch:
             ),
             taken_over_by=self.taken_over_by,
         )
-        return Published(event, self._call_id, self._seq, self._position_ms(), time.time())
+        return self._published(event)
 
     # Its audio.
 
@@ -312,8 +314,11 @@ class CallWatch:
 
     def _publish(self, event: CallEvent) -> None:
         self._seq += 1
-        published = Published(event, self._call_id, self._seq, self._position_ms(), time.time())
+        published = self._published(event)
         if self._bus.listening:
             self._bus.publish(published)
         if self.recording is not None:
             self.recording.note(published)
+
+    def _published(self, event: CallEvent) -> Published:
+        return Published(event, self._call_id, self._seq, self._position_ms(), time.time(), self._epoch)

@@ -3,10 +3,12 @@
 An event leaves as one flat JSON object, the common keys first:
 
     {"v": 1, "type": "turn_heard", "call_id": "a1b2", "seq": 7, "at_ms": 4210, "time": 1795262404.312,
-     "round_id": 1, "text": "yes speaking", "supersedes": null}
+     "epoch": 1, "round_id": 1, "text": "yes speaking", "supersedes": null}
 
-`seq` counts a call's events from 1 while somebody gets them: a gap is an event that was dropped on its way. `at_ms` is
-the position in the caller's audio, `time` the wall clock in seconds since the epoch.
+`seq` counts a call's events from 1 while somebody gets them: a gap is an event that was dropped on its way. A call that
+is resumed on a new connection, perhaps at another worker, has the next `epoch` and counts anew; what still comes of an
+earlier one is of a connection that has lost the call. `at_ms` is the position in the caller's audio, `time` the wall
+clock in seconds since 1970.
 
 A field of type `Label` is a word of ours (a node, an intent, a code) and leaves as it is. Every other text may hold
 what somebody said, and leaves through `gateway.monitoring.redaction` alone: a new field is redacted unless it is
@@ -332,6 +334,8 @@ class Published:
     seq: int
     at_ms: int
     time: float
+    epoch: int = 0
+    """Which of the call's connections it is of; 0 before its dialogue is open."""
 
 
 def to_json(published: Published, redact: Redact | None) -> str:
@@ -344,6 +348,7 @@ def to_json(published: Published, redact: Redact | None) -> str:
         "seq": published.seq,
         "at_ms": published.at_ms,
         "time": round(published.time, 3),
+        "epoch": published.epoch,
     }
     for name, is_label in _LAYOUTS[type(event)]:
         value = getattr(event, name)

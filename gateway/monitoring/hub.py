@@ -5,14 +5,17 @@
     supervisor with headphones --Ear (bounded)------'
 
 While somebody watches, the hub renews its lease at the workers every two seconds; nobody: it is silent. A watcher that
-reads too slowly loses its oldest lines, which are counted and told, and never slows another.
+reads too slowly loses its oldest lines, which are counted and told, and never slows another. Where events may have been
+lost, since Redis or a worker was away, or the lease was not renewed in time, watchers are made to doubt.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import secrets
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,13 +23,15 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Final
 
-import redis.asyncio as redis
 from redis.exceptions import RedisError
 
-from dialogue.connection import one_node
+from dialogue.connection import connect, one_node
 from gateway import background
+from gateway.monitoring.channels import ChannelReader
 from gateway.monitoring.wire import (
     EVENTS,
+    LEASE_S,
+    NOTICES,
     ORDERS,
     RAW_EVENTS,
     RENEW_S,
@@ -43,7 +48,8 @@ log = logging.getLogger(__name__)
 
 _ANSWER_S: Final = 2.0
 _COMMAND_S: Final = 2.0
-_RETRY_S: Final = 1.0
+_DOUBT_S: Final = 0.3
+"""Workers that come back together raise one doubt."""
 _STOCK_S: Final = 10.0
 _WATCHER_LINES: Final = 5_000
 _EAR_CHUNKS: Final = 64
@@ -85,8 +91,14 @@ class _Queue:
         self._waiting.append(item)
         self._news.set()
 
+    def wake(self) -> None:
+        self._news.set()
+
     async def some(self) -> list[Any]:
         await self._news.wait()
+        return self.take()
+
+    def take(self) -> list[Any]:
         self._news.clear()
         items = list(self._waiting)
         self._waiting.clear()
@@ -102,16 +114,27 @@ class Watcher:
 
     def __init__(self, *, raw: bool) -> None:
         self.raw = raw
+        self.doubted_at = -math.inf
+        """Events from before this moment, in monotonic seconds, may be lost: ask for the calls as they stand."""
         self._queue = _Queue(_WATCHER_LINES)
 
     def put(self, news: str | Stock) -> None:
         """An event, as JSON; or which calls there are."""
         self._queue.put(news)
 
+    def doubt(self, since: float) -> None:
+        """Events from before `since` may be lost."""
+        self.doubted_at = since
+        self._queue.wake()
+
     async def some(self) -> list[str | Stock]:
-        """Everything that waits, oldest first; waits until there is something."""
+        """Everything that waits, oldest first; waits until there is something, or a doubt."""
         news: list[str | Stock] = await self._queue.some()
         return news
+
+    def take(self) -> list[str | Stock]:
+        """Everything that waits, oldest first; may be nothing."""
+        return self._queue.take()
 
     def take_dropped(self) -> int:
         """Lines that were lost since this was last asked."""
@@ -144,24 +167,23 @@ class MonitorHub:
 
     def __init__(self, redis_url: str) -> None:
         """The first command connects."""
-        self._client = redis.Redis.from_url(
-            one_node(redis_url), socket_timeout=_COMMAND_S, socket_connect_timeout=_COMMAND_S, decode_responses=False
-        )
-        self._reader = redis.Redis.from_url(  # its reads block
-            one_node(redis_url), socket_timeout=None, socket_connect_timeout=_COMMAND_S, decode_responses=False
-        )
-        self._news = self._reader.pubsub(ignore_subscribe_messages=True)
+        self._client = connect(one_node(redis_url), timeout_s=_COMMAND_S, decode_responses=False)
         self._id = secrets.token_hex(6)
         self._answers = f"vg:{{monitor}}:answers:{self._id}"
+        self._news = ChannelReader(redis_url, self._answers, on_joined=self._joined, on_message=self._got)
         self._numbers = count(1)
         self._asked: dict[int, asyncio.Queue[Answer]] = {}
         self._watchers: set[Watcher] = set()
         self._ears: set[Ear] = set()
+        self._renewed_at = time.monotonic()
+        self._doubted = asyncio.Event()
+        self._doubted_at = 0.0
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> MonitorHub:
         self._tasks = [
-            asyncio.create_task(self._read_for_ever(), name="monitor news"),
+            asyncio.create_task(self._news.read_for_ever(), name="monitor news"),
+            asyncio.create_task(self._doubt_for_ever(), name="monitor doubts"),
             asyncio.create_task(self._renew_for_ever(), name="monitor leases"),
             asyncio.create_task(self._take_stock_for_ever(), name="monitor stock"),
         ]
@@ -169,21 +191,20 @@ class MonitorHub:
 
     async def __aexit__(self, *exc_info: object) -> None:
         await background.stop(self._tasks)
-        await self._news.aclose()  # type: ignore[no-untyped-call]
-        await self._reader.aclose()
+        await self._news.aclose()
         await self._client.aclose()
 
     # Orders.
 
     async def calls(self, *, call_id: str = "", raw: bool = False) -> CallList:
-        """The calls in progress at all workers; with `call_id` that one.
+        """The calls in progress at all workers; with `call_id` that one, and then one worker's answer is all.
 
         Raises:
             HubError: Redis does not answer.
         """
         answers, asked = await self._ask(OrderKind.LIST, enough=bool(call_id), call_id=call_id, raw=raw)
         lines = tuple(line for answer in answers for line in answer.lines)
-        return CallList(lines, asked, len(answers) == asked)
+        return CallList(lines, asked, len(answers) == asked or bool(call_id and lines))
 
     async def order(self, kind: OrderKind, call_id: str, **more: Any) -> Answer | None:
         """What the worker that has the call says to an order; None: no worker has it.
@@ -217,14 +238,14 @@ class MonitorHub:
             del self._asked[order.id]
         return answers, asked
 
-    async def speak(self, call_id: str, data: bytes) -> None:
-        """Send a supervisor's voice to the call's worker.
+    async def speak(self, session: str, data: bytes) -> None:
+        """Send a supervisor's voice to the worker of the call that this connection of theirs has taken over.
 
         Raises:
             HubError: Redis does not answer.
         """
         try:
-            await self._client.publish(voice_channel(call_id), data)
+            await self._client.publish(voice_channel(session), data)
         except (RedisError, OSError) as error:
             raise HubError(f"Redis does not answer ({type(error).__name__})") from None
 
@@ -270,13 +291,9 @@ class MonitorHub:
 
     async def _subscribe(self) -> None:
         """Have the channels that somebody wants, and no others."""
-        wanted = {self._answers, *(audio_channel(ear.call_id) for ear in self._ears)}
+        wanted = {NOTICES, *(audio_channel(ear.call_id) for ear in self._ears)}
         wanted |= {RAW_EVENTS if raw else EVENTS for raw in self._kinds}
-        present = {channel.decode() for channel in self._news.channels}
-        if fresh := wanted - present:
-            await self._news.subscribe(*fresh)
-        if gone := present - wanted:
-            await self._news.unsubscribe(*gone)
+        await self._news.hear(wanted)
 
     async def _renew_for_ever(self) -> None:
         while True:
@@ -288,6 +305,28 @@ class MonitorHub:
                     await self._client.publish(ORDERS, order.encoded())
             except (RedisError, OSError) as error:
                 log.warning("watching was not renewed: %s", type(error).__name__)
+                continue
+            now = time.monotonic()
+            if now - self._renewed_at > LEASE_S - RENEW_S:  # workers may have stopped, and counted nothing since
+                self._doubt()
+            self._renewed_at = now
+
+    async def _joined(self) -> None:
+        """News are heard, perhaps again."""
+        await self._subscribe()
+        self._doubt()
+
+    def _doubt(self) -> None:
+        self._doubted_at = time.monotonic()
+        self._doubted.set()
+
+    async def _doubt_for_ever(self) -> None:
+        while True:
+            await self._doubted.wait()
+            await asyncio.sleep(_DOUBT_S)
+            self._doubted.clear()
+            for watcher in self._watchers:
+                watcher.doubt(self._doubted_at)
 
     async def _take_stock_for_ever(self) -> None:
         """Tell watchers which calls there are: one whose worker died goes without a word."""
@@ -305,17 +344,7 @@ class MonitorHub:
                 for watcher in self._watchers:
                     watcher.put(Stock(tuple(call_ids)))
 
-    async def _read_for_ever(self) -> None:
-        while True:
-            try:
-                await self._subscribe()
-                async for message in self._news.listen():
-                    self._got(message["channel"].decode(), message["data"])
-            except (RedisError, OSError) as error:
-                log.warning("no news from workers: %s; trying again", type(error).__name__)
-                await asyncio.sleep(_RETRY_S)
-
-    def _got(self, channel: str, data: bytes) -> None:
+    async def _got(self, channel: str, data: bytes) -> None:
         if channel == self._answers:
             try:
                 answer = Answer.decoded(data)
@@ -324,6 +353,8 @@ class MonitorHub:
                 return
             if answer.id in self._asked:
                 self._asked[answer.id].put_nowait(answer)
+        elif channel == NOTICES:
+            self._doubt()
         elif channel in (EVENTS, RAW_EVENTS):
             lines = data.decode().split("\n")
             for watcher in self._watchers:

@@ -15,7 +15,8 @@ _COMMON: Final[dict[str, Any]] = {
     "call_id": {"type": "string"},
     "seq": {"type": "integer", "description": "Counts the call's events; a gap is an event that was dropped."},
     "at_ms": {"type": "integer", "description": "Position in the caller's audio."},
-    "time": {"type": "number", "description": "Wall clock, seconds since the epoch."},
+    "time": {"type": "number", "description": "Wall clock, seconds since 1970."},
+    "epoch": {"type": "integer", "description": "Grows when a call is resumed; `seq` then counts anew."},
 }
 
 

@@ -4,7 +4,8 @@
     /v1/calls/ID/audio     text `listening`; binary chunks of both sides; `take_over` and `hand_back` by text, and
                            then binary from the browser is the supervisor's voice
 
-A connection that ends takes with it what it had begun: the lease on the audio, and the call that it had taken over.
+A connection that ends takes with it what it had begun: the lease on the audio, and the call that it had taken over. It
+ends with its token, and with a peer that takes nothing of what it is sent.
 """
 
 from __future__ import annotations
@@ -24,19 +25,28 @@ from gateway import background, logs
 from gateway.auth import Scope
 from gateway.monitoring.admission import Visitor
 from gateway.monitoring.audit import AuditError, AuditLog
-from gateway.monitoring.events import SCHEMA_VERSION, to_json
-from gateway.monitoring.hub import Ear, HubError, MonitorHub, Stock, Watcher
-from gateway.monitoring.roll import CallRoll
+from gateway.monitoring.event_stream import EventStream
+from gateway.monitoring.hub import CallList, Ear, HubError, MonitorHub, Stock, Watcher
 from gateway.monitoring.wire import LEASE_S, RENEW_S, Act, Answer, OrderKind
 
-__all__ = ["CallSocket", "EventSocket"]
+__all__ = ["EXPIRED", "CallSocket", "EventSocket"]
 
 log = logging.getLogger(__name__)
 
+EXPIRED: Final = 4401
+"""Close code: the token is over; come again with another."""
 _TRY_AGAIN: Final = 1013  # RFC 6455's registry
 _NORMAL: Final = 1000
 _NOT_FOUND: Final = 4404
 _MOST_VOICE_BYTES: Final = 64 * 1024
+_SEND_S: Final = 20.0
+"""A peer that takes nothing for so long is gone, or stands still: what it holds is let go."""
+_CLOSE_S: Final = 1.0
+_LOOK_S: Final = 30.0
+"""How often the wall clock is looked at, which may be set meanwhile."""
+_SNAPSHOT_EVERY_S: Final = 2.0
+_ON_THE_WAY_S: Final = 0.3
+"""Workers batch a tenth of a second's events: after so long those that a snapshot holds have come, or are lost."""
 
 
 async def _while_connected(*work: Coroutine[Any, Any, None]) -> None:
@@ -47,80 +57,123 @@ async def _while_connected(*work: Coroutine[Any, Any, None]) -> None:
         for task in done:
             try:
                 task.result()
-            except (WebSocketDisconnect, HubError):
+            except (WebSocketDisconnect, HubError, AuditError):
                 pass
+            except TimeoutError:
+                log.warning("a supervisor's connection takes nothing for %g s: it is let go", _SEND_S)
             except Exception as error:  # uvicorn would log its text, which may hold what somebody said
                 log.error("a fault of ours ended a supervisor's socket: %s", logs.where(error))
     finally:
         await background.stop(tasks)
 
 
-async def _close(socket: WebSocket, code: int = _NORMAL) -> None:
-    with suppress(RuntimeError, WebSocketDisconnect):  # it may be closed already
-        await socket.close(code)
+async def _until_expired(visitor: Visitor) -> None:
+    """Until the visitor's token is over, which may be never."""
+    while visitor.left_s > 0:  # noqa: ASYNC110 - see below
+        await asyncio.sleep(min(visitor.left_s, _LOOK_S))  # it is time that is waited for, which sets no event
+
+
+async def _send(socket: WebSocket, message: str | bytes) -> None:
+    """Raises TimeoutError where the peer does not take it."""
+    async with asyncio.timeout(_SEND_S):
+        if isinstance(message, str):
+            await socket.send_text(message)
+        else:
+            await socket.send_bytes(message)
+
+
+async def _close(socket: WebSocket, visitor: Visitor, code: int = _NORMAL) -> None:
+    code, reason = (code, "") if visitor.left_s > 0 else (EXPIRED, "token expired")
+    with suppress(RuntimeError, WebSocketDisconnect, TimeoutError):  # it may be closed already, or stand still
+        async with asyncio.timeout(_CLOSE_S):
+            await socket.close(code, reason)
 
 
 class EventSocket:
     """One connection to `/v1/monitor`."""
 
-    def __init__(self, socket: WebSocket, hub: MonitorHub, *, call_id: str, types: frozenset[str], raw: bool) -> None:
+    def __init__(
+        self,
+        socket: WebSocket,
+        hub: MonitorHub,
+        visitor: Visitor,
+        *,
+        call_id: str,
+        types: frozenset[str],
+        raw: bool,
+    ) -> None:
         """`call_id` "": of all calls; `types` empty: all."""
         self._socket = socket
         self._hub = hub
+        self._visitor = visitor
         self._call_id = call_id
-        self._types = types
         self._raw = raw
-        self._seen: dict[str, tuple[int, float]] = {}  # by call: the last event that its snapshot holds, and its time
-        self._roll = CallRoll()
+        self._stream = EventStream(call_id=call_id, types=types)
+        self._asked_at = 0.0  # for the last snapshot, monotonic seconds
+        self._code = _NORMAL
 
     async def serve(self) -> None:
-        """Until the peer goes."""
-        with suppress(WebSocketDisconnect), self._hub.watching(raw=self._raw) as watcher:
-            try:
-                await self._hub.begin()
-                present = await self._hub.calls(call_id=self._call_id, raw=self._raw)
-            except HubError as error:
-                log.warning("nobody can watch: %s", error)
-                await _close(self._socket, _TRY_AGAIN)
-                return
-            watching = {
-                "type": "watching",
-                "v": SCHEMA_VERSION,
-                "calls": len(present.lines),
-                "workers": present.workers,
-                "complete": present.complete,
-            }
-            lines = [json.dumps(watching), *present.lines]
-            for body in map(json.loads, present.lines):
-                self._seen[body["call_id"]] = body["seq"], body["time"]
-                self._roll.take(body)
-            await self._socket.send_text("\n".join(lines))
-            await _while_connected(self._send(watcher), self._wait_for_end())
-        await _close(self._socket)
+        """Until the peer goes, or its token is over."""
+        with self._hub.watching(raw=self._raw) as watcher:
+            await _while_connected(self._watch(watcher), self._wait_for_end(), _until_expired(self._visitor))
+        await _close(self._socket, self._visitor, self._code)
 
-    async def _send(self, watcher: Watcher) -> None:
+    async def _watch(self, watcher: Watcher) -> None:
+        try:
+            await self._tell(self._stream.begin(await self._calls()))
+        except HubError as error:
+            log.warning("nobody can watch: %s", error)
+            self._code = _TRY_AGAIN
+            return
         while True:
-            news = await watcher.some()
-            lines = [line for one in news for line in self._lines(one) if self._wanted(line)]
-            if dropped := watcher.take_dropped():
-                lines.insert(0, json.dumps({"type": "dropped", "count": dropped}))
-            if lines:
-                await self._socket.send_text("\n".join(lines))
+            news: list[str | Stock] = []
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._wait_s):
+                    news = await watcher.some()
+            dropped = watcher.take_dropped()
+            lines = self._stream.fall_behind(dropped) if dropped else []
+            for one in news:
+                lines += self._lines(one)
+            await self._tell(lines)
+            self._stream.stale = self._stream.stale or watcher.doubted_at > self._asked_at
+            if self._wait_s == 0.0:
+                with suppress(HubError):  # again then
+                    await self._tell(await self._begin_anew(watcher))
 
     def _lines(self, news: str | Stock) -> list[str]:
-        """An event; or the ends of calls that went without a word."""
         if isinstance(news, str):
-            return [news]
-        return [to_json(end, None) for end in self._roll.take_stock(news.call_ids, time.time())]
+            return self._stream.take(news)
+        return self._stream.take_stock(news.call_ids, time.time())
 
-    def _wanted(self, line: str) -> bool:
-        body = json.loads(line)
-        self._roll.take(body)
-        call_id = body["call_id"]
-        seq, until = self._seen.get(call_id, (0, 0.0))
-        if body["seq"] <= seq and body["time"] <= until:
-            return False  # the snapshot has it; a call that was resumed elsewhere counts anew, but later
-        return self._call_id in ("", call_id) and (not self._types or body["type"] in self._types)
+    @property
+    def _wait_s(self) -> float | None:
+        """Until a fresh snapshot is to be had; None: it is not wanted."""
+        if not self._stream.stale:
+            return None
+        return max(0.0, self._asked_at + _SNAPSHOT_EVERY_S - time.monotonic())
+
+    async def _begin_anew(self, watcher: Watcher) -> list[str]:
+        calls = await self._calls()
+        await asyncio.sleep(_ON_THE_WAY_S)
+        news = watcher.take()
+        lines = self._stream.begin(calls, [one for one in news if isinstance(one, str)])
+        if dropped := watcher.take_dropped():
+            lines = [*self._stream.fall_behind(dropped), *lines]
+        return lines
+
+    async def _calls(self) -> CallList:
+        """The calls as they stand. What happens from now on comes as events, or is in them already.
+
+        Raises:
+            HubError: Redis does not answer.
+        """
+        self._asked_at = time.monotonic()
+        await self._hub.begin()
+        return await self._hub.calls(call_id=self._call_id, raw=self._raw)
+
+    async def _tell(self, lines: list[str]) -> None:
+        if lines:
+            await _send(self._socket, "\n".join(lines))
 
     async def _wait_for_end(self) -> None:
         while (await self._socket.receive())["type"] != "websocket.disconnect":
@@ -140,47 +193,59 @@ class CallSocket:
         self._voice_at = 0.0  # when the supervisor's voice last came, monotonic seconds
 
     async def serve(self) -> None:
-        """Until the peer goes or the call is over."""
+        """Until the peer goes, its token is over, or the call is."""
+        code = _NORMAL
         try:
             await self._audit.write(self._visitor.who, Act.LISTEN, call_id=self._call_id)
             with self._hub.listening(self._call_id) as ear:
-                await self._hub.begin()
-                answer = await self._order(OrderKind.LISTEN)
-                if answer is None or answer.result is None:
-                    code, message = (answer and answer.fault) or ("not_found", "no such call is in progress")
-                    await self._tell(type="error", code=code, message=message)
-                    await _close(self._socket, _NOT_FOUND)
-                    return
-                await self._tell(
-                    type="listening",
-                    call_id=self._call_id,
-                    encoding="pcm_s16le",
-                    sample_rate=answer.result["sample_rate"],
-                    channels=2,
-                )
-                await _while_connected(self._sound(ear), self._renew(), self._obey())
+                code = await self._listen(ear)
         except (AuditError, HubError) as error:
             log.warning("nobody can listen: %s", error)
-            await _close(self._socket, _TRY_AGAIN)
-        except WebSocketDisconnect:  # before it was told anything
+            code = _TRY_AGAIN
+        except (WebSocketDisconnect, TimeoutError):  # before it was told anything
             pass
         finally:
-            await asyncio.shield(self._leave())
-        await _close(self._socket)
+            leaving = asyncio.create_task(self._leave())
+            try:
+                await _close(self._socket, self._visitor, code)
+            finally:
+                await asyncio.shield(leaving)
+
+    async def _listen(self, ear: Ear) -> int:
+        """Returns the close code."""
+        await self._hub.begin()
+        answer = await self._order(OrderKind.LISTEN)
+        if answer is None or answer.result is None:
+            code, message = (answer and answer.fault) or ("not_found", "no such call is in progress")
+            await self._fault(code, message)
+            return _NOT_FOUND
+        await self._tell(
+            type="listening",
+            call_id=self._call_id,
+            encoding="pcm_s16le",
+            sample_rate=answer.result["sample_rate"],
+            channels=2,
+        )
+        await _while_connected(self._sound(ear), self._renew(), self._obey(), _until_expired(self._visitor))
+        return _NORMAL
 
     async def _leave(self) -> None:
         with suppress(HubError, AuditError):
             if self._speaking:
-                await self._audit.write(self._visitor.who, Act.HAND_BACK, call_id=self._call_id, detail="left")
-                await self._order(OrderKind.ACT, act=Act.HAND_BACK)
+                await self._hand_back("left")
             await self._order(OrderKind.UNLISTEN)
+
+    async def _hand_back(self, why: str) -> None:
+        """Give the bot what this connection has taken over, if it still has it: the worker knows."""
+        await self._audit.write(self._visitor.who, Act.HAND_BACK, call_id=self._call_id, detail=why)
+        await self._order(OrderKind.ACT, act=Act.HAND_BACK)
 
     async def _order(self, kind: OrderKind, **more: Any) -> Answer | None:
         visitor = self._visitor
         return await self._hub.order(kind, self._call_id, by=visitor.who, session=visitor.session, **more)
 
     async def _tell(self, **message: Any) -> None:
-        await self._socket.send_text(json.dumps(message, ensure_ascii=False))
+        await _send(self._socket, json.dumps(message, ensure_ascii=False))
 
     async def _sound(self, ear: Ear) -> None:
         while True:
@@ -188,7 +253,7 @@ class CallSocket:
             if dropped := ear.take_dropped():
                 await self._tell(type="dropped", count=dropped)
             for chunk in chunks:
-                await self._socket.send_bytes(chunk)
+                await _send(self._socket, chunk)
 
     async def _renew(self) -> None:
         """Keep what the connection has, until the call is over."""
@@ -198,15 +263,20 @@ class CallSocket:
                 await self._tell(type="over")
                 return
             if self._speaking:
-                await self._go_on_speaking()
+                await self._keep()
 
-    async def _go_on_speaking(self) -> None:
+    async def _keep(self) -> None:
         """Keep the call that was taken over, while the supervisor's microphone is heard."""
-        silent = time.monotonic() - self._voice_at > LEASE_S  # a browser that has gone is noticed much later
-        answer = await self._order(OrderKind.ACT, act=Act.HAND_BACK) if silent else await self._order(OrderKind.KEEP)
-        if silent or (answer is not None and answer.fault is not None):
-            self._speaking = False
-            await self._tell(type="handed_back")
+        if time.monotonic() - self._voice_at > LEASE_S:  # a browser that has gone is noticed much later
+            await self._hand_back("was not heard of any more")
+            why = "nothing was heard of your microphone"
+        else:
+            answer = await self._order(OrderKind.KEEP)
+            if answer is None or answer.fault is None:
+                return
+            why = answer.fault[1]
+        self._speaking = False
+        await self._tell(type="handed_back", message=why)
 
     async def _obey(self) -> None:
         while True:
@@ -216,25 +286,26 @@ class CallSocket:
             if (voice := message.get("bytes")) is not None:
                 self._voice_at = time.monotonic()
                 if self._speaking and len(voice) <= _MOST_VOICE_BYTES:
-                    await self._hub.speak(self._call_id, voice)
+                    await self._hub.speak(self._visitor.session, voice)
             elif (text := message.get("text")) is not None:
                 await self._command(text)
 
     async def _command(self, text: str) -> None:
         try:
-            wanted = json.loads(text)["type"]
-        except (ValueError, KeyError, TypeError):
-            wanted = None
-        if wanted not in (Act.TAKE_OVER, Act.HAND_BACK):
+            body = json.loads(text)
+            act, from_whom = Act(body["type"]), body.get("from", "")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            act, from_whom = None, ""
+        if act not in (Act.TAKE_OVER, Act.HAND_BACK) or not isinstance(from_whom, str):
             await self._fault("bad_message", 'send {"type": "take_over"} or {"type": "hand_back"}')
             return
         if not self._visitor.may(Scope.SUPERVISE):
             await self._fault("forbidden", f"the token does not hold the scope {Scope.SUPERVISE}; use one that does")
             return
-        act = Act(wanted)
         try:
-            await self._audit.write(self._visitor.who, act, call_id=self._call_id)
-            answer = await self._order(OrderKind.ACT, act=act)
+            detail = f"from {from_whom}" if from_whom else ""
+            await self._audit.write(self._visitor.who, act, call_id=self._call_id, detail=detail)
+            answer = await self._order(OrderKind.ACT, act=act, from_whom=from_whom)
         except (AuditError, HubError) as error:
             await self._fault("unavailable", str(error))
             return

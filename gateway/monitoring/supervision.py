@@ -1,9 +1,12 @@
 """What supervisors do to one worker's calls: hear them, prompt the bot, speak in its place, end them.
 
     nobody --take_over--> taken over --hand_back | not renewed for 6 s | the call's end--> nobody
+                           '--take_over from this one, by name--> taken over by another
 
-Who has taken a call over has it until then; another is refused. Listening and taking over are leases: a control plane
-that dies, or a browser that goes away, must not leave a caller in silence or a tap running.
+A call that was taken over belongs to the connection that did it: no other one keeps it, speaks in it, or gives it back.
+Who means to take it from somebody says from whom, so that nobody does so unawares, nor to the wrong one. Listening and
+taking over are leases: a control plane that dies, or a browser that goes away, must not leave a caller in silence or a
+tap running.
 """
 
 from __future__ import annotations
@@ -176,14 +179,18 @@ class Supervision:
             case Act.WHISPER:
                 if not 0 < len(order.text.strip()) <= _MOST_WHISPERED_CHARS:
                     raise NotNowError("bad_text", f"a whisper has 1 to {_MOST_WHISPERED_CHARS} characters; shorten it")
-                if order.call_id in self._taken:
+                if self._of(call) is not None:
                     raise NotNowError("taken_over", "the bot is silent; hand the call back first")
                 self._room(conversation.whisper(order.text.strip()))
             case Act.TAKE_OVER:
                 self._take_over(call, conversation, order, now)
                 return
             case Act.HAND_BACK:
-                self._hand_back(order.call_id)
+                taken = self._of(call)
+                if taken is None:
+                    raise NotNowError("not_taken_over", "the bot has the call; there is nothing to hand back")
+                self._check_may_end(taken, order)
+                self._hand_back(taken)
                 return
             case Act.HANG_UP:
                 self._room(conversation.hang_up())
@@ -197,13 +204,22 @@ class Supervision:
             raise NotNowError("busy", "the call has too much waiting; try again in a second")
 
     def _take_over(self, call: SupervisedCall, conversation: Supervised, order: Order, now: float) -> None:
-        taken = self._taken.get(call.call_id)
-        if taken is not None and taken.call is call:
-            raise NotNowError("taken_over", "a supervisor has the call already; it must be handed back first")
+        taken = self._of(call)
+        if taken is not None:
+            self._check_may_end(taken, order)
         self._taken[call.call_id] = _TakenOver(call, order.by, order.session, now + LEASE_S)
         conversation.take_over()
         call.watch.taken_over_by = order.by
         call.watch.supervised(Act.TAKE_OVER, order.by)
+
+    def _of(self, call: SupervisedCall) -> _TakenOver | None:
+        """Who has this call, not an earlier connection of its caller's."""
+        taken = self._taken.get(call.call_id)
+        return taken if taken is not None and taken.call is call else None
+
+    def _check_may_end(self, taken: _TakenOver, order: Order) -> None:
+        if order.session != taken.session and order.from_whom != taken.by:
+            raise NotNowError("taken_over", f"{taken.by} has the call; ask them, or name them to take it from them")
 
     def keep(self, order: Order, now: float) -> None:
         """Go on speaking: for six seconds more.
@@ -212,22 +228,22 @@ class Supervision:
             NotNowError: the call is not this session's any more.
         """
         taken = self._taken.get(order.call_id)
-        if taken is None or taken.session != order.session:
-            raise NotNowError("not_taken_over", "the call was handed back; take it over again")
+        if taken is None:
+            raise NotNowError("not_taken_over", "the bot has the call again")
+        if taken.session != order.session:
+            raise NotNowError("not_taken_over", f"{taken.by} has the call now")
         taken.until = now + LEASE_S
 
-    def _hand_back(self, call_id: str) -> None:
-        taken = self._taken.pop(call_id, None)
-        if taken is None:
-            raise NotNowError("not_taken_over", "the bot has the call; there is nothing to hand back")
+    def _hand_back(self, taken: _TakenOver) -> None:
+        del self._taken[taken.call.call_id]
         taken.call.watch.taken_over_by = None
         if taken.call.conversation is not None:
             taken.call.conversation.hand_back()
         taken.call.watch.supervised(Act.HAND_BACK, taken.by)
 
-    def voice(self, call_id: str, data: bytes) -> None:
-        """What the supervisor who has the call says: int16 little-endian, mono, at the call's rate."""
-        taken = self._taken.get(call_id)
+    def voice(self, session: str, data: bytes) -> None:
+        """What a supervisor says with this connection: int16 little-endian, mono, at the rate of the call it has."""
+        taken = next((one for one in self._taken.values() if one.session == session), None)
         if taken is None or taken.call.conversation is None:
             return
         pcm = np.frombuffer(data[: len(data) - len(data) % 2], "<i2")
@@ -235,14 +251,18 @@ class Supervision:
             self._metrics.dropped.labels("voice").inc()
 
     @property
-    def taken_over(self) -> set[str]:
-        """Calls in which a supervisor speaks."""
-        return set(self._taken)
+    def speaking(self) -> set[str]:
+        """Connections whose supervisors speak in a call."""
+        return {taken.session for taken in self._taken.values()}
 
     # Leases.
 
-    def sweep(self, now: float) -> None:
-        """End what nobody has renewed, and what was of calls that are over."""
+    def sweep(self, now: float) -> list[tuple[str, str]]:
+        """End what nobody has renewed, and what was of calls that are over.
+
+        Returns:
+            The calls that the bot has again, each with the supervisor who had it.
+        """
         open_calls = {id(call) for call in self._calls()}
         for call_id, heard in list(self._listening.items()):
             if id(heard.call) not in open_calls:
@@ -250,16 +270,19 @@ class Supervision:
                 continue
             for session in [one for one, (until, _) in heard.until.items() if until <= now]:
                 self.stop_listening(call_id, session)
+        lapsed = []
         for call_id, taken in list(self._taken.items()):
             if id(taken.call) not in open_calls:
                 del self._taken[call_id]
             elif taken.until <= now:
-                self._hand_back(call_id)
+                self._hand_back(taken)
+                lapsed.append((call_id, taken.by))
+        return lapsed
 
     def close(self) -> None:
         """The worker stops watching: the bots have all calls again."""
-        for call_id in list(self._taken):
-            self._hand_back(call_id)
+        for taken in list(self._taken.values()):
+            self._hand_back(taken)
         for call_id in list(self._listening):
             self._close(call_id)
 

@@ -2,9 +2,10 @@
 
     control plane --orders--> every worker             JSON, on one channel
     worker --answer--> that control plane               JSON, on a channel of its own
+    worker --notice--> every control plane              that it is there (again), or that it has told too little
     worker --events--> control planes that watch        JSON lines, redacted or raw, on two channels
     worker --audio of a call--> those that listen       binary, on a channel for each call
-    control plane --a supervisor's voice--> worker      binary, on a channel for each call
+    control plane --a supervisor's voice--> worker      binary, on a channel for each supervisor's connection
 
 Pub/sub and no streams: what nobody hears is not kept. An order goes to every worker of every gateway that shares the
 Redis; the one that has the call carries it out. PUBLISH tells how many got it, and each of them answers: so nobody has
@@ -23,6 +24,7 @@ __all__ = [
     "AUDIT_STREAM",
     "EVENTS",
     "LEASE_S",
+    "NOTICES",
     "ORDERS",
     "RAW_EVENTS",
     "RENEW_S",
@@ -36,6 +38,7 @@ __all__ = [
 
 _PREFIX: Final = "vg:{monitor}:"
 ORDERS: Final = f"{_PREFIX}orders"
+NOTICES: Final = f"{_PREFIX}notices"
 EVENTS: Final = f"{_PREFIX}events"
 RAW_EVENTS: Final = f"{_PREFIX}events:raw"
 AUDIT_STREAM: Final = f"{_PREFIX}audit"
@@ -50,9 +53,9 @@ def audio_channel(call_id: str) -> str:
     return f"{_PREFIX}audio:{call_id}"
 
 
-def voice_channel(call_id: str) -> str:
-    """Where the voice of the supervisor who has taken a call over comes from."""
-    return f"{_PREFIX}voice:{call_id}"
+def voice_channel(session: str) -> str:
+    """Where the voice of a supervisor comes from who has taken a call over with this connection."""
+    return f"{_PREFIX}voice:{session}"
 
 
 class OrderKind(StrEnum):
@@ -100,6 +103,8 @@ class Order:
     """Who acts or listens, for people to read."""
     session: str = ""
     """Of whose connections this one is: what a lease belongs to."""
+    from_whom: str = ""
+    """The supervisor from whom a call may be taken, or handed back, who has it with another connection."""
     text: str = ""
     """What is whispered."""
 

@@ -17,7 +17,7 @@ from starlette.websockets import WebSocketDisconnect
 from websockets.exceptions import InvalidStatus
 
 from gateway.auth import Identity, Scope, mint
-from gateway.monitoring import bridge, hub
+from gateway.monitoring import bridge, hub, sockets
 from gateway.monitoring.admission import Visitor
 from gateway.monitoring.audit import AuditLog
 from gateway.monitoring.events import CallerSilent, Published
@@ -88,7 +88,7 @@ async def test_a_call_that_is_resumed_on_another_worker_counts_its_events_anew(r
         await first.until("prompt_started")
         second = await at.watch()
         assert (await second.until("call_present"))["seq"] >= 3
-        at.calls.services.bus.publish(Published(CallerSilent(), "moved", 1, 0, time.time()))
+        at.calls.services.bus.publish(Published(CallerSilent(), "moved", 1, 0, time.time(), epoch=2))
         assert (await second.until("caller_silent"))["seq"] == 1
 
 
@@ -180,7 +180,10 @@ class Gone:
     async def send_text(self, text: str) -> None:
         raise WebSocketDisconnect(1006)
 
-    async def close(self, code: int) -> None:
+    async def receive(self) -> dict[str, Any]:
+        return await asyncio.Future()
+
+    async def close(self, code: int, reason: str) -> None:
         raise RuntimeError("closed already")
 
 
@@ -190,8 +193,31 @@ async def test_a_watcher_who_goes_before_the_first_word_is_no_fault(redis_url: s
     client = redis.Redis.from_url(redis_url, decode_responses=True)
     visitor = Visitor(Identity("ann", frozenset(Scope)))
     async with hub.MonitorHub(redis_url) as all_calls:
-        await EventSocket(peer, all_calls, call_id="", types=frozenset(), raw=False).serve()
+        await EventSocket(peer, all_calls, visitor, call_id="", types=frozenset(), raw=False).serve()
         await CallSocket(peer, all_calls, AuditLog(client), visitor, "c").serve()
+    await client.aclose()
+
+
+class StandsStill(Gone):
+    """A peer that is there and takes nothing of what it is sent."""
+
+    async def send_text(self, text: str) -> None:
+        await asyncio.Future()
+
+    async def close(self, code: int, reason: str) -> None:
+        await asyncio.Future()
+
+
+async def test_a_peer_that_takes_nothing_is_let_go(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_SEND_S", "_CLOSE_S"):
+        monkeypatch.setattr(sockets, name, 0.1)
+    peer: Any = StandsStill()
+    client = redis.Redis.from_url(redis_url, decode_responses=True)
+    visitor = Visitor(Identity("ann", frozenset(Scope)))
+    async with hub.MonitorHub(redis_url) as all_calls, asyncio.timeout(20):
+        await EventSocket(peer, all_calls, visitor, call_id="", types=frozenset(), raw=False).serve()
+        await CallSocket(peer, all_calls, AuditLog(client), visitor, "c").serve()
+        assert not all_calls._watchers and not all_calls._ears
     await client.aclose()
 
 

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from audio.formats import Pcm16
-from gateway.auth import Scope, mint
-from gateway.monitoring import sockets
+from gateway.auth import Identity, Scope, mint
+from gateway.monitoring import admission, sockets, supervision
+from gateway.monitoring.admission import Visitor
 from tests.gateway.harness import Peer, silence, speech
 from tests.gateway.monitoring.floor import AudioSocket, Floor, floor
 
@@ -21,6 +27,20 @@ pytestmark = pytest.mark.redis
 
 SECRET = "x" * 40
 TONE = (8000 * np.sin(np.arange(8000) * 2 * np.pi * 440 / 8000)).astype(np.int16)
+OTHER_TONE = (8000 * np.sin(np.arange(8000) * 2 * np.pi * 550 / 8000)).astype(np.int16)
+
+
+PEOPLE = (("ann", Scope.SUPERVISE), ("bob", Scope.SUPERVISE), ("root", Scope.ADMIN))
+
+
+def bearer(who: str, scope: Scope, *, lifetime_s: float = 600) -> dict[str, str]:
+    return {"Authorization": f"Bearer {mint(SECRET, who, [scope], lifetime_s)}"}
+
+
+async def audited(at: Floor, call_id: str, act: str) -> list[tuple[str, str]]:
+    """Who did this to a call, newest first, with what the audit says beside it."""
+    entries = (await at.api.client.get("/v1/audit?count=20")).json()["entries"]
+    return [(one["who"], one["detail"]) for one in entries if (one["call_id"], one["act"]) == (call_id, act)]
 
 
 async def streaming(peer: Peer, pcm: Pcm16) -> None:
@@ -96,9 +116,9 @@ async def test_a_whisper_is_what_the_bot_says_next(redis_url: str, tmp_path: Pat
         assert (gone.status_code, gone.json()["code"]) == (404, "unknown_call")
 
 
-async def take_over(at: Floor, call_id: str) -> AudioSocket:
+async def take_over(at: Floor, call_id: str, **options: Any) -> AudioSocket:
     """A supervisor's socket that has the call."""
-    desk = await at.listen(call_id)
+    desk = await at.listen(call_id, **options)
     await desk.text("listening")
     await desk.say(type="take_over")
     await desk.text("taken_over")
@@ -124,6 +144,7 @@ async def test_a_supervisor_who_is_not_heard_for_long_has_lost_the_call(
         desk = await take_over(at, "silent")
         await desk.text("handed_back")
         assert (await at.api.client.get("/v1/calls/silent")).json()["taken_over_by"] is None
+        assert await audited(at, "silent", "hand_back") == [("loopback", "was not heard of any more")]
 
 
 async def test_a_supervisor_speaks_in_the_bots_place_and_hands_back(redis_url: str, tmp_path: Path) -> None:
@@ -171,6 +192,110 @@ async def test_a_supervisor_whose_browser_goes_away_leaves_the_call_to_the_bot(r
         desk.ws.transport.abort()
         await watcher.until("supervised", act="hand_back")
         assert (await at.api.client.get("/v1/calls/left")).json()["taken_over_by"] is None
+
+
+async def test_a_supervisor_whose_control_plane_is_gone_leaves_the_call_to_the_bot(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervision, "LEASE_S", 0.5)
+    monkeypatch.setattr(sockets, "RENEW_S", 60.0)  # nobody renews, and nobody says that it is over
+    async with floor(redis_url, tmp_path) as at:
+        await call(at, "orphaned")
+        watcher = await at.watch("?call=orphaned")
+        async with open_microphone(await take_over(at, "orphaned")):
+            await watcher.until("supervised", act="hand_back")
+        async with asyncio.timeout(20):
+            while ("loopback", "was not heard of any more") not in await audited(at, "orphaned", "hand_back"):
+                await asyncio.sleep(0.02)
+
+
+async def test_what_was_taken_over_is_its_connection_s_unless_it_is_taken_from_them_by_name(
+    redis_url: str, tmp_path: Path
+) -> None:
+    environ = {"VOICEGATE_AUTH_SECRET": SECRET}
+    async with floor(redis_url, tmp_path, environ=environ) as at, AsyncExitStack() as stack:
+        ann, bob, admin = (bearer(who, scope) for who, scope in PEOPLE)
+        peer = await at.calls.peer(start={"call_id": "bound"}, additional_headers=bearer("pbx", Scope.CALL))
+        await peer.event("prompt")
+        watcher = await at.watch("?call=bound", additional_headers=ann)
+        first = await take_over(at, "bound", additional_headers=ann)
+        await stack.enter_async_context(open_microphone(first))
+        second = await at.listen("bound", additional_headers=bob)
+        await second.text("listening")
+
+        # Neither gives it back, nor takes it unawares, nor from the wrong one.
+        for message in ({"type": "hand_back"}, {"type": "take_over"}, {"type": "take_over", "from": "cid"}):
+            before = len(second.texts)
+            await second.say(**message)
+            await second.until(lambda before=before: len(second.texts) > before)
+            assert second.texts[-1]["code"] == "taken_over" and "ann" in second.texts[-1]["message"]
+        hand_back = "/v1/calls/bound/hand-back"
+        refused = await at.api.client.post(hand_back, headers=bob)
+        assert (refused.status_code, refused.json()["code"]) == (409, "taken_over")
+        assert (await at.api.client.get("/v1/calls/bound", headers=ann)).json()["taken_over_by"] == "ann"
+
+        # By name it is taken; the voice of the one before is heard no more, and they are told.
+        await second.say(**{"type": "take_over", "from": "ann"})
+        await second.text("taken_over")
+        heard = len(peer.audio) // 2 * 2
+        await first.ws.send(TONE[:4000].tobytes())
+        await second.ws.send(OTHER_TONE[:4000].tobytes())
+        async with asyncio.timeout(20):
+            while not found_in(np.frombuffer(bytes(peer.audio[heard:]), "<i2"), OTHER_TONE[:2000]):
+                await asyncio.sleep(0.02)
+        assert not found_in(np.frombuffer(bytes(peer.audio[heard:]), "<i2"), TONE[800:1600])
+        await stack.enter_async_context(open_microphone(second))
+        assert "bob" in (await first.text("handed_back"))["message"]
+
+        # An old connection's end, or its word, ends nothing.
+        await first.say(type="hand_back")
+        assert (await first.text("error"))["code"] == "taken_over"
+        await first.ws.close()
+        await watcher.until("supervised", act="unlisten", by="ann")
+        assert (await at.api.client.get("/v1/calls/bound", headers=bob)).json()["taken_over_by"] == "bob"
+
+        # By name, from outside; and one's own without a name.
+        assert (await at.api.client.post(f"{hand_back}?from=bob", headers=ann)).status_code == 200
+        await second.text("handed_back")
+        acts = (await at.api.client.get("/v1/audit?count=100", headers=admin)).json()["entries"]
+        done = [(one["who"], one["act"], one["detail"]) for one in acts if one["call_id"] == "bound"]
+        assert ("bob", "take_over", "from ann") in done and ("ann", "hand_back", "from bob") in done
+
+
+async def test_what_a_token_opened_ends_with_it(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(time=time.time)
+    monkeypatch.setattr(admission, "time", clock)
+    monkeypatch.setattr(sockets, "_LOOK_S", 0.05)
+    async with floor(redis_url, tmp_path, environ={"VOICEGATE_AUTH_SECRET": SECRET}) as at:
+        peer = await at.calls.peer(start={"call_id": "timed"}, additional_headers=bearer("pbx", Scope.CALL))
+        await peer.event("prompt")
+        lasting = bearer("eve", Scope.SUPERVISE, lifetime_s=7200)
+        other = await at.watch("?call=timed", additional_headers=lasting)
+        watcher = await at.watch(additional_headers=bearer("ann", Scope.MONITOR))
+        ear = await at.listen("timed", additional_headers=bearer("bob", Scope.MONITOR))
+        await ear.text("listening")
+        desk = await take_over(at, "timed", additional_headers=bearer("cid", Scope.SUPERVISE))
+        async with open_microphone(desk):
+            clock.time = lambda: time.time() + 3600
+            for ws in (watcher._ws, ear.ws, desk.ws):
+                async with asyncio.timeout(20):
+                    with suppress(ConnectionClosed):
+                        while True:
+                            await ws.recv()
+                assert (ws.close_code, ws.close_reason) == (sockets.EXPIRED, "token expired") == (4401, "token expired")
+        await other.until("supervised", act="hand_back", by="cid")  # the bot has the call, which goes on
+        assert (await at.api.client.get("/v1/calls/timed", headers=lasting)).json()["taken_over_by"] is None
+
+
+async def test_a_token_s_end_is_waited_for_to_the_moment() -> None:
+    visitor = Visitor(Identity("ann", frozenset(Scope), time.time() + 0.2))
+    begun = time.time()
+    async with asyncio.timeout(20):
+        await sockets._until_expired(visitor)
+    assert time.time() - begun >= 0.19
+    assert Visitor(Identity("loopback", frozenset(Scope))).left_s == math.inf
 
 
 async def test_the_bots_hanging_up_waits_for_the_supervisor(redis_url: str, tmp_path: Path) -> None:
