@@ -197,10 +197,13 @@ def read_tape(path: Path) -> Tape:
 
 def _read_lines(path: Path) -> Tape:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise TapeError(f"{path}: cannot be read as text ({error}); is it a tape?") from error
-    head = _parsed(path, 1, lines[0]) if lines else {}
+    *lines, cut_off = text.split("\n")  # JSON has no bare line ends; the call, and so the tape, may have been cut off
+    if not lines:
+        lines = [cut_off]
+    head = _parsed(path, 1, lines[0])
     if head.get("tape") != _VERSION:
         raise TapeError(f'{path}, line 1: no tape of version {_VERSION}; its first line begins {{"tape": {_VERSION}')
     try:
@@ -209,13 +212,8 @@ def _read_lines(path: Path) -> Tape:
         raise TapeError(f"{path}, line 1: {error}; it says encoding, sample_rate and channels") from error
     sent: list[Sent] = []
     heard = None
-    for number, text in enumerate(lines[1:], 2):
-        try:
-            line = _parsed(path, number, text)
-        except TapeError:
-            if number == len(lines) and not text.endswith("}"):
-                break  # the call was cut off, and this line with it
-            raise
+    for number, one in enumerate(lines[1:], 2):
+        line = _parsed(path, number, one)
         try:
             if "heard" in line:
                 heard = read_outcome(line["heard"])
@@ -270,7 +268,7 @@ def _with_speech_ends(sent: Sequence[Sent], fmt: AudioFormat) -> list[Sent]:
     loud = [index for index, one in enumerate(sent) if one.audio and _is_loud(one.audio, fmt)]
     ends = {
         here
-        for here, following in zip(loud, [*loud[1:], None], strict=True)
+        for here, following in zip(loud, [*loud[1:], None], strict=False)
         if following is None or sent[following].at_ms - sent[here].at_ms > _QUIET_MS
     }
     begins = {following for here, following in zip(loud, loud[1:], strict=False) if here in ends} | set(loud[:1])
