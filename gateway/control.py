@@ -37,7 +37,7 @@ from gateway.http_edge import Edge
 from gateway.http_errors import add_error_handlers
 from gateway.http_guard import Guard, requires
 from gateway.inference import InferenceError
-from gateway.inference_socket import SocketInference
+from gateway.inference_choice import InferenceClient, inference_client
 from gateway.key_set import KeySetError
 from gateway.lifeline import Lifeline, SupervisionError
 from gateway.metrics import HttpMetrics, Metrics
@@ -79,7 +79,7 @@ class Readiness(BaseModel):
 def control_app(
     settings: Settings,
     redis_url: str,
-    inference: SocketInference,
+    inference: InferenceClient,
     *,
     metrics: HttpMetrics | None = None,
     certificate: ServerCertificate | None = None,
@@ -237,7 +237,7 @@ def main() -> None:
         app = control_app(
             settings,
             settings.redis.url,
-            SocketInference(args.inference),
+            inference_client(settings, args.inference),
             metrics=HttpMetrics(),
             certificate=certificate,
             line=Lifeline(args.lifeline),

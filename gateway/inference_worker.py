@@ -1,6 +1,7 @@
-"""The process that holds the models: one per GPU, or one on the CPU. Answers gateway workers over a Unix socket.
+"""The process that holds the models: one per GPU, or one on the CPU. Answers gateway workers over a Unix socket, or
+those of any host over Redis streams.
 
-The socket appears when everything is loaded and warm, so a worker that is connected gets answers at full speed.
+It answers when everything is loaded and warm, so a worker that is connected gets answers at full speed.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from dialogue.turns import DialogueError
 from gateway.batching import BatcherSettings
 from gateway.child import begin
 from gateway.faq_indexing import faq_indexes
-from gateway.inference_socket import InferenceServer
+from gateway.inference_choice import answer_asks
 from gateway.lifeline import Lifeline
 from gateway.local_inference import LocalInference
 from gateway.metrics import InferenceMetrics
@@ -111,8 +112,8 @@ async def _serve(settings: Settings, path: Path, lifeline: int) -> None:
         served = ", ".join(own) or "no bot"
         del own  # or the first models would never leave memory
         await record.restore(inference)
-        server = InferenceServer(inference, inference)
-        await server.start(path)
+        batches = {"asr_batch": asr_batches.max_batch, "nlu_batch": nlu_settings.max_batch * nlu_settings.engines}
+        server = await answer_asks(settings, path, inference, **batches)
         log.info("models ready: %s; understanding for %s", asr.name, served)
         async with Lifeline(lifeline) as line:
             line.serving()

@@ -512,6 +512,8 @@ def _cross_checks(settings: Settings) -> list[str]:
         faults.append("monitoring.stream: is not written to a cluster; leave it out, or use monitoring.webhook")
     if settings.inference.seam == "socket" and settings.inference.workers != 1:
         faults.append('inference.workers: over a socket there is one; for more or none set inference.seam to "streams"')
+    if settings.workers == 0 and settings.redis.url is None:
+        faults.append("redis.url: a host of inference alone meets the others there; name the Redis that they use")
     if settings.workers == 0 and settings.inference.seam == "socket":
         faults.append(
             "workers: none take calls, and none ask over a socket; for a host of inference alone set "

@@ -31,6 +31,7 @@ GROUP: Final = "inference"
 _BEATS_TO_DEATH: Final = 8
 _SLOWEST_BEAT_S: Final = 0.25
 _OWN_LISTED: Final = 1000
+_GONE_REMEMBERED: Final = 1000
 
 # KEYS[1]  the heartbeats
 # ARGV[1]  one's field
@@ -142,19 +143,18 @@ class Recovery:
         self._keys = keys
         self._name = name
         self._liveness = Liveness(dead_after_s=dead_after_s)
+        self.gone: set[str] = set()
+        """Askers that were there and are not any more: dead, or they took leave. Nobody waits for their jobs."""
         self._askers: set[str] = set()
         self._beat_script = client.register_script(_BEAT)
         self._bury_script = client.register_script(_BURY)
         self._claim_script = client.register_script(_CLAIM)
 
-    async def beat(self, now: float) -> set[str]:
+    async def beat(self, now: float) -> None:
         """Show that we live, and strike out who does not any more.
 
         Args:
             now: monotonic seconds.
-
-        Returns:
-            The askers that are gone since the last beat: dead, or they took leave.
         """
         _, flat, time_ms = await self._beat_script(keys=[self._keys.beats], args=[WORKER + self._name])
         self.clock.told(time_ms, now)
@@ -167,8 +167,10 @@ class Recovery:
                 args=list(itertools.chain.from_iterable(dead.items())),
             )
         present = {name for name in askers if ASKER + name not in dead}
-        gone, self._askers = self._askers - present, present
-        return gone
+        if len(self.gone) > _GONE_REMEMBERED:
+            self.gone.clear()
+        self.gone = (self.gone | self._askers) - present
+        self._askers = present
 
     async def claim(self, most: int) -> tuple[list[Claimed], set[tuple[str, bytes]]]:
         """Take over up to `most` entries of workers without a heartbeat.

@@ -20,7 +20,7 @@ import secrets
 import socket
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -35,6 +35,7 @@ from gateway.model_commands import ModelAdministration
 from gateway.settings import InferenceSettings
 from gateway.stream_recovery import ASKER, GROUP, Claimed, Recovery, beat_every_s
 from gateway.stream_wire import (
+    ENTRY_JOBS,
     FIELD,
     Answered,
     Kind,
@@ -191,10 +192,12 @@ class _Shard:
         self._running: dict[tuple[str, int], _Running] = {}
         self._missed: set[tuple[str, bytes]] = set()
         self._said: OrderedDict[tuple[str, int], Word] = OrderedDict()
-        self._commands_after = b""
+        self._commands_after: bytes | None = None
         self._commands: set[asyncio.Task[None]] = set()
         self._answers: list[tuple[str, Answered]] = []
         self._finished: list[tuple[str, bytes]] = []
+        self._alive = asyncio.Event()  # who takes jobs before it has shown that it lives is taken for dead
+        self._informed = asyncio.Event()  # what was withdrawn so far is known
         self._news = asyncio.Event()
         self._idle = asyncio.Event()  # nothing is held, and all that was done is acknowledged
         self._idle.set()
@@ -203,15 +206,14 @@ class _Shard:
 
     def start(self) -> None:
         """Begin."""
-        ready = asyncio.Event()
         self._senders = [
             asyncio.create_task(self._insist(self._send), name="inference answers"),
-            asyncio.create_task(self._insist(lambda: self._look_after(ready)), name="inference heartbeat"),
+            asyncio.create_task(self._insist(self._look_after), name="inference heartbeat"),
         ]
-        self._readers = [asyncio.create_task(self._insist(lambda: self._listen(ready)), name="inference words")]
+        self._readers = [asyncio.create_task(self._insist(self._listen), name="inference words")]
         for kind in Kind:
             for urgency in Urgency:
-                self._readers.append(asyncio.create_task(self._begin(ready, kind, urgency), name=f"{kind} jobs"))
+                self._readers.append(asyncio.create_task(self._begin(kind, urgency), name=f"{kind} jobs"))
 
     async def stop(self, drain_s: float) -> None:
         """See `StreamServer.stop`."""
@@ -262,14 +264,15 @@ class _Shard:
 
     # Jobs in.
 
-    async def _begin(self, ready: asyncio.Event, kind: Kind, urgency: Urgency) -> None:
-        await ready.wait()  # who reads before it has shown that it lives is taken for dead
+    async def _begin(self, kind: Kind, urgency: Urgency) -> None:
+        await self._informed.wait()
         await self._insist(lambda: self._read(kind, urgency))
 
     async def _read(self, kind: Kind, urgency: Urgency) -> None:
         """Take what comes, as far as there is room."""
         stream = self._keys.jobs(kind, urgency)
-        count = min(_READ_ENTRIES, await self._rooms[kind].wait(urgency))
+        free = await self._rooms[kind].wait(urgency)
+        count = min(_READ_ENTRIES, 1 + free // ENTRY_JOBS)
         async with asyncio.timeout(_BLOCK_MS / 1000 + _COMMAND_S):  # a server that hangs says nothing at all
             read: Any = await self._reader.xreadgroup(GROUP, self._name, {stream: ">"}, count=count, block=_BLOCK_MS)
         for entry_id, fields in (entry for _, entries in read or () for entry in entries):
@@ -292,6 +295,7 @@ class _Shard:
             job
             for job in entry.jobs
             if job.ident not in done
+            and entry.asker not in self._recovery.gone
             and self._said.get((entry.asker, job.ident)) is not Word.WITHDRAW
             and (entry.asker, job.ident) not in self._running
         ]
@@ -378,35 +382,39 @@ class _Shard:
 
     # Words.
 
-    async def _listen(self, ready: asyncio.Event) -> None:
-        """Hear what is said about jobs, from the oldest that is kept: jobs may have been withdrawn before we came. Not
-        so with commands."""
-        await ready.wait()
-        last: Any = await self._client.xrevrange(self._keys.words, count=1)
-        if not self._commands_after:
-            self._commands_after = last[0][0] if last else b"0-0"
-        read_from = b"0-0"
+    async def _listen(self) -> None:
+        """Hear what is said about jobs, first all that is kept: jobs may have been withdrawn before we came. Commands of
+        then are not for us."""
+        await self._alive.wait()
+        kept: Any = await self._client.xrange(self._keys.words)
+        if self._commands_after is None:
+            self._commands_after = kept[-1][0] if kept else b"0-0"
+        read_from = self._hear(kept, b"0-0")
+        self._informed.set()
         while True:
             async with asyncio.timeout(_BLOCK_MS / 1000 + _COMMAND_S):
                 read: Any = await self._reader.xread({self._keys.words: read_from}, count=256, block=_BLOCK_MS)
-            for entry_id, fields in (entry for _, entries in read or () for entry in entries):
-                read_from = entry_id
-                try:
-                    spoken = unpack_word(fields[FIELD.encode()])
-                except (ValueError, KeyError) as exc:
-                    log.error("a gateway worker sent what is no word: %s", exc)
-                    continue
-                self._hear(spoken, is_new=_order(entry_id) > _order(self._commands_after))
-                if spoken.word is Word.COMMAND:
-                    self._commands_after = max(self._commands_after, entry_id, key=_order)
+            read_from = self._hear([entry for _, entries in read or () for entry in entries], read_from)
 
-    def _hear(self, spoken: Spoken, *, is_new: bool) -> None:
-        if spoken.word is Word.COMMAND:
-            if is_new and spoken.request is not None:
+    def _hear(self, entries: Sequence[tuple[bytes, Mapping[bytes, bytes]]], read_from: bytes) -> bytes:
+        """Heed words; the id of the last."""
+        for entry_id, fields in entries:
+            read_from = entry_id
+            try:
+                spoken = unpack_word(fields[FIELD.encode()])
+            except (ValueError, KeyError) as exc:
+                log.error("a gateway worker sent what is no word: %s", exc)
+                continue
+            if spoken.word is not Word.COMMAND:
+                self._heed(spoken)
+            elif spoken.request is not None and _order(entry_id) > _order(self._commands_after or b"0-0"):
+                self._commands_after = entry_id
                 task = asyncio.create_task(self._carry_out(spoken, spoken.request))
                 self._commands.add(task)
                 task.add_done_callback(self._commands.discard)
-            return
+        return read_from
+
+    def _heed(self, spoken: Spoken) -> None:
         key = (spoken.asker, spoken.ident)
         self._said[key] = spoken.word
         if len(self._said) > _WORDS_REMEMBERED:
@@ -422,14 +430,14 @@ class _Shard:
 
     # The others.
 
-    async def _look_after(self, ready: asyncio.Event) -> None:
+    async def _look_after(self) -> None:
         """One heartbeat, and what it tells."""
-        if not ready.is_set():
+        if not self._alive.is_set():
             await self._make_groups()
-        gone = await self._recovery.beat(time.monotonic())
-        ready.set()
+        await self._recovery.beat(time.monotonic())
+        self._alive.set()
         for (asker, _), running in list(self._running.items()):
-            if asker in gone:
+            if asker in self._recovery.gone:
                 running.task.cancel()
         room = max(0, min(room.free(Urgency.ENDPOINT) for room in self._rooms.values()))
         claimed, own = await self._recovery.claim(min(room, _CLAIM_ENTRIES))

@@ -43,10 +43,11 @@ from gateway.child import begin
 from gateway.dialect_auth import SIGNATURE_HEADER, Admit, Doorkeeper
 from gateway.dialects import PATHS, TWILIO, Dialect, by_request, offered_subprotocols, route
 from gateway.inference import Inference
-from gateway.inference_socket import SocketInference
+from gateway.inference_choice import inference_client
+from gateway.job_queue import Urgency
 from gateway.key_set import KeySetError
 from gateway.lifeline import DrainOrder, Handover, Lifeline
-from gateway.metrics import Metrics
+from gateway.metrics import InferenceMetrics, Metrics
 from gateway.monitoring.bridge import MonitorBridge
 from gateway.monitoring.recording import Recorder
 from gateway.monitoring.redaction import Redactor
@@ -209,6 +210,8 @@ class GatewayWorker:
             return self._refuse("draining", HTTPStatus.SERVICE_UNAVAILABLE, "shutting down", retry=True)
         if self.calls >= self._limits.calls_per_worker:
             return self._refuse("full", HTTPStatus.SERVICE_UNAVAILABLE, "all lines are busy", retry=True)
+        if self._services.inference.expected_wait_s(Urgency.ENDPOINT) > self._limits.model_wait_s:
+            return self._refuse("models_busy", HTTPStatus.SERVICE_UNAVAILABLE, "all lines are busy", retry=True)
         if self._services.store.away and self._services.settings.redis.new_calls_away == "refuse":
             return self._refuse("store_away", HTTPStatus.SERVICE_UNAVAILABLE, "no call can begin now", retry=True)
         try:
@@ -338,7 +341,9 @@ async def _serve(settings: Settings, redis_url: str, args: Namespace) -> None:
         loop.add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
         line = await stack.enter_async_context(Lifeline(args.lifeline))
-        inference = await stack.enter_async_context(SocketInference(args.inference))
+        inference = await stack.enter_async_context(
+            inference_client(settings, args.inference, on_shed=InferenceMetrics().job_shed)
+        )
         shared = await stack.enter_async_context(services(settings, redis_url, inference))
         if not await _before(stop, inference.wait_connected()):
             return

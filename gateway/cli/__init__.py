@@ -25,6 +25,7 @@ def main() -> None:
         "nlu",
         "asr",
         "bot",
+        "inference",
         "models",
         "state",
         "token",

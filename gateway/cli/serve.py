@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
     from gateway.supervisor import Gateway
 
-__all__ = ["register"]
+__all__ = ["register", "start"]
 
 
 def register(app: typer.Typer) -> None:
@@ -47,8 +47,6 @@ def serve(
 
     Example: voicegate serve --bot ./my-bot --workers 2
     """
-    from gateway.settings import SettingsError, load
-
     flags = {
         "host": host,
         "port": port,
@@ -59,6 +57,12 @@ def serve(
         "redis.state_dir": state_dir,
         **_tls_flags(tls),
     }
+    start(config, flags)
+
+
+def start(config: Path | None, flags: Mapping[str, Any]) -> NoReturn:
+    """Run a gateway of these settings until it is told to stop, and end with its exit code."""
+    from gateway.settings import SettingsError, load
 
     def read() -> Settings:
         return load(config=config, flags=flags)
@@ -155,6 +159,13 @@ def _tls_flags(folder: Path | None) -> dict[str, Path]:
 
 def _addresses(settings: Settings, port: int, control_url: str) -> str:
     """What a person needs to know where."""
+    if settings.workers == 0:
+        return (
+            "ready\n"
+            f"  inference  {settings.inference.workers} in pool {settings.inference.pool}\n"
+            f"  health     {control_url}/readyz\n"
+            f"  metrics    {control_url}/metrics"
+        )
     from gateway.dialects import DIALECTS, NATIVE
 
     shown = f"[{settings.host}]" if ":" in settings.host else settings.host
