@@ -19,6 +19,7 @@ from websockets.exceptions import InvalidHandshake, InvalidURI
 
 from gateway import background
 from gateway.client import CONNECT_S, CallError, why_no_connection
+from gateway.protocols.seam import CloseCode
 from gateway.recorded_caller import RecordedCaller, Said, as_said
 from gateway.replay_clock import FrameClock
 from gateway.replay_lines import REPLAYED
@@ -32,8 +33,9 @@ __all__ = ["LinesRun", "ReplayCall", "RunResult", "cpu_s"]
 _SAMPLE_S: Final = 1.0
 _REDIAL_S: Final = 1.0
 _CLOSE_S: Final = 3.0
-_NORMAL: Final = 1000
-_FLOODING: Final = 4429
+_NORMAL: Final = CloseCode.NORMAL
+_UNAUTHORIZED: Final = CloseCode.UNAUTHORIZED
+_FLOODING: Final = CloseCode.FLOODING
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,8 @@ class ReplayCall:
         if socket.close_code == _FLOODING and self._load.speed > 1:
             ahead = "audio may run limits.flood_s (5 s) ahead of the clock; raise it there, or replay slower"
             return f"{told}; at speed {self._load.speed:g} {ahead}"
+        if socket.close_code == _UNAUTHORIZED:
+            return f"{told}; the start brings the token: --token, or VOICEGATE_TOKEN; make one with `voicegate token`"
         return told
 
     def _heard(self, message: str | bytes) -> None:

@@ -161,8 +161,13 @@ async def _run(load: Load, control_url: str | None, told: Callable[[Progress], N
     from gateway.replay_counters import fetch_metrics
     from gateway.supervisor import Gateway
 
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop.set)
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def hang_up() -> None:
+        loop.remove_signal_handler(signal.SIGINT)  # a second one ends the command
+        stop.set()
+
+    loop.add_signal_handler(signal.SIGINT, hang_up)
     if load.url:
         read = partial(fetch_metrics, control_url, load.token) if control_url else None
         return await run(replace(load, read_metrics=read), told, stop=stop)

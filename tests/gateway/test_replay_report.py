@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from gateway.replay_page import page
 from gateway.replay_record import Buckets, CallRecord, Client, Frames, Measured, Point, Sample, Turn
-from gateway.replay_report import BudgetLine, Report, Verdict, differences, percentile, quantiles, report
+from gateway.replay_report import SCHEMA, BudgetLine, Report, Verdict, differences, percentile, quantiles, report
 
 pytestmark = pytest.mark.unit
 
@@ -185,6 +186,15 @@ def test_the_document_is_json_with_everything() -> None:
     assert document["differences"][0]["alone"] == "no"
     assert document["machine"]["cores"] == "2" and document["client"]["messages"] == 500
     assert [entry["verdict"] for entry in document["budgets"]].count("met") == 3
+
+
+def test_every_key_of_the_document_is_documented() -> None:
+    told = (Path(__file__).parents[2] / "docs" / "replay.md").read_text(encoding="utf-8")
+    document = judged(measured([call("yes", endpoint_to_reply_ms=12.0)])).document()
+    assert document["schema"] == SCHEMA and f"`{SCHEMA}`" in told
+    inner = [*document["load"], *document["client"], *document["client_verdict"], *document["samples"][0]]
+    keys = {*document, *inner, *document["budgets"][0]}
+    assert [key for key in sorted(keys) if f"`{key}`" not in told] == []
 
 
 def test_the_page_stands_alone_and_escapes_what_callers_said() -> None:
