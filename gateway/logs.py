@@ -1,6 +1,7 @@
 """Log set-up: one line a record on stderr, `call_id` on every record of a call, never a caller's words.
 
-`call_id` travels in a context variable, so a log line written anywhere below a call's task carries it.
+`call_id` travels in a context variable, so a log line written anywhere below a call's task carries it. At "debug" only
+our own loggers say more: libraries quote what goes over their wires, which is what callers say.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import time
 import traceback
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Final
 
 __all__ = ["CallLog", "call_id_var", "configure", "where"]
+
+_OURS: Final = ("__main__", "audio", "bench", "dialogue", "gateway", "nlu", "tts_stub")
 
 call_id_var: ContextVar[str] = ContextVar("call_id", default="-")
 
@@ -84,4 +87,7 @@ def configure(level: str, style: str, *, process: str) -> None:
                 datefmt="%H:%M:%S",
             )
         )
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    own = logging.getLevelNamesMapping()[level.upper()]
+    logging.basicConfig(level=max(own, logging.INFO), handlers=[handler], force=True)
+    for name in _OURS:
+        logging.getLogger(name).setLevel(own)

@@ -14,6 +14,8 @@ from hypothesis import settings
 
 from gateway.embedded_redis import EmbeddedRedis
 
+pytest_plugins = ["tests.overheard"]
+
 # The same examples on every machine, whatever its pace: a submission is judged by what it changes, not by its luck.
 # New examples are looked for by `make fuzz`; what it finds becomes a test by values and a mend.
 settings.register_profile("steady", derandomize=True, deadline=None)

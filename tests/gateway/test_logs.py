@@ -9,11 +9,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from gateway import logs
 from gateway.logs import CallLog, call_id_var, configure
 
 pytestmark = pytest.mark.unit
 
-log = logging.getLogger("tests.logs")
+log = logging.getLogger("gateway.tests")
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +24,8 @@ def root_logger_restored() -> Iterator[None]:
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
+    for name in logs._OURS:
+        logging.getLogger(name).setLevel(logging.NOTSET)
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -42,7 +45,7 @@ async def test_records_below_a_calls_task_carry_its_id(capsys: pytest.CaptureFix
     await asyncio.gather(asyncio.create_task(call("a-1")), asyncio.create_task(call("b-2")))
     log.info("nobody's")
     one, two, none = lines(capsys)
-    assert "worker 3 [a-1] tests.logs: heard 320 samples" in one
+    assert "worker 3 [a-1] gateway.tests: heard 320 samples" in one
     assert "[b-2]" in two
     assert "[-]" in none
 
@@ -57,7 +60,7 @@ def test_records_from_callbacks_carry_the_id_they_are_given(capsys: pytest.Captu
     of_call.warning("after %s", "it")
     before, after = lines(capsys)
     assert "[-]" in before
-    assert "WARNING worker 0 [c-9] tests.logs: after it" in after
+    assert "WARNING worker 0 [c-9] gateway.tests: after it" in after
 
 
 def test_json_is_one_object_a_line_whatever_the_message(capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,7 +76,7 @@ def test_json_is_one_object_a_line_whatever_the_message(capsys: pytest.CaptureFi
     assert {key: plain[key] for key in ("level", "process", "logger", "call_id")} == {
         "level": "info",
         "process": "worker 1",
-        "logger": "tests.logs",
+        "logger": "gateway.tests",
         "call_id": "-",
     }
     assert len(plain["time"]) == len("2026-01-01T00:00:00.000Z")
@@ -88,6 +91,15 @@ def test_the_level_holds(level: str, seen: int, capsys: pytest.CaptureFixture[st
     for number in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR):
         log.log(number, "x")
     assert len(lines(capsys)) == seen
+
+
+def test_libraries_do_not_quote_what_goes_over_their_wires(capsys: pytest.CaptureFixture[str]) -> None:
+    """`voicegate sip` is a client of websockets, which writes every frame into its log at that level."""
+    configure("debug", "text", process="p")
+    logging.getLogger("websockets.client").debug("< TEXT '{...}'")
+    logging.getLogger("websockets.client").info("connection open")
+    log.debug("ours")
+    assert [line.rpartition(": ")[2] for line in lines(capsys)] == ["connection open", "ours"]
 
 
 def test_configuring_twice_does_not_write_twice(capsys: pytest.CaptureFixture[str]) -> None:
