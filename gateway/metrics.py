@@ -21,6 +21,12 @@ _HTTP = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.035, 0.05, 0.065, 0.1, 0.2, 0.5, 1.
 _LAG = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0)
 
 
+_ENDED_BY = ("bot", "caller", "transfer", "lost", "error")
+_REFUSED = ("unknown_path", "draining", "full", "models_busy", "store_away", "unauthorized")
+_DROPPED = ("inbox", "monitor_events", "monitor_posts", "audio", "voice", "recording")
+_RECORDS = ("published", "repeated", "posted", "failed", "given_up")
+
+
 class Metrics:
     """One set per process. `registry` is the default one in a worker and a fresh one in tests."""
 
@@ -113,6 +119,18 @@ class Metrics:
             registry=registry,
         )
         self.frames = Counter("voicegate_frames", "Inbound frames judged.", registry=registry)
+        # There at zero before anything happens: Prometheus sees no increase in a series that begins with its first.
+        for counter, words in (
+            (self.calls_ended, _ENDED_BY),
+            (self.refused, _REFUSED),
+            (self.dropped, _DROPPED),
+            (self.records, _RECORDS),
+        ):
+            for word in words:
+                counter.labels(word)
+        self.tasks = Gauge(
+            "voicegate_tasks", "asyncio tasks of the workers.", registry=registry, multiprocess_mode="livesum"
+        )
 
 
 class InferenceMetrics:
@@ -201,6 +219,7 @@ class InferenceMetrics:
     def batch_ran(self, report: BatchReport) -> None:
         """Count one batch."""
         engine = report.batcher
+        self._shed.labels(engine, Urgency.ENDPOINT.name.lower())  # there at zero, as those above
         for urgency, waited_s in zip(report.urgencies, report.queue_s, strict=True):
             self._jobs.labels(engine, urgency.name.lower()).inc()
             self._queue.labels(engine, urgency.name.lower()).observe(waited_s)

@@ -269,6 +269,7 @@ class GatewayWorker:
         now = time.monotonic()
         for session in list(self._calls.open):
             session.check_limits(now)
+        self._services.metrics.tasks.set(len(asyncio.all_tasks()))
         self._timers[:1] = [self._loop.call_later(_SWEEP_S, self._sweep)]
 
     def _probe_lag(self, due: float) -> None:
