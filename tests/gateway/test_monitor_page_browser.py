@@ -223,7 +223,7 @@ async def test_a_supervisor_hears_whispers_speaks_hands_back_and_hangs_up(tmp_pa
             return TONE[:7000].tobytes() in sound
 
         await until(has_the_tone)
-        await page.wait_for_selector("#desk >> text=/Buffer [1-9]/")  # and it is being played
+        await page.wait_for_selector("#buffer >> text=/Buffer [1-9]/")  # and it is being played
         await page.wait_for_selector("#call-alerts >> text=loopback listens")
 
         await page.fill("#whisper-text", "Offer the ten percent")

@@ -60,7 +60,7 @@ export class CallView {
   showCall(call, time) {
     const { find } = this;
     this.version = call.version;
-    say(find("who"), call.caller || "Unknown caller");
+    say(find("who"), call.caller || (call.isOver && call.events.length === 0 ? call.id : "Unknown caller"));
     say(find("where"), call.isOver ? over(call) : [call.bot, call.node && `at ${readable(call.node)}`].filter(Boolean).join(" · "));
     mark(find("call"), "over", call.isOver);
     mark(find("call"), "told", call.story.lines.length > 0);
@@ -156,19 +156,23 @@ export class CallView {
     button(find("hang-up"), sure ? "Really hang up?" : "Hang up", { disabled: isOver || !mayAct });
     mark(find("hang-up"), "sure", sure);
     find("whisper-text").disabled = find("whisper-send").disabled = isOver || !mayAct || Boolean(takenBy);
-    say(find("desk"), deskWords(desk, { mayAct, isOver, byOther: byOther ? takenBy : "", buffer }));
+    say(find("desk"), deskWords(desk, { mayAct, isOver, byOther: byOther ? takenBy : "" }));
+    say(find("buffer"), isOver ? "" : bufferWords(desk, buffer)); // beside what is read out: it changes all the time
     hide(find("desk-problem"), desk.problem === "");
     say(find("desk-problem"), desk.problem);
   }
 }
 
-function deskWords({ phase }, { mayAct, isOver, byOther, buffer }) {
+function bufferWords({ phase }, buffer) {
+  if (!buffer || (phase !== "listening" && phase !== "speaking")) return "";
+  const gaps = buffer.gaps === 1 ? ", 1 gap" : `, ${buffer.gaps} gaps`;
+  return `Buffer ${Math.round(buffer.queuedMs / 20) * 20} ms${buffer.gaps ? gaps : ""}.`;
+}
+
+function deskWords({ phase }, { mayAct, isOver, byOther }) {
   if (isOver) return "The call is over.";
   const parts = [];
   if (phase !== "idle") parts.push(DESK_WORDS[phase]);
-  if (buffer && (phase === "listening" || phase === "speaking")) {
-    parts.push(`Buffer ${Math.round(buffer.queuedMs / 20) * 20} ms${buffer.gaps ? `, ${buffer.gaps === 1 ? "1 gap" : `${buffer.gaps} gaps`}` : ""}.`);
-  }
   if (byOther) parts.push(`${byOther} speaks to the caller; nobody else can take over or whisper until it is handed back.`);
   if (!mayAct) parts.push("Your token may watch and listen. To whisper, take over or hang up it needs the scope supervise.");
   return parts.join(" ");

@@ -52,9 +52,6 @@ export function drawChart(canvas, { lines, budget, whole = false }, time) {
     paint.lineTo(width - 10, y(budget));
     paint.stroke();
     paint.setLineDash([]);
-    paint.fillStyle = colour("stop");
-    paint.textAlign = "right";
-    paint.fillText(`promised ${text(budget)}`, width - 12, y(budget) - 8);
   }
   lines.forEach((line, at) => {
     paint.strokeStyle = paint.fillStyle = colour(line.colour);
@@ -72,6 +69,15 @@ export function drawChart(canvas, { lines, budget, whole = false }, time) {
     paint.textAlign = "left";
     paint.fillText(line.name, LEFT + 8 + 44 * at, TOP - 2);
   });
+  if (budget !== undefined) {
+    const words = `promised ${text(budget)}`;
+    const wide = paint.measureText(words).width + 8;
+    paint.fillStyle = colour("surface");
+    paint.fillRect(LEFT + 4, y(budget) - 15, wide, 14); // on top of all lines: it is to be read
+    paint.fillStyle = colour("stop");
+    paint.textAlign = "left";
+    paint.fillText(words, LEFT + 8, y(budget) - 8);
+  }
   const said = lines.map(({ name, points: all }) => `${name} ${all.length ? text(all.at(-1).value) : "not measured yet"}`);
   canvas.setAttribute("aria-label", `${said.join(", ")}${budget ? `; promised ${text(budget)}` : ""}`);
 }

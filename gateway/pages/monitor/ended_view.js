@@ -51,14 +51,14 @@ function row(record, recorded, time) {
   const place = made("td", "words", record.bot);
   if (record.node) place.append(made("small", "", record.node));
   line.append(
-    made("td", "figure", when(record.ended_at, time)),
-    place,
+    made("td", "words figure", when(record.ended_at, time)),
     made("td", "words", record.disposition ? readable(record.disposition) : ended(record.ended_by)),
+    made("td", "words", recorded ? "kept" : "–"),
+    place,
     figure(record.duration_s === null ? null : lasting(record.duration_s)),
     figure(record.turns),
     figure(record.no_match),
     figure(record.no_input),
-    made("td", "words", recorded ? "kept" : "–"),
   );
   return line;
 }

@@ -76,6 +76,9 @@ function takeLines(lines) {
 
 function showStream(state) {
   mark(find("stream"), "state", { connecting: "", watching: "good", lost: "bad" }[state]);
+  if (state === "lost" || (state === "watching" && streamState === "lost")) {
+    say(find("announcer"), state === "lost" ? "Connection lost" : "Connected again");
+  }
   streamState = state;
   showCount();
   if (state === "lost") knock();

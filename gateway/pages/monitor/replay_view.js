@@ -17,7 +17,7 @@ const BESIDE_MS = 20;
 const NAMES = { caller: "Caller", bot: "Bot", note: "" };
 const AROUND = "Half a minute around the place that is played: the caller above, the bot below";
 const DATE = new Intl.DateTimeFormat(undefined, { dateStyle: "long" });
-const MEGABYTE = 1_000_000;
+const LARGE_BYTES = 2_000_000;
 
 export class ReplayView {
   /**
@@ -30,9 +30,10 @@ export class ReplayView {
     this.after = after;
     this.story = story;
     this.audio = find("sound");
+    this.dark = matchMedia("(prefers-color-scheme: dark)");
     this.ofLive = find("timeline").ariaLabel;
     this.shown = null; // the sound in the player
-    this.drawn = ""; // what the picture of the whole was drawn for
+    this.drawn = { look: "", position: -1 }; // what the pictures were drawn for
     this.line = null; // at the place that is played
     find("open-recording").onclick = () => after.open();
     find("part").oninput = () => after.choose(Number(find("part").value));
@@ -107,7 +108,7 @@ export class ReplayView {
       case "kept":
         return `Recorded, ${lasting(recording.duration_s)}. Kept until ${DATE.format(1000 * recording.expires_at)}. Who opens it is noted in the audit.`;
       case "opening":
-        return `Fetching the recording${all > MEGABYTE ? `: ${(done / MEGABYTE).toFixed(1)} of ${(all / MEGABYTE).toFixed(1)} MB` : " …"}`;
+        return all > LARGE_BYTES ? `Fetching the recording: ${10 * Math.floor((10 * done) / all)} %` : "Fetching the recording …";
       case "open":
         return `Kept until ${DATE.format(1000 * recording.expires_at)}, for ${days(after.control.setup.recording.keep_days)}. Words are redacted; the sound is not.`;
       default:
@@ -133,7 +134,7 @@ export class ReplayView {
     const { sound } = this.after;
     if (sound === this.shown) return;
     this.shown = sound;
-    this.drawn = "";
+    this.drawn = { look: "", position: -1 };
     this.line = null;
     find("timeline").classList.toggle("sought", sound !== null);
     find("timeline").ariaLabel = sound ? AROUND : this.ofLive;
@@ -200,13 +201,13 @@ export class ReplayView {
 
   /** With each picture of the screen. @param {import("./call.js").Call} call the recorded one */
   draw(call) {
-    const { find, shown, position } = this;
-    const { levels, durationMs } = shown;
+    const { find, near, position } = this;
+    const { levels, durationMs } = this.shown;
     const whole = find("whole");
-    const wanted = [whole.clientWidth, devicePixelRatio, matchMedia("(prefers-color-scheme: dark)").matches].join();
-    if (wanted !== this.drawn) drawStrip(whole, { ...this.all, marks: call.marks, levels, small: true });
-    this.drawn = wanted;
-    const { near } = this;
+    const look = [whole.clientWidth, devicePixelRatio, this.dark.matches].join();
+    if (look === this.drawn.look && position === this.drawn.position) return;
+    if (look !== this.drawn.look) drawStrip(whole, { ...this.all, marks: call.marks, levels, small: true });
+    this.drawn = { look, position };
     find("head").style.transform = `translateX(${placeOf(whole, position, this.all)}px)`;
     const [left, right] = [near.from, near.until].map((at) => placeOf(whole, at, this.all));
     find("near").style.transform = `translateX(${left}px)`;
