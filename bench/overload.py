@@ -45,7 +45,7 @@ from gateway.replay_run import LinesRun
 from gateway.settings import SettingsError, load
 from gateway.supervisor import ChildFailedError, Gateway
 
-__all__ = ["Overload", "Stretch", "judge", "main", "plot", "run"]
+__all__ = ["Overload", "Stretch", "document", "judge", "main", "measured_capacity", "overload", "plot", "run"]
 
 STRETCHES: Final = ("alone", "crowd", "after")
 LIMITS: Final[dict[str, dict[str, float]]] = {
@@ -168,8 +168,9 @@ def _callers() -> list[Caller]:
     return [replace(caller, recordings=caller.recordings * _AGAIN) for caller in callers]
 
 
-async def _capacity(callers: Sequence[Caller]) -> tuple[int, str]:
-    """How many calls this machine carries, gateway and client on the same cores."""
+async def measured_capacity() -> tuple[int, str]:
+    """How many calls this machine carries, gateway and client on the same cores; and how that was found."""
+    callers = _callers()
     cores = len(os.sched_getaffinity(0))
     async with _gateway(1000) as gateway:
         await gateway.ready()
@@ -197,7 +198,7 @@ async def run(*, capacity: int | None, seconds: float, told: Callable[[str], Non
     how = "named"
     if capacity is None:
         told("measuring what a call takes ...")
-        capacity, how = await _capacity(callers)
+        capacity, how = await measured_capacity()
     async with _gateway(capacity) as gateway:
         told(f"a gateway for {capacity} calls ...")
         await gateway.ready()

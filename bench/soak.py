@@ -1,17 +1,23 @@
-"""Does memory stay flat over a day of calls?
+"""Does memory stay flat over a day of calls, or an hour at half load?
 
-    python -m bench.soak [--minutes 10] [--lines 20] [--json FILE] [--page FILE]
+    python -m bench.soak [--minutes 10] [--lines 20] [--calls N|half] [--json FILE] [--plot FILE.svg] [--resume]
 
 A day's calls of a busy desk in minutes: on each of `--lines` lines a call begins every second, answered with keys and a
 spoken word as fast as the bot asks, through a whole gateway (worker, models, control plane) and a Valkey of the bench's
-own. What a call leaves behind lives for a minute instead of an hour, so that keys expire while one looks on. Every five
-seconds it is noted what each process holds, and what the Valkey does.
+own. What a call leaves behind lives for a minute instead of an hour, so that keys expire while one looks on. With
+`--calls`, so many recorded callers talk beside it in real time, one call after another; `half`: half of what this
+machine carries, measured first (`bench.overload`). Every five seconds it is noted what each process holds, and what the
+Valkey does.
 
     rss_mb       resident memory of a process          fds     open files of the worker
-    keys         keys in the Valkey                    redis_mb  its own count of used memory
+    tasks        asyncio tasks of the worker           redis_mb  the Valkey's own count of used memory
+    keys         keys in the Valkey
 
 The first third is for caches and allocators to settle. After it, flat is: the median of the last third is within 3 %
 of the middle third's, or within what is named in `SLACK` where that is little in itself.
+
+Ctrl-C ends it and reports what there is. `--json` is written every minute; with `--resume` a soak goes on where that
+file ends, until `--minutes` are full: a new gateway, so only what it did itself is judged, and all is drawn.
 """
 
 from __future__ import annotations
@@ -20,29 +26,40 @@ import argparse
 import asyncio
 import contextlib
 import json
+import math
 import os
+import signal
 import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
 from typing import Any, Final
 
 import redis.asyncio as redis
+from prometheus_client.parser import text_string_to_metric_families
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
 from audio.files import read_audio
+from bench.overload import measured_capacity
+from bench.plots import sheet, write_plot
 from gateway import background, logs
 from gateway.charts import time_chart
 from gateway.embedded_redis import EmbeddedRedis
 from gateway.machine import describe_machine
+from gateway.replay_counters import fetch_metrics
+from gateway.replay_load import Load as ReplayLoad
+from gateway.replay_load import read_callers
+from gateway.replay_run import LinesRun
 from gateway.settings import load
 from gateway.supervisor import Gateway
 
-__all__ = ["Sample", "verdict"]
+__all__ = ["Plan", "Sample", "plot", "read_samples", "run", "save", "verdict"]
 
 TTL_S: Final = 60
 SAMPLE_S: Final = 5.0
@@ -50,8 +67,10 @@ EVERY_S: Final = 1.0
 """From one call's beginning to the next one's on a line: at an even pace keys are in proportion to what calls leave."""
 CALL_S: Final = 30.0
 GROWTH: Final = 1.03
-SLACK: Final = {"fds": 4.0, "keys": 40.0, "redis_mb": 1.0}
+SLACK: Final = {"fds": 4.0, "keys": 40.0, "redis_mb": 1.0, "tasks": 20.0}
 """What a figure may rise by, however small it is: other processes' connections, calls that happen to be open."""
+HALF: Final = -1
+"""Stands for half of what the machine carries."""
 SPOKEN_EVERY: Final = 10
 """Every so many calls one question is answered in words, so that the models work too."""
 BOT: Final = "name: soak\nlanguage: en\nvoice: {name: en-us, rate: 220}\nflow: flow.yaml\n"
@@ -75,6 +94,8 @@ class Sample:
     at_s: float
     calls: int
     figures: dict[str, float]
+    run: int = 0
+    """How often the soak had been resumed by then."""
 
 
 @dataclass
@@ -87,6 +108,13 @@ class Desk:
     failed: int = 0
     failures: set[str] = field(default_factory=set)
 
+    def count(self, ended: str, *, well: bool) -> None:
+        """A call is over."""
+        self.done += well
+        if not well:
+            self.failed += 1
+            self.failures.add(ended)
+
     async def one_line(self, name: str) -> None:
         """One call a second, for ever."""
         number = 0
@@ -98,11 +126,7 @@ class Desk:
                     ended = await self._call(f"{name}-{number}", spoken=number % SPOKEN_EVERY == 0)
             except (OSError, WebSocketException, TimeoutError) as exc:
                 ended = type(exc).__name__
-            if ended == "done":
-                self.done += 1
-            else:
-                self.failed += 1
-                self.failures.add(ended)
+            self.count(ended, well=ended == "done")
             await asyncio.sleep(max(0.0, next_at - time.monotonic()))
 
     async def _call(self, call_id: str, *, spoken: bool) -> str:
@@ -156,18 +180,43 @@ def _rss_mb(pid: int) -> float:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-async def _look(pids: dict[str, int], store: redis.Redis) -> dict[str, float]:
+async def _look(pids: dict[str, int], store: redis.Redis, control_url: str) -> dict[str, float]:
     memory: Any = await store.info("memory")
+    metrics = await asyncio.to_thread(fetch_metrics, control_url, None)
+    (tasks,) = (
+        sample.value
+        for family in text_string_to_metric_families(metrics)
+        for sample in family.samples
+        if sample.name == "voicegate_tasks"
+    )
     return {
         **{f"{name} rss_mb": round(_rss_mb(pid), 1) for name, pid in pids.items()},
         "fds": float(len(os.listdir(f"/proc/{pids['worker']}/fd"))),
+        "tasks": tasks,
         "keys": float(await store.dbsize()),
         "redis_mb": round(memory["used_memory"] / 1e6, 2),
     }
 
 
-async def run(*, minutes: float, lines: int) -> tuple[Desk, list[Sample]]:
-    """Call for so long, and look. Must run on the main thread."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a soak is to do."""
+
+    minutes: float
+    lines: int
+    calls: int = 0
+    """Recorded callers beside the lines."""
+    before: tuple[Sample, ...] = ()
+    """Of the soak that goes on."""
+
+
+async def run(plan: Plan, told: Callable[[Desk, list[Sample]], None], stop: asyncio.Event) -> tuple[Desk, list[Sample]]:
+    """Call for so long, and look. Must run on the main thread.
+
+    Args:
+        told: after every look.
+        stop: set to end before the time is over.
+    """
     with tempfile.TemporaryDirectory(prefix="vg-") as name:
         folder = Path(name)
         bot = folder / "soak"
@@ -179,7 +228,7 @@ async def run(*, minutes: float, lines: int) -> tuple[Desk, list[Sample]]:
                 "port": 0,
                 "control_port": 0,
                 "bot": str(bot),
-                "bots": (),
+                "bots": ("load",) if plan.calls else (),
                 "redis.url": valkey.url,
                 "redis.call_ttl_s": TTL_S,
                 "results.stream_length": 1000,
@@ -191,37 +240,124 @@ async def run(*, minutes: float, lines: int) -> tuple[Desk, list[Sample]]:
                 tone = read_audio(_SPEECH, 8000)
                 silence = bytes(2 * 8000)
                 desk = Desk(f"ws://127.0.0.1:{gateway.port}/v1/call", tone.tobytes() + silence)
-                talking = [asyncio.create_task(desk.one_line(f"soak-{n}")) for n in range(lines)]
+                talking = [asyncio.create_task(desk.one_line(f"soak-{n}")) for n in range(plan.lines)]
+                if plan.calls:
+                    talking.append(asyncio.create_task(_talk(plan, f"ws://127.0.0.1:{gateway.port}", desk)))
+                pids = _children()
                 try:
-                    return desk, await _watch(desk, store, minutes)
+                    return desk, await _watch(desk, plan, lambda: _look(pids, store, gateway.control_url), told, stop)
                 finally:
                     await background.stop(talking)
 
 
-async def _watch(desk: Desk, store: redis.Redis, minutes: float) -> list[Sample]:
-    samples: list[Sample] = []
-    pids, begun = _children(), time.monotonic()
-    while (at_s := time.monotonic() - begun) < minutes * 60:
-        samples.append(Sample(round(at_s, 1), desk.done, await _look(pids, store)))
-        if len(samples) % 6 == 1:
-            shown = "  ".join(f"{name} {value:g}" for name, value in samples[-1].figures.items())
-            print(f"{at_s / 60:5.1f} min  {desk.done:6d} calls  {shown}", flush=True)
-        await asyncio.sleep(SAMPLE_S)
+async def _talk(plan: Plan, url: str, desk: Desk) -> None:
+    """Recorded callers in real time, until cancelled."""
+    callers = read_callers([_SPEECH.parent, _SPEECH.parent / "paid"])
+    lines = LinesRun(
+        ReplayLoad(url=url, callers=callers, calls=plan.calls, ramp_s=plan.calls / 5, duration_s=math.inf),
+        lambda tick: None,
+        on_record=lambda record: desk.count("; ".join(record.faults), well=not record.faults),
+    )
+    await lines.run()
+
+
+async def _watch(
+    desk: Desk,
+    plan: Plan,
+    look: Callable[[], Awaitable[dict[str, float]]],
+    told: Callable[[Desk, list[Sample]], None],
+    stop: asyncio.Event,
+) -> list[Sample]:
+    samples = list(plan.before)
+    run = samples[-1].run + 1 if samples else 0
+    already_s, calls = (samples[-1].at_s, samples[-1].calls) if samples else (0.0, 0)
+    begun = time.monotonic()
+    while (at_s := already_s + time.monotonic() - begun) < plan.minutes * 60 and not stop.is_set():
+        samples.append(Sample(round(at_s, 1), calls + desk.done, await look(), run))
+        told(desk, samples)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), SAMPLE_S)
     return samples
 
 
-def page(samples: list[Sample], title: str) -> str:
-    """All figures over time, as one HTML page."""
+def plot(samples: list[Sample], heading: str) -> str:
+    """All figures over time, as one SVG."""
     charts = [
-        time_chart(name, {name: [(s.at_s, s.figures[name]) for s in samples]}, until_s=samples[-1].at_s, unit="")
+        (
+            name,
+            time_chart(name, {name: [(s.at_s, s.figures[name]) for s in samples]}, until_s=samples[-1].at_s, unit=""),
+        )
         for name in samples[0].figures
     ]
-    style = (
-        ":root{--line:#0b7066;--line-2:#5b4bb7;--limit:#c33;--muted:#666;font-family:sans-serif}svg{max-width:420px}"
+    return sheet(heading, charts)
+
+
+def save(samples: list[Sample], path: Path) -> None:
+    """All samples, so that they can be read again; never half of them."""
+    looks = [{"at_s": s.at_s, "calls": s.calls, "run": s.run, **s.figures} for s in samples]
+    whole = {"schema": "voicegate.soak/1", "machine": describe_machine(), "samples": looks}
+    beside = path.with_suffix(f"{path.suffix}.part")
+    beside.write_text(json.dumps(whole, indent=1))
+    beside.replace(path)
+
+
+def read_samples(path: Path) -> list[Sample]:
+    """What `save` wrote.
+
+    Raises:
+        OSError, ValueError, KeyError: not there, or not written by it.
+    """
+    return [
+        Sample(look.pop("at_s"), look.pop("calls"), run=look.pop("run"), figures=look)
+        for look in json.loads(path.read_text())["samples"]
+    ]
+
+
+@contextlib.contextmanager
+def _live(plan: Plan, path: Path | None) -> Iterator[Callable[[Desk, list[Sample]], None]]:
+    """One live line on stderr, and the file written every minute."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(20),
+        TextColumn("{task.fields[figures]}"),
+        console=Console(stderr=True, highlight=False),
     )
-    return f"<!doctype html><meta charset=utf-8><title>Soak</title><style>{style}</style><h1>{escape(title)}</h1>" + (
-        "".join(charts)
-    )
+    task = bar.add_task("soak", total=plan.minutes * 60, figures="")
+
+    def told(desk: Desk, samples: list[Sample]) -> None:
+        latest = samples[-1]
+        shown = "  ".join(f"{name} {value:g}" for name, value in latest.figures.items())
+        at = f"{latest.at_s / 60:.1f} min, {desk.done} calls, {desk.failed} failed"
+        bar.update(task, completed=latest.at_s, figures=f"{at}  {shown}")
+        if path is not None and len(samples) % round(60 / SAMPLE_S) == 0:
+            save(samples, path)
+
+    with bar:
+        yield told
+
+
+async def _soak(args: argparse.Namespace, before: tuple[Sample, ...]) -> tuple[Plan, Desk, list[Sample]]:
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def end() -> None:
+        loop.remove_signal_handler(signal.SIGINT)  # a second one ends it at once
+        stop.set()
+
+    calls = args.calls
+    if calls == HALF:
+        print("measuring what this machine carries ...", file=sys.stderr)
+        capacity, how = await measured_capacity()
+        calls = max(1, capacity // 2)
+        print(f"{capacity} calls ({how}); half of them talk", file=sys.stderr)
+    loop.add_signal_handler(signal.SIGINT, end)
+    plan = Plan(minutes=args.minutes, lines=args.lines, calls=calls, before=before)
+    with _live(plan, args.json) as told:
+        return plan, *await run(plan, told, stop)
+
+
+def _calls(text: str) -> int:
+    """Of --calls: a number, or the word for half of what the machine carries."""
+    return HALF if text == "half" else int(text)
 
 
 def main() -> None:
@@ -229,21 +365,37 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10.0, help="default %(default)s")
     parser.add_argument("--lines", type=int, default=20, help="calls at any moment (default %(default)s)")
+    parser.add_argument("--calls", type=_calls, default=0, help="recorded callers beside them: a number, or half")
     parser.add_argument("--json", type=Path, help="write every sample to this file")
-    parser.add_argument("--page", type=Path, help="draw them into this HTML file")
+    parser.add_argument("--plot", type=Path, help="draw them into this SVG")
+    parser.add_argument("--resume", action="store_true", help="go on with the soak that --json holds")
     args = parser.parse_args()
+    before: tuple[Sample, ...] = ()
+    if args.resume:
+        try:
+            before = tuple(read_samples(args.json))
+        except (AttributeError, OSError, ValueError, KeyError) as exc:
+            parser.error(f"--resume needs the --json FILE of a soak: {exc}")
     logs.configure("error", "text", process="soak")
-    desk, samples = asyncio.run(run(minutes=args.minutes, lines=args.lines))
-    print(f"\n{desk.done} calls in {samples[-1].at_s / 60:.1f} min, {desk.failed} failed {sorted(desk.failures) or ''}")
+    plan, desk, samples = asyncio.run(_soak(args, before))
+    ours = [sample for sample in samples if sample.run == samples[-1].run]
+    heading = f"{samples[-1].calls} calls in {samples[-1].at_s / 60:.0f} minutes"
+    if plan.calls:
+        heading += f", {plan.calls} recorded callers at any moment"
+    print(f"\n{heading}; {desk.failed} failed {sorted(desk.failures) or ''}")
+    if args.json:
+        save(samples, args.json)
+    if args.plot:
+        write_plot(args.plot, plot(samples, heading))
+    if len(ours) < 3:
+        sys.exit("too short to judge: it takes a quarter of a minute at least")
     print(f"{'':<22}{'middle third':>14}{'last third':>12}")
-    judged = verdict(samples)
+    judged = verdict(ours)
+    if ours[-1].at_s - ours[0].at_s < 4 * TTL_S:
+        print(f"keys live for {TTL_S} s, so they and redis_mb are judged after {4 * TTL_S / 60:.0f} minutes")
+        judged = {name: found for name, found in judged.items() if name not in ("keys", "redis_mb")}
     for name, (middle, last, flat) in judged.items():
         print(f"{name:<22}{middle:>14g}{last:>12g}  {'flat' if flat else 'GREW'}")
-    if args.json:
-        looks = [{"at_s": s.at_s, "calls": s.calls, **s.figures} for s in samples]
-        args.json.write_text(json.dumps({"machine": describe_machine(), "samples": looks}, indent=1))
-    if args.page:
-        args.page.write_text(page(samples, f"{desk.done} calls in {samples[-1].at_s / 60:.0f} minutes"))
     sys.exit(0 if all(flat for *_, flat in judged.values()) and not desk.failed else 1)
 
 

@@ -39,7 +39,8 @@ class Load:
     ramp_s: float = 0.0
     """Time over which they begin."""
     duration_s: float | None = None
-    """From the first call; a line whose call ends calls again. None: one call a line, to its end."""
+    """From the first call; a line whose call ends calls again, for ever where this is infinite. None: one call a line,
+    to its end."""
     bot: str = "load"
     token: str | None = field(default=None, repr=False)
     dialect: str = "native"

@@ -8,6 +8,7 @@ slow.
 from __future__ import annotations
 
 import asyncio
+import math
 import resource
 import time
 import uuid
@@ -188,7 +189,23 @@ class ReplayCall:
 class LinesRun:
     """The lines of one process, every so-manieth of the load's."""
 
-    def __init__(self, load: Load, told: Callable[[Tick], None], *, first: int = 0, step: int = 1) -> None:
+    def __init__(
+        self,
+        load: Load,
+        told: Callable[[Tick], None],
+        *,
+        first: int = 0,
+        step: int = 1,
+        on_record: Callable[[CallRecord], None] | None = None,
+    ) -> None:
+        """
+        Args:
+            told: once a second, what was done in it.
+            first, step: which lines of the load these are.
+            on_record: told of every call that is over, instead of keeping it: a soak has more than memory should hold.
+        """
+        self.records: list[CallRecord] = []
+        self._keep = on_record or self.records.append
         self._load = load
         self._told = told
         self._indices = range(first, load.calls, step)
@@ -198,7 +215,6 @@ class LinesRun:
         self._done = self._failed = 0
         self._replies: list[float] = []
         self.lateness = Lateness()
-        self.records: list[CallRecord] = []
 
     async def run(self) -> RunResult:
         """Open the lines, sample, hang up when the time is over."""
@@ -210,7 +226,7 @@ class LinesRun:
         clock = FrameClock(self.lateness.count)
         sampler = asyncio.create_task(self._sample())
         ender = None
-        if load.duration_s is not None:
+        if load.duration_s is not None and math.isfinite(load.duration_s):
             ender = asyncio.get_running_loop().call_later(load.duration_s, self.hang_up_all)
         try:
             async with asyncio.TaskGroup() as lines:
@@ -242,7 +258,7 @@ class LinesRun:
             finally:
                 self._take_replies(call)
                 del self._live[call]
-            self.records.append(record)
+            self._keep(record)
             self._done += 1
             self._failed += bool(record.faults)
             if load.duration_s is None:

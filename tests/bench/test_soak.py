@@ -1,10 +1,12 @@
-"""The judgement over a soak's samples, and the page that draws them."""
+"""The judgement over a soak's samples, the plot that draws them, the file that keeps them."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from bench.soak import Sample, page, verdict
+from bench.soak import Sample, plot, read_samples, save, verdict
 
 pytestmark = pytest.mark.unit
 
@@ -26,5 +28,12 @@ def test_little_may_come_and_go() -> None:
 
 
 def test_each_figure_is_drawn() -> None:
-    drawn = page(samples("keys", [1.0, 2.0, 3.0]), "3 calls & more")
-    assert drawn.count("<svg") == 1 and "3 calls &amp; more" in drawn
+    drawn = plot(samples("keys", [1.0, 2.0, 3.0]), "3 calls & more")
+    assert drawn.count("<svg") == 2 and "3 calls &amp; more" in drawn
+
+
+def test_samples_are_read_again_as_they_were_saved(tmp_path: Path) -> None:
+    taken = [Sample(0.0, 1, {"keys": 2.0, "fds": 3.0}), Sample(5.0, 4, {"keys": 5.0, "fds": 6.0}, run=1)]
+    save(taken, tmp_path / "soak.json")
+    assert read_samples(tmp_path / "soak.json") == taken
+    assert [path.name for path in tmp_path.iterdir()] == ["soak.json"]
