@@ -32,7 +32,7 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -256,7 +256,7 @@ async def run(what: str, *, calls: int, seconds: float, steps: int) -> Tally:
                 url = f"ws://127.0.0.1:{gateway.port}/v1/call"
                 callers = [Caller(url, f"outage-{n}") for n in range(calls)]
                 talking = [asyncio.create_task(caller.talk()) for caller in callers]
-                await _all_have_answered(callers, talking, STRIKE_AFTER)
+                await all_have_answered(callers, talking, STRIKE_AFTER)
                 struck_at = time.monotonic()
                 if what == "worker":
                     for pid in _workers():
@@ -270,7 +270,8 @@ async def run(what: str, *, calls: int, seconds: float, steps: int) -> Tally:
             return await _tally(callers, struck_at, crm, RedisStore.connect(valkey.url), bot, steps)
 
 
-async def _all_have_answered(callers: list[Caller], talking: list[asyncio.Task[None]], questions: int) -> None:
+async def all_have_answered(callers: Sequence[Caller], talking: list[asyncio.Task[None]], questions: int) -> None:
+    """Until every caller has answered so many questions; a task that failed raises here."""
     while min(caller.asked for caller in callers) < questions:
         for task in talking:
             if task.done():

@@ -34,6 +34,7 @@ def main() -> None:
         "replay",
         "sip",
         "watch",
+        "drain",
     ):
         importlib.import_module(f"gateway.cli.{name}").register(app)
     app()

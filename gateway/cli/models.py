@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import json
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
 import typer
 
+from gateway.cli.control_port import URL, AdminToken, AsJson, ControlUrl, NoAnswerError, ask
 from gateway.cli.ending import exit_with
 
 __all__ = ["register"]
 
 models_app = typer.Typer(help="Exchange the models of a running gateway, while calls go on.", no_args_is_help=True)
 
-_TIMEOUT_S = 150.0  # a command's own limit is 120
-
 _Bot = Annotated[str, typer.Argument(metavar="BOT", help="The bot's name.")]
 _Folder = Annotated[
     str, typer.Argument(metavar="DIR", help="The artefact's folder, on the gateway's machine: `voicegate nlu train`'s.")
 ]
 _Version = Annotated[str, typer.Option("--version", help="What must be found there, such as `voicegate nlu` printed.")]
-_Url = Annotated[str, typer.Option("--url", help="The gateway's control port.")]
-_Token = Annotated[str, typer.Option("--token", envvar="VOICEGATE_TOKEN", help="A token with the scope admin.")]
-_AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
-
-_URL = "http://127.0.0.1:8080"
 
 
 def register(app: typer.Typer) -> None:
@@ -50,9 +42,9 @@ def models() -> None:
 @models_app.command("list")
 def list_models(
     bot: Annotated[str, typer.Argument(metavar="[BOT]", help="Of this bot alone.")] = "",
-    url: _Url = _URL,
-    token: _Token = "",
-    as_json: _AsJson = False,
+    url: ControlUrl = URL,
+    token: AdminToken = "",
+    as_json: AsJson = False,
 ) -> None:
     """Every version in memory: who answers what share of the calls, and how."""
     query = f"?{urlencode({'bot': bot})}" if bot else ""
@@ -64,9 +56,9 @@ def load(
     bot: _Bot,
     folder: _Folder,
     version: _Version = "",
-    url: _Url = _URL,
-    token: _Token = "",
-    as_json: _AsJson = False,
+    url: ControlUrl = URL,
+    token: AdminToken = "",
+    as_json: AsJson = False,
 ) -> None:
     """Load a version, warm it up, and let it answer all calls. The one before is unloaded once it is idle."""
     body = {"bot": bot, "path": _absolute(folder), "version": version}
@@ -79,9 +71,9 @@ def canary(
     folder: _Folder,
     share: Annotated[float, typer.Option(help="Of the calls, 0 to 1. A call stays with its version.", min=0, max=1)],
     version: _Version = "",
-    url: _Url = _URL,
-    token: _Token = "",
-    as_json: _AsJson = False,
+    url: ControlUrl = URL,
+    token: AdminToken = "",
+    as_json: AsJson = False,
 ) -> None:
     """Load a version, warm it up, and let it answer a share of the calls. Give it again to change the share."""
     body = {"bot": bot, "path": _absolute(folder), "version": version, "share": share}
@@ -89,13 +81,13 @@ def canary(
 
 
 @models_app.command()
-def promote(bot: _Bot, url: _Url = _URL, token: _Token = "", as_json: _AsJson = False) -> None:
+def promote(bot: _Bot, url: ControlUrl = URL, token: AdminToken = "", as_json: AsJson = False) -> None:
     """Let the version on trial answer all calls."""
     _show(_ask(url, token, "POST", "/v1/models/promote", {"bot": bot}), as_json)
 
 
 @models_app.command()
-def rollback(bot: _Bot, url: _Url = _URL, token: _Token = "", as_json: _AsJson = False) -> None:
+def rollback(bot: _Bot, url: ControlUrl = URL, token: AdminToken = "", as_json: AsJson = False) -> None:
     """End the trial; without one, bring back the version that was live before."""
     _show(_ask(url, token, "POST", "/v1/models/rollback", {"bot": bot}), as_json)
 
@@ -106,23 +98,13 @@ def _absolute(folder: str) -> str:
 
 
 def _ask(url: str, token: str, method: str, path: str, body: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-    request = urllib.request.Request(f"{url.rstrip('/')}{path}", method=method)
-    if body is not None:
-        request.data = json.dumps(body).encode()
-        request.add_header("Content-Type", "application/json")
-    if token:
-        request.add_header("Authorization", f"Bearer {token}")
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
-            loaded: list[dict[str, Any]] = json.load(answer)["models"]
-            return loaded
-    except urllib.error.HTTPError as error:
-        try:
-            exit_with(str(json.load(error)["message"]))
-        except (ValueError, KeyError, TypeError):
-            exit_with(f"{url} answered {error.code}; is that a gateway's control port?")
-    except (OSError, ValueError, KeyError) as error:
-        exit_with(f"no gateway answers at {url} ({error}); is `voicegate serve` running? Its control port is --url")
+        loaded: list[dict[str, Any]] = ask(url, token, method, path, body)["models"]
+    except NoAnswerError as error:
+        exit_with(str(error))
+    except KeyError:
+        exit_with(f"{url} answers, but not as a gateway's control port does; that is --url")
+    return loaded
 
 
 def _show(loaded: list[dict[str, Any]], as_json: bool) -> None:
