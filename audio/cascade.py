@@ -114,19 +114,19 @@ class CascadeDetector:
         "_chunk_bytes",
         "_floor",
         "_idle_frames",
-        "_is_candidate",
         "_noisy_from",
         "_pool",
         "_previous",
         "_speaking",
         "_step_bytes",
         "_stream",
+        "_webrtc",
     )
 
     def __init__(
         self, sample_rate_hz: int, pool: SileroPool, aggressiveness: int = 2, *, noisy_from_dbfs: float | None = None
     ) -> None:
-        self._is_candidate = WebRtcDetector(sample_rate_hz, aggressiveness).is_speech
+        self._webrtc = WebRtcDetector(sample_rate_hz, aggressiveness)
         self._floor = None if noisy_from_dbfs is None else NoiseFloor()
         self._noisy_from = 0.0 if noisy_from_dbfs is None else power(noisy_from_dbfs)
         self._pool = pool
@@ -140,7 +140,7 @@ class CascadeDetector:
 
     def is_speech(self, frame: bytes) -> bool:
         """See `VoiceDetector.is_speech`."""
-        is_candidate = self._is_candidate(frame)
+        is_candidate = self._webrtc.is_speech(frame)
         if self._floor is not None:
             self._floor.push(frame)
         if not self._buffer:

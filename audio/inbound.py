@@ -82,11 +82,11 @@ class InboundChain:
     """
 
     __slots__ = (
+        "_detector",
         "_endpointer",
         "_frame_bytes",
         "_frame_samples",
         "_framer",
-        "_is_speech",
         "_keep",
         "_kept",
         "_kept_from",
@@ -95,7 +95,7 @@ class InboundChain:
     )
 
     def __init__(self, fmt: AudioFormat, settings: EndpointSettings, detector: VoiceDetector | None = None) -> None:
-        self._is_speech = (detector or WebRtcDetector(fmt.sample_rate_hz)).is_speech
+        self._detector: VoiceDetector = detector or WebRtcDetector(fmt.sample_rate_hz)
         self._endpointer = Endpointer(settings, fmt.sample_rate_hz)
         self._to_pcm = _pcm_reader(fmt)
         self._frame_bytes = fmt.bytes_per_ms * FRAME_MS
@@ -165,7 +165,7 @@ class InboundChain:
         if self._to_pcm is not None:
             frame = self._to_pcm(frame)
         self._keep(frame)
-        events = self._endpointer.push(self._is_speech(frame))
+        events = self._endpointer.push(self._detector.is_speech(frame))
         return self._with_audio(events) if events else _NOTHING
 
     def _with_audio(self, events: Sequence[EndpointEvent]) -> Sequence[InboundEvent]:

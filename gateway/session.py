@@ -155,6 +155,7 @@ class CallSession:
         self._chain: InboundChain | None = None
         self._conversation: Conversation | None = None
         self._flood: FloodGuard | None = None
+        self._plain_audio = False  # whether binary messages go past the protocol
         self._texts = FloodGuard(bytes_per_s=_TEXT_BYTES_PER_S, ahead_s=self._limits.flood_s)
         self._opened_at = self._started_at = self._audio_at = time.monotonic()
         self._frames_counted = 0
@@ -186,6 +187,9 @@ class CallSession:
     def message_received(self, message: str | bytes) -> None:
         """One message of the peer; most are one frame of audio."""
         if self.ended_by:
+            return
+        if type(message) is bytes and self._plain_audio:
+            self._audio(message)
             return
         if type(message) is str and not self._texts.count(len(message) + _MESSAGE_BYTES, time.monotonic()):
             self._fail("flooding", "more text than a call has to say", CloseCode.FLOODING)
@@ -317,6 +321,7 @@ class CallSession:
             watch=self.watch,
         )
         self._flood = FloodGuard(bytes_per_s=start.format.bytes_per_ms * 1000, ahead_s=self._limits.flood_s)
+        self._plain_audio = self._protocol.binary_is_audio
         self._started_at = time.monotonic()
         self._start.set_result(start)
 

@@ -84,6 +84,7 @@ class AsteriskProtocol:
     starts_within_ms: int | None = _START_WITHIN_MS
     ptime_ms: int | None = None  # any: audio is cut into the driver's own frames
     pauses = False
+    binary_is_audio = False  # what came early is heard first
 
     def __init__(self, query: Mapping[str, str] | None = None) -> None:
         """`query`: the URI's parameters, from websocket_client.conf or the dial option `v(...)`.

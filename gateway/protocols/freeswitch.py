@@ -53,6 +53,7 @@ class FreeSwitchProtocol:
 
     name = "freeswitch"
     pauses = True
+    binary_is_audio = False  # what came early is heard first
 
     def __init__(self, query: Mapping[str, str] | None = None) -> None:
         """`query`: the URL's parameters.

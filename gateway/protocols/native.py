@@ -56,6 +56,7 @@ class NativeProtocol:
     name = "native"
     ptime_ms: int | None = None
     pauses = False
+    binary_is_audio = True
 
     def __init__(self, query: Mapping[str, str] | None = None) -> None:
         """`query` are the URL's parameters: the start message's keys work there as well.

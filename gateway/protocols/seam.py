@@ -259,6 +259,9 @@ class WireProtocol(Protocol):
     pauses: bool
     """Whether the peer may stop sending audio while the call goes on: no limit is set to it then."""
 
+    binary_is_audio: bool
+    """Whether, once the call has started, a binary message is audio as it is: it is heard without `receive` then."""
+
     def receive(self, message: WireMessage) -> Sequence[WireEvent]:
         """Translate one message. Never raises on peer input."""
         ...

@@ -62,6 +62,7 @@ class TwilioProtocol:
     starts_within_ms: int | None = None
     ptime_ms: int | None = None
     pauses = False
+    binary_is_audio = False  # it is text
 
     def __init__(self) -> None:
         """Twilio delivers no query: what the call is stands in `<Parameter>` elements."""
