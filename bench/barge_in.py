@@ -45,7 +45,7 @@ from bench.frame_path import machine
 from bench.lone_worker import listen
 from dialogue.bots import Bot, load_bot
 from gateway.inference import Heard, TurnId, Understood
-from gateway.job_queue import Errand
+from gateway.job_queue import Errand, Urgency
 from nlu.meaning import OUT_OF_SCOPE, Meaning
 from tts_stub.espeak import EspeakSynthesizer
 from tts_stub.synthesis import Voice
@@ -130,6 +130,9 @@ class Scripted:
     def __init__(self, known: Sequence[Clip], *, by_correlation: bool) -> None:
         self._clips = known
         self._spectra = [self._spectrum(clip.pcm) for clip in known] if by_correlation else []
+
+    def expected_wait_s(self, urgency: Urgency) -> float:
+        return 0.0
 
     async def transcribe(self, job: AsrJob, *, timeout_s: float, errand: Errand | None = None) -> Heard:
         """Words of the clip in the audio."""

@@ -52,7 +52,7 @@ from audio.g711 import mulaw_encode
 from bench.lone_worker import listen
 from dialogue.bots import load_bot
 from gateway.inference import Heard, TurnId, Understood
-from gateway.job_queue import Errand
+from gateway.job_queue import Errand, Urgency
 from gateway.websocket import Connection, ConnectionSettings
 from nlu.meaning import Meaning
 
@@ -89,6 +89,9 @@ class Row:
 
 class Deaf:
     """An inference seam that answers at once and hears nothing: ASR and NLU cost nothing here."""
+
+    def expected_wait_s(self, urgency: Urgency) -> float:
+        return 0.0
 
     async def transcribe(self, job: AsrJob, *, timeout_s: float, errand: Errand | None = None) -> Heard:
         return Heard(Transcript(text=""), 0.0, 0.0)

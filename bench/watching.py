@@ -38,7 +38,7 @@ from bench.lone_worker import listen
 from dialogue.bots import load_bot
 from gateway.embedded_redis import EmbeddedRedis
 from gateway.inference import Heard, TurnId, Understood
-from gateway.job_queue import Errand
+from gateway.job_queue import Errand, Urgency
 from gateway.metrics import Metrics
 from gateway.monitoring.bridge import MonitorBridge
 from gateway.monitoring.bus import EventBus
@@ -70,6 +70,9 @@ class Talkative:
 
     def __init__(self) -> None:
         self._number = count()
+
+    def expected_wait_s(self, urgency: Urgency) -> float:
+        return 0.0
 
     async def transcribe(self, job: AsrJob, *, timeout_s: float, errand: Errand | None = None) -> Heard:
         return Heard(Transcript(text=_SAID[next(self._number) % len(_SAID)]), 0.0, 0.0)

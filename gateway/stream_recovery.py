@@ -29,7 +29,7 @@ WORKER: Final = "worker:"
 GROUP: Final = "inference"
 
 _BEATS_TO_DEATH: Final = 8
-_SLOWEST_BEAT_S: Final = 0.25
+_SLOWEST_BEAT_S: Final = 0.5
 _OWN_LISTED: Final = 1000
 _GONE_REMEMBERED: Final = 1000
 

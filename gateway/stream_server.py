@@ -33,7 +33,8 @@ from gateway.inference_messages import ATTEMPTS, Answering, Body
 from gateway.job_queue import Errand, Urgency
 from gateway.model_commands import ModelAdministration
 from gateway.settings import InferenceSettings
-from gateway.stream_recovery import ASKER, GROUP, Claimed, Recovery, beat_every_s
+from gateway.stream_recovery import GROUP, Claimed, Recovery, beat_every_s
+from gateway.stream_replies import Replies
 from gateway.stream_wire import (
     ENTRY_JOBS,
     FIELD,
@@ -43,7 +44,6 @@ from gateway.stream_wire import (
     Spoken,
     WireJob,
     Word,
-    pack_answers,
     unpack_jobs,
     unpack_request,
     unpack_word,
@@ -57,34 +57,8 @@ _COMMAND_S: Final = 2.0
 _BLOCK_MS: Final = 2000
 _READ_ENTRIES: Final = 8
 _CLAIM_ENTRIES: Final = 16
-_ANSWERS_KEPT: Final = 2000
-_ANSWERS_SENT: Final = 64
-_ANSWERS_WAITING: Final = 20_000
 _WORDS_REMEMBERED: Final = 8192
 _RETRY_S: Final = 0.2
-
-# KEYS[1]      the heartbeats
-# KEYS[1+i]    the stream of answers to the i-th asker
-# KEYS[1+n+j]  the stream of the j-th entry that is done
-# ARGV[1]      the consumer group
-# ARGV[2]      answers kept in a stream, about
-# ARGV[3]      n, how many askers
-# ARGV[2+2i]   the i-th asker's field of the heartbeats: an asker that is gone gets no stream again
-# ARGV[3+2i]   its answers
-# ARGV[3+2n+j] the id of the j-th entry
-_ANSWER: Final = """
-local askers = tonumber(ARGV[3])
-for i = 1, askers do
-  if redis.call('HEXISTS', KEYS[1], ARGV[2 + 2 * i]) == 1 then
-    redis.call('XADD', KEYS[1 + i], 'MAXLEN', '~', ARGV[2], '*', 'b', ARGV[3 + 2 * i])
-  end
-end
-for j = 1, #KEYS - 1 - askers do
-  local stream, id = KEYS[1 + askers + j], ARGV[3 + 2 * askers + j]
-  redis.call('XACK', stream, ARGV[1], id)
-  redis.call('XDEL', stream, id)
-end
-"""
 
 
 class Room:
@@ -185,7 +159,7 @@ class _Shard:
         self._rooms = rooms
         self._client = connect(redis_url, timeout_s=_COMMAND_S, decode_responses=False)
         self._reader = connect(redis_url, timeout_s=None, decode_responses=False)  # its reads block
-        self._answer_script = self._client.register_script(_ANSWER)
+        self._replies = Replies(self._client, keys)
         self._recovery = Recovery(self._client, keys, name=name, dead_after_s=settings.dead_after_s)
         self._beat_s = beat_every_s(settings.dead_after_s)
         self._held: dict[tuple[str, bytes], _Held] = {}
@@ -194,20 +168,16 @@ class _Shard:
         self._said: OrderedDict[tuple[str, int], Word] = OrderedDict()
         self._commands_after: bytes | None = None
         self._commands: set[asyncio.Task[None]] = set()
-        self._answers: list[tuple[str, Answered]] = []
-        self._finished: list[tuple[str, bytes]] = []
         self._alive = asyncio.Event()  # who takes jobs before it has shown that it lives is taken for dead
         self._informed = asyncio.Event()  # what was withdrawn so far is known
-        self._news = asyncio.Event()
-        self._idle = asyncio.Event()  # nothing is held, and all that was done is acknowledged
-        self._idle.set()
+        self._leaving = False
         self._readers: list[asyncio.Task[None]] = []
         self._senders: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Begin."""
         self._senders = [
-            asyncio.create_task(self._insist(self._send), name="inference answers"),
+            asyncio.create_task(self._insist(self._replies.send), name="inference answers"),
             asyncio.create_task(self._insist(self._look_after), name="inference heartbeat"),
         ]
         self._readers = [asyncio.create_task(self._insist(self._listen), name="inference words")]
@@ -217,10 +187,13 @@ class _Shard:
 
     async def stop(self, drain_s: float) -> None:
         """See `StreamServer.stop`."""
+        self._leaving = True
         await background.stop(self._readers)
         try:
             async with asyncio.timeout(drain_s):
-                await self._idle.wait()
+                if tasks := [running.task for running in self._running.values()]:
+                    await asyncio.wait(tasks)
+                await self._replies.sent()
         except TimeoutError:
             log.warning("%d entries are left to other inference workers", len(self._held))
         await background.stop([*self._senders, *self._commands])
@@ -300,7 +273,6 @@ class _Shard:
             and (entry.asker, job.ident) not in self._running
         ]
         self._held[place] = held = _Held(len(jobs))
-        self._idle.clear()
         age_ms = self._recovery.clock.age_ms(entry_id, time.monotonic())
         for job in jobs:
             key = (entry.asker, job.ident)
@@ -338,53 +310,16 @@ class _Shard:
     def _finish(self, place: tuple[str, bytes]) -> None:
         """Nothing is left to do of an entry."""
         self._held.pop(place, None)
-        self._finished.append(place)
-        self._idle.clear()
-        self._news.set()
+        self._replies.acknowledge(place)
 
     def _reply(self, asker: str, ident: int, answer: Body) -> None:
-        self._answers.append((asker, Answered(ident, self._name, answer)))
-        del self._answers[:-_ANSWERS_WAITING]  # of a server that has been away for long: nobody waits for these
-        self._news.set()
-
-    # Answers out.
-
-    async def _send(self) -> None:
-        """All answers and finished entries that there are, in one step."""
-        await self._news.wait()
-        self._news.clear()
-        while self._answers or self._finished:
-            answers, finished = self._answers[:_ANSWERS_SENT], self._finished[:_ANSWERS_SENT]
-            by_asker: dict[str, list[Answered]] = {}
-            for asker, answered in answers:
-                by_asker.setdefault(asker, []).append(answered)
-            try:
-                await self._answer_script(
-                    keys=[
-                        self._keys.beats,
-                        *(self._keys.answers(asker) for asker in by_asker),
-                        *(stream for stream, _ in finished),
-                    ],
-                    args=[
-                        GROUP,
-                        _ANSWERS_KEPT,
-                        len(by_asker),
-                        *(part for asker, those in by_asker.items() for part in (ASKER + asker, pack_answers(those))),
-                        *(entry_id for _, entry_id in finished),
-                    ],
-                )
-            except BaseException:
-                self._news.set()
-                raise
-            del self._answers[: len(answers)], self._finished[: len(finished)]
-        if not self._held:
-            self._idle.set()
+        self._replies.answer(asker, Answered(ident, self._name, answer))
 
     # Words.
 
     async def _listen(self) -> None:
-        """Hear what is said about jobs, first all that is kept: jobs may have been withdrawn before we came. Commands of
-        then are not for us."""
+        """Hear what is said about jobs, first all that is kept: jobs may have been withdrawn before we came. Commands
+        of then are not for us."""
         await self._alive.wait()
         kept: Any = await self._client.xrange(self._keys.words)
         if self._commands_after is None:
@@ -439,12 +374,12 @@ class _Shard:
         for (asker, _), running in list(self._running.items()):
             if asker in self._recovery.gone:
                 running.task.cancel()
-        room = max(0, min(room.free(Urgency.ENDPOINT) for room in self._rooms.values()))
-        claimed, own = await self._recovery.claim(min(room, _CLAIM_ENTRIES))
+        free = 0 if self._leaving else min(room.free(Urgency.ENDPOINT) for room in self._rooms.values())
+        claimed, own = await self._recovery.claim(max(0, min(free, _CLAIM_ENTRIES)))
         for entry in claimed:
             await self._take_over(entry)
         # Entries that we were given and never saw: the answer was lost on its way. Those of this very moment may come.
-        missing = own - self._held.keys() - set(self._finished) - {(entry.stream, entry.entry_id) for entry in claimed}
+        missing = own - self._held.keys() - self._replies.acknowledging
         for stream, entry_id in missing & self._missed:
             if (data := await self._recovery.fetch(stream, entry_id)) is not None:
                 self._accept(stream, entry_id, data)

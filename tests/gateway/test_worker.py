@@ -92,6 +92,18 @@ async def test_a_full_worker_says_when_to_come_back(tmp_path: Path) -> None:
         assert (await ask(running.port, upgrade())).status == 101
 
 
+async def test_no_call_begins_while_utterances_wait_long_for_a_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with rig(tmp_path, environ={"VOICEGATE_LIMITS_MODEL_WAIT_S": "2"}) as running:
+        monkeypatch.setattr(running.services.inference, "expected_wait_s", lambda urgency: 2.5)
+        answer = await ask(running.port, upgrade())
+        assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+        assert running.metric("voicegate_refused_total", reason="models_busy") == 1
+        monkeypatch.setattr(running.services.inference, "expected_wait_s", lambda urgency: 1.5)
+        assert (await ask(running.port, upgrade())).status == 101
+
+
 async def test_a_draining_worker_takes_no_more(tmp_path: Path) -> None:
     async with rig(tmp_path) as running:
         peer = await running.peer(start={})
