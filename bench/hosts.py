@@ -11,7 +11,7 @@ other host with the same call id and answers what it is asked.
 
     went_on          calls that came to their end; the others are `lost`
     greeted_again    calls that were asked again from the start; must be 0
-    asked_again      questions that came a second time after they were answered: what was answered last is not known
+    went_back        calls that were asked a question before the one that they had heard: answers were lost
     silent_s         from the cut to the next question, over all calls: median and longest
 """
 
@@ -54,7 +54,7 @@ class TravellingCaller(Caller):
     """Calls another host where the one before does not answer."""
 
     hosts: tuple[str, ...] = ()
-    asked_again: int = 0
+    went_back: int = 0
     _tries: int = 0
 
     async def talk(self) -> None:
@@ -77,8 +77,8 @@ class TravellingCaller(Caller):
                 await asyncio.sleep(AGAIN_S)
 
     async def _hear(self, event: dict[str, Any], line: Any) -> None:
-        if event["type"] == "prompt" and event["node"] == f"q{self.asked}" and event["text"].endswith("?"):
-            self.asked_again += 1
+        if event["type"] == "prompt" and event["node"].startswith("q") and event["text"].endswith("?"):
+            self.went_back += int(event["node"][1:]) < self.asked
         await super()._hear(event, line)
 
 
@@ -90,7 +90,7 @@ class Figures:
     went_on: int = 0
     lost: list[str] = field(default_factory=list)
     greeted_again: int = 0
-    asked_again: int = 0
+    went_back: int = 0
     reconnects: int = 0
     silent_s: list[float] = field(default_factory=list)
 
@@ -108,7 +108,7 @@ class Figures:
             "lost": len(self.lost),
             "reconnects": self.reconnects,
             "greeted_again": self.greeted_again,
-            "asked_again": self.asked_again,
+            "went_back": self.went_back,
             "silent_s_median": round(float(np.median(silent)), 1),
             "silent_s_longest": round(float(silent.max()), 1),
         }
@@ -172,7 +172,7 @@ def _figures(callers: list[TravellingCaller], ended: list[None | BaseException],
         else:
             figures.lost.append(f"{caller.call_id}: {caller.over or type(how).__name__} at question {caller.asked}")
         figures.greeted_again += caller.greeted_again
-        figures.asked_again += caller.asked_again
+        figures.went_back += caller.went_back > 0
         figures.reconnects += caller.lines - 1
         figures.silent_s += [at - struck_at for at, _ in caller.replies if at >= struck_at][:1]
     return figures

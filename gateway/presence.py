@@ -7,6 +7,7 @@ share a Redis, so the key names the gateway: its host and media port, which no t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import socket
@@ -59,6 +60,7 @@ class Presence:
         self._key = presence_key(gateway, name)
         self._calls = calls
         self._draining = False
+        self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Presence:
@@ -74,15 +76,18 @@ class Presence:
             log.info("presence not withdrawn (%s); it expires in %d s", type(exc).__name__, _TTL_S)
         await self._client.aclose()
 
-    async def drain(self) -> None:
-        """Tell that this worker takes no more calls, at once: who balances calls shall know before they are refused."""
+    def drain(self) -> None:
+        """Tell that this worker takes no more calls, now: who balances calls shall know before many are refused."""
         self._draining = True
-        await self._renew()
+        self._news.set()
 
     async def _keep(self) -> None:
         while True:
+            self._news.clear()
             await self._renew()
-            await asyncio.sleep(_EVERY_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_EVERY_S):
+                    await self._news.wait()
 
     async def _renew(self) -> None:
         told = {"calls": self._calls(), "draining": self._draining}

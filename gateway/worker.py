@@ -373,7 +373,7 @@ async def _serve(settings: Settings, redis_url: str, args: Namespace) -> None:
             log.info("worker %d listens on %s:%d", args.index, settings.host, settings.port)
             line.serving(lambda: worker.calls)
             order = await line.drain_or(stop) or DrainOrder(Handover.REFUSE, settings.limits.drain_s)
-            await presence.drain()
+            presence.drain()
             ending = asyncio.create_task(worker.drain(order.deadline_s, order.how))
             if order.how is not Handover.REFUSE and await _signalled(stop, ending):
                 # The whole gateway goes down meanwhile: what its settings give calls then, and no more.

@@ -103,8 +103,9 @@ async def api(
     *bots: Path | str,
     inference: ScriptedInference | None = None,
     environ: dict[str, str] | None = None,
+    **supervision: Any,
 ) -> AsyncIterator[Api]:
-    """The application with these bots on a free port, connected to its models."""
+    """The application with these bots on a free port, connected to its models; `supervision`: its line to `serve`."""
     settings = load(environ=environ or {}, flags={"bot": str(bots[0]), "bots": [str(bot) for bot in bots[1:]]})
     scripted = inference or ScriptedInference()
     registry = CollectorRegistry()
@@ -115,7 +116,7 @@ async def api(
         stack.push_async_callback(models.stop)
         stack.callback(scripted.gate.set)
         seam = SocketInference(path)
-        app = control_app(settings, redis_url, seam, metrics=HttpMetrics(registry))
+        app = control_app(settings, redis_url, seam, metrics=HttpMetrics(registry), **supervision)
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         server = _Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
