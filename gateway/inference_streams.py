@@ -64,7 +64,7 @@ from gateway.stream_wire import (
     Word,
     pack_jobs,
     pack_request,
-    pack_word,
+    pack_words,
     shard_of,
     together,
     unpack_answers,
@@ -80,7 +80,8 @@ _MAX_WAITING: Final = 4096
 _SEND_ENTRIES: Final = 32
 _COMMAND_S: Final = 2.0
 _BLOCK_MS: Final = 2000
-_WORDS_KEPT: Final = 4096
+_WORDS_WAITING: Final = 4096
+_WORD_ENTRIES_KEPT: Final = 2000
 _RECONNECT_S: Final = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 # KEYS      the streams of the entries, in order
@@ -342,8 +343,8 @@ class StreamInference:
             self._wake.set()
 
     def _say(self, word: Word, ident: int, request: Body | None = None) -> None:
-        self._words.append(Spoken(self.name, word, ident, request))
-        del self._words[:-_WORDS_KEPT]
+        self._words.append(Spoken(word, ident, request))
+        del self._words[:-_WORDS_WAITING]
         self._wake.set()
 
     # Sending.
@@ -419,12 +420,10 @@ class StreamInference:
             return False
 
     async def _send_words(self) -> None:
-        while self._words:
-            spoken = self._words[0]
-            fields: dict[Any, Any] = {FIELD: pack_word(spoken)}
-            await self._client.xadd(self._keys.words, fields, maxlen=_WORDS_KEPT, approximate=True)
-            if self._words and self._words[0] is spoken:
-                del self._words[0]
+        if words := tuple(self._words):
+            fields: dict[Any, Any] = {FIELD: pack_words(self.name, words)}
+            await self._client.xadd(self._keys.words, fields, maxlen=_WORD_ENTRIES_KEPT, approximate=True)
+            self._words = [spoken for spoken in self._words if spoken not in words]
 
     # Answers.
 

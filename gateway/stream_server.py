@@ -41,12 +41,11 @@ from gateway.stream_wire import (
     Answered,
     Kind,
     ShardKeys,
-    Spoken,
     WireJob,
     Word,
     unpack_jobs,
     unpack_request,
-    unpack_word,
+    unpack_words,
 )
 
 __all__ = ["Room", "StreamServer"]
@@ -166,7 +165,7 @@ class _Shard:
         self._running: dict[tuple[str, int], _Running] = {}
         self._missed: set[tuple[str, bytes]] = set()
         self._said: OrderedDict[tuple[str, int], Word] = OrderedDict()
-        self._commands_after: bytes | None = None
+        self._heard: tuple[int, int] | None = None
         self._commands: set[asyncio.Task[None]] = set()
         self._alive = asyncio.Event()  # who takes jobs before it has shown that it lives is taken for dead
         self._informed = asyncio.Event()  # what was withdrawn so far is known
@@ -322,8 +321,8 @@ class _Shard:
         of then are not for us."""
         await self._alive.wait()
         kept: Any = await self._client.xrange(self._keys.words)
-        if self._commands_after is None:
-            self._commands_after = kept[-1][0] if kept else b"0-0"
+        if self._heard is None:
+            self._heard = _order(kept[-1][0]) if kept else (0, 0)
         read_from = self._hear(kept, b"0-0")
         self._informed.set()
         while True:
@@ -335,33 +334,36 @@ class _Shard:
         """Heed words; the id of the last."""
         for entry_id, fields in entries:
             read_from = entry_id
+            is_new = self._heard is not None and _order(entry_id) > self._heard
+            if is_new:
+                self._heard = _order(entry_id)
             try:
-                spoken = unpack_word(fields[FIELD.encode()])
+                asker, words = unpack_words(fields[FIELD.encode()])
             except (ValueError, KeyError) as exc:
-                log.error("a gateway worker sent what is no word: %s", exc)
+                log.error("a gateway worker sent what are no words: %s", exc)
                 continue
-            if spoken.word is not Word.COMMAND:
-                self._heed(spoken)
-            elif spoken.request is not None and _order(entry_id) > _order(self._commands_after or b"0-0"):
-                self._commands_after = entry_id
-                task = asyncio.create_task(self._carry_out(spoken, spoken.request))
-                self._commands.add(task)
-                task.add_done_callback(self._commands.discard)
+            for spoken in words:
+                if spoken.word is not Word.COMMAND:
+                    self._heed((asker, spoken.ident), spoken.word)
+                elif is_new and spoken.request is not None:
+                    task = asyncio.create_task(self._carry_out(asker, spoken.ident, spoken.request))
+                    self._commands.add(task)
+                    task.add_done_callback(self._commands.discard)
         return read_from
 
-    def _heed(self, spoken: Spoken) -> None:
-        key = (spoken.asker, spoken.ident)
-        self._said[key] = spoken.word
+    def _heed(self, key: tuple[str, int], word: Word) -> None:
+        """What is said of a job holds for when it comes, too."""
+        self._said[key] = word
         if len(self._said) > _WORDS_REMEMBERED:
             self._said.popitem(last=False)
         if (running := self._running.get(key)) is not None:
-            if spoken.word is Word.WITHDRAW:
+            if word is Word.WITHDRAW:
                 running.task.cancel()
             else:
                 running.errand.promote(Urgency.ENDPOINT)
 
-    async def _carry_out(self, spoken: Spoken, request: Body) -> None:
-        self._reply(spoken.asker, spoken.ident, await self._answering.answer(request, Errand()))
+    async def _carry_out(self, asker: str, ident: int, request: Body) -> None:
+        self._reply(asker, ident, await self._answering.answer(request, Errand()))
 
     # The others.
 

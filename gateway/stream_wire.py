@@ -7,7 +7,7 @@
     ...:beats                               hash: each asker's and each inference worker's count of heartbeats
 
     entry of jobs      [asker, [[id, budget_ms, request], ...]]
-    entry of words     [asker, word, id, request | nil]
+    entry of words     [asker, [[word, id, request | nil], ...]]
     entry of answers   [[id, worker, answer], ...]
 
 An entry has one field, `b`, with msgpack. `request` and `answer` are the maps of `gateway.inference_messages`, the
@@ -47,13 +47,13 @@ __all__ = [
     "pack_answers",
     "pack_jobs",
     "pack_request",
-    "pack_word",
+    "pack_words",
     "shard_of",
     "together",
     "unpack_answers",
     "unpack_jobs",
     "unpack_request",
-    "unpack_word",
+    "unpack_words",
 ]
 
 FIELD: Final = "b"
@@ -145,9 +145,8 @@ class JobEntry:
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """A word of an asker. `request` is a command's."""
+    """A word of an asker about one of its jobs. `request` is a command's."""
 
-    asker: str
     word: Word
     ident: int
     request: Body | None = None
@@ -204,16 +203,17 @@ def unpack_jobs(data: bytes) -> JobEntry:
     return JobEntry(asker, tuple(WireJob(*_typed(job, int, int, bytes)) for job in jobs))
 
 
-def pack_word(spoken: Spoken) -> bytes:
-    """A word as bytes. Raises ValueError or TypeError where a command cannot be packed."""
-    data: bytes = msgpack.packb([spoken.asker, spoken.word.value, spoken.ident, spoken.request])
+def pack_words(asker: str, words: Sequence[Spoken]) -> bytes:
+    """An entry of words as bytes."""
+    data: bytes = msgpack.packb([asker, [[spoken.word.value, spoken.ident, spoken.request] for spoken in words]])
     return data
 
 
-def unpack_word(data: bytes) -> Spoken:
-    """The inverse of `pack_word`. Raises ValueError on what is none."""
-    asker, word, ident, request = _fields(data, str, str, int, dict | None)
-    return Spoken(asker, Word(word), ident, request)
+def unpack_words(data: bytes) -> tuple[str, list[Spoken]]:
+    """The inverse of `pack_words`. Raises ValueError on what is none."""
+    asker, words = _fields(data, str, list)
+    typed = (_typed(spoken, str, int, dict | None) for spoken in words)
+    return asker, [Spoken(Word(word), ident, request) for word, ident, request in typed]
 
 
 def pack_answers(answers: Sequence[Answered]) -> bytes:

@@ -22,13 +22,13 @@ from gateway.stream_wire import (
     pack_answers,
     pack_jobs,
     pack_request,
-    pack_word,
+    pack_words,
     shard_of,
     together,
     unpack_answers,
     unpack_jobs,
     unpack_request,
-    unpack_word,
+    unpack_words,
 )
 
 pytestmark = pytest.mark.unit
@@ -48,14 +48,14 @@ def test_answers_come_out_as_they_went_in(answers: list[Answered]) -> None:
     assert unpack_answers(pack_answers(answers)) == answers
 
 
-@given(st.builds(Spoken, st.text(max_size=20), st.sampled_from(Word), idents, st.none() | bodies))
-def test_words_come_out_as_they_went_in(spoken: Spoken) -> None:
-    assert unpack_word(pack_word(spoken)) == spoken
+@given(st.text(max_size=20), st.lists(st.builds(Spoken, st.sampled_from(Word), idents, st.none() | bodies), max_size=4))
+def test_words_come_out_as_they_went_in(asker: str, words: list[Spoken]) -> None:
+    assert unpack_words(pack_words(asker, words)) == (asker, words)
 
 
 @given(st.binary(max_size=200))
 def test_anything_else_is_a_value_error(data: bytes) -> None:
-    for unpack in (unpack_jobs, unpack_word, unpack_answers, unpack_request):
+    for unpack in (unpack_jobs, unpack_words, unpack_answers, unpack_request):
         try:
             unpack(data)
         except ValueError:
