@@ -4,8 +4,8 @@
     python -m bench.replay --overload
 
 A gateway of the bench's own, with real models, is allowed as many calls as this machine carries: named with
-`--capacity`, or measured from the CPU that a few calls take, gateway and client together, at 60 % of all cores. So many
-callers talk, without an end; then as many again call, each once a second, for as long; then these give up.
+`--capacity`, or measured, half as many again at each step until a budget is missed twice. So many callers talk, without
+an end; then as many again call, each once a second, for as long; then these give up.
 
     alone   capacity callers talk            crowd   as many again call            after   they have given up
 
@@ -20,7 +20,6 @@ import argparse
 import asyncio
 import http.client
 import json
-import os
 import sys
 import time
 from collections import Counter
@@ -52,10 +51,10 @@ LIMITS: Final[dict[str, dict[str, float]]] = {
     "endpoint_to_reply_ms": {"p50": 20.0, "p99": 200.0},
     "frame_delay_ms": {"p99": 20.0},
 }
-_SHARE: Final = 0.6
-"""Of all cores, what calls may take: the rest is for the moments when many speak at once."""
-_PROBE_CALLS: Final = 8
-_PROBE_S: Final = 10.0
+_FIRST_CALLS: Final = 6
+_MOST_CALLS: Final = 5000
+_STEP_S: Final = 10.0
+"""Of each step of the measurement."""
 _SETTLE_S: Final = 2.0
 _AGAIN: Final = 200
 """Times that a caller says all of it: nobody hangs up before the end."""
@@ -137,26 +136,6 @@ def _missed(stretch: Stretch) -> list[str]:
     return faults
 
 
-def cpu_of_children() -> float:
-    """CPU seconds of our child processes that run, and of their children."""
-    ticks = 0
-    waiting = [os.getpid()]
-    while waiting:
-        pid = waiting.pop()
-        try:
-            below = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        except OSError:
-            continue
-        for child in below:
-            waiting.append(int(child))
-            try:
-                fields = Path(f"/proc/{child}/stat").read_text().rpartition(") ")[2].split()
-            except OSError:
-                continue
-            ticks += int(fields[11]) + int(fields[12])  # utime, stime (proc(5), counted from the state)
-    return ticks / os.sysconf("SC_CLK_TCK")
-
-
 def _gateway(calls: int) -> Gateway:
     flags = {"port": 0, "control_port": 0, "bot": "load", "bots": (), "log_level": "error"}
     return Gateway(load(environ={}, flags={**flags, "limits.calls_per_worker": calls, "limits.drain_s": 0.0}))
@@ -168,22 +147,38 @@ def _callers() -> list[Caller]:
     return [replace(caller, recordings=caller.recordings * _AGAIN) for caller in callers]
 
 
-async def measured_capacity() -> tuple[int, str]:
-    """How many calls this machine carries, gateway and client on the same cores; and how that was found."""
-    callers = _callers()
-    cores = len(os.sched_getaffinity(0))
-    async with _gateway(1000) as gateway:
+async def measured_capacity(told: Callable[[str], None] = print) -> tuple[int, str]:
+    """How many calls this machine carries with its budgets held, gateway and client on the same cores.
+
+    Half as many again at each step, until one misses twice: a busy neighbour may spoil a step, but hardly two.
+
+    Returns:
+        The calls of the last step that held, and how that was found.
+    """
+    callers, calls, missed = _callers(), _FIRST_CALLS, False
+    carried, why = 0, ""
+    async with _gateway(_MOST_CALLS) as gateway:
         await gateway.ready()
-        url = f"ws://127.0.0.1:{gateway.port}"
-        probe = Load(url=url, callers=callers, calls=_PROBE_CALLS, ramp_s=2.0, duration_s=_SETTLE_S + _PROBE_S)
-        running = asyncio.create_task(LinesRun(probe, lambda tick: None).run())
-        await asyncio.sleep(_SETTLE_S)
-        before, began = cpu_of_children(), time.monotonic()
-        result = await running
-        used = cpu_of_children() - before
-    share = used / (time.monotonic() - began) / _PROBE_CALLS + result.cpu_s / result.wall_s / _PROBE_CALLS
-    calls = max(1, int(_SHARE * cores / share))
-    return calls, f"{_PROBE_CALLS} calls took {share:.3f} cores each; {_SHARE:.0%} of {cores} cores"
+        watch = _Watch(partial(fetch_metrics, gateway.control_url, None), time.monotonic())
+        while calls <= _MOST_CALLS:
+            load = Load(url=f"ws://127.0.0.1:{gateway.port}", callers=callers, calls=calls, ramp_s=2.0)
+            run = LinesRun(replace(load, duration_s=_SETTLE_S + _STEP_S), lambda tick: None)
+            before = await watch.read()
+            records = (await run.run()).records
+            lag = (await watch.read()).loop_lag
+            replies = [ms for at_s, ms in _points(records, "endpoint_to_reply_ms") if at_s > _SETTLE_S]
+            delay = _delay(lag.since(before.loop_lag)) if before.loop_lag.ends else {}
+            figures = {"endpoint_to_reply_ms": quantiles(replies), "frame_delay_ms": delay}
+            faults = _missed(Stretch(f"{calls} calls", 0.0, _STEP_S, len(replies), figures))
+            told(f"{calls} calls: {'; '.join(faults) or 'every budget held'}")
+            if not faults:
+                carried, calls, missed = calls, calls * 3 // 2, False
+            elif missed:
+                why = faults[0]
+                break
+            else:
+                missed = True
+    return max(1, carried), f"measured: {carried} calls held every budget, then {why or 'no more were tried'}"
 
 
 async def run(*, capacity: int | None, seconds: float, told: Callable[[str], None] = print) -> Overload:
@@ -197,8 +192,8 @@ async def run(*, capacity: int | None, seconds: float, told: Callable[[str], Non
     callers = _callers()
     how = "named"
     if capacity is None:
-        told("measuring what a call takes ...")
-        capacity, how = await measured_capacity()
+        told("measuring what this machine carries ...")
+        capacity, how = await measured_capacity(told)
     async with _gateway(capacity) as gateway:
         told(f"a gateway for {capacity} calls ...")
         await gateway.ready()
@@ -240,7 +235,9 @@ async def overload(
     watching, stay = asyncio.create_task(watch.run()), asyncio.create_task(talking.run())
     try:
         await asyncio.sleep(marks[1] - (time.monotonic() - began))
-        crowd = LinesRun(replace(plain, ramp_s=1.0, duration_s=seconds), partial(note, "newcomers"))
+        few = [replace(caller, recordings=caller.recordings[:1]) for caller in talk.callers]  # none gets to speak
+        newcomers = replace(plain, callers=few, ramp_s=1.0, duration_s=seconds)
+        crowd = LinesRun(newcomers, partial(note, "newcomers"))
         crowd_began_s = time.monotonic() - began
         came, refusal = await asyncio.gather(crowd.run(), asyncio.to_thread(_ask_refused, talk.url))
         stayed = await stay
@@ -300,11 +297,13 @@ class _Watch:
     def between(self, from_s: float, until_s: float) -> dict[str, float]:
         """p50, p90, p99 and max in ms."""
         within = [lag for at_s, lag in self._readings if from_s <= at_s <= until_s]
-        if len(within) < 2:
-            return {}
-        lag = within[-1].since(within[0])
-        ends = {name: lag.percentile(q) for name, q in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("max", 1.0))}
-        return {name: end * 1000 for name, end in ends.items() if end is not None}
+        return _delay(within[-1].since(within[0])) if len(within) > 1 else {}
+
+
+def _delay(lag: Buckets) -> dict[str, float]:
+    """p50, p90, p99 and max in ms; empty where nothing was counted."""
+    ends = {name: lag.percentile(q) for name, q in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("max", 1.0))}
+    return {name: end * 1000 for name, end in ends.items() if end is not None}
 
 
 def _stretch(

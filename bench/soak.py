@@ -35,6 +35,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -346,7 +347,7 @@ async def _soak(args: argparse.Namespace, before: tuple[Sample, ...]) -> tuple[P
     calls = args.calls
     if calls == HALF:
         print("measuring what this machine carries ...", file=sys.stderr)
-        capacity, how = await measured_capacity()
+        capacity, how = await measured_capacity(partial(print, file=sys.stderr))
         calls = max(1, capacity // 2)
         print(f"{capacity} calls ({how}); half of them talk", file=sys.stderr)
     loop.add_signal_handler(signal.SIGINT, end)

@@ -52,8 +52,16 @@ class Said:
 
 
 def as_said(recordings: Iterable[Recording], fmt: AudioFormat) -> list[Said]:
-    """Recordings in a call's format; where it has two channels, the other leg is silent."""
-    return [_as_said(recording, fmt) for recording in recordings]
+    """Recordings in a call's format; where it has two channels, the other leg is silent.
+
+    One that comes again is made once: an hour's caller says the same few things over and over.
+    """
+    said, made = [], dict[int, Said]()
+    for recording in recordings:
+        if id(recording) not in made:
+            made[id(recording)] = _as_said(recording, fmt)
+        said.append(made[id(recording)])
+    return said
 
 
 def _as_said(recording: Recording, fmt: AudioFormat) -> Said:
