@@ -14,7 +14,7 @@ from audio.files import read_audio
 from gateway.client import CallClient, CallResult, Recording
 from tests.gateway.test_end_to_end import PROMISE, Server, children, serve
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 
 def pid_of(server: Server, module: str) -> int:
@@ -25,22 +25,22 @@ def pid_of(server: Server, module: str) -> int:
     raise AssertionError(f"no child runs {module}")
 
 
-def call_and_kill(server: Server, module: str, when: str) -> CallResult:
-    """A two-turn call; `module`'s process gets SIGKILL at the first event of type `when`."""
+def call_and_kill(server: Server, module: str, when: str, how: signal.Signals = signal.SIGKILL) -> CallResult:
+    """A two-turn call; `module`'s process gets a signal at the first event of type `when`."""
     victims = [pid_of(server, module)]
 
     def watch(event: dict[str, Any]) -> None:
         if event["type"] == when and victims:
-            os.kill(victims.pop(), signal.SIGKILL)
+            os.kill(victims.pop(), how)
 
     recordings = [Recording(path.name, read_audio(path, 8000)) for path in PROMISE[:2]]
-    client = CallClient(server.url, bot="load", on_event=watch, reply_timeout_s=25)
+    client = CallClient(server.url, bot="load", on_event=watch, reply_timeout_s=50)
     return asyncio.run(client.run(recordings))
 
 
 def test_each_process_may_die_under_a_call(tmp_path: Path) -> None:
     # No filler: the scripted caller would take its "one moment" for the reply, and go on speaking.
-    environ = {"VOICEGATE_LIMITS_REPLY_S": "20", "VOICEGATE_TURNS_FILLER_MS": "0"}
+    environ = {"VOICEGATE_LIMITS_REPLY_S": "45", "VOICEGATE_TURNS_FILLER_MS": "0"}
     server = serve(tmp_path / "log", "--state-dir", str(tmp_path / "state"), environ=environ)
     try:
         alone = call_and_kill(server, "gateway.control", "ready")
@@ -49,6 +49,11 @@ def test_each_process_may_die_under_a_call(tmp_path: Path) -> None:
         late = call_and_kill(server, "gateway.inference_worker", "speech_started")
         assert [turn.transcript for turn in late.turns] == ["yes speaking", "four four one seven"]
         assert late.ended_by == "out_of_audio"
+        # They hang, and do not die: the same, as soon as that is seen.
+        hung = call_and_kill(server, "gateway.inference_worker", "speech_started", signal.SIGSTOP)
+        assert [turn.transcript for turn in hung.turns] == ["yes speaking", "four four one seven"]
+        assert hung.ended_by == "out_of_audio"
+        assert "inference died (it hung: no sign of life for 3 s)" in (tmp_path / "log").read_text()
         # The worker that holds the call dies: the line is lost at once, and a new call is served soon after.
         lost = call_and_kill(server, "gateway.worker", "speech_started")
         assert lost.ended_by == "error"
