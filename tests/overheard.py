@@ -50,7 +50,7 @@ class Overheard:
         overheard, is_enabled, call_handlers = self, self._is_enabled, self._call_handlers
 
         def enabled(logger: logging.Logger, level: int) -> bool:
-            return logger.name.partition(".")[0] in _OURS or is_enabled(logger, level)
+            return _talks(logger) or is_enabled(logger, level)
 
         def handle(logger: logging.Logger, record: logging.LogRecord) -> None:
             overheard.look(record)
@@ -86,6 +86,12 @@ class Overheard:
     def _find(self, text: str, test: str, where: str) -> None:
         if (words := find_caller_words(text)) is not None:
             self.findings.append(Finding(test, where, words))
+
+
+def _talks(logger: logging.Logger) -> bool:
+    """Whether a logger is ours and says what the settings want. One with a level of its own is kept quiet by the code,
+    whatever the settings: libraries write frames into it."""
+    return logger.name in _OURS or (logger.name.partition(".")[0] in _OURS and logger.level == logging.NOTSET)
 
 
 _KEY: Final = pytest.StashKey[Overheard]()

@@ -26,6 +26,7 @@ _URL = "http://127.0.0.1:8080"
 _OPEN_S = 10.0
 _AGAIN_S = 1.0
 _DRAWN_EVERY_S = 0.25
+_EXPIRED = 4401
 _REFUSED = {401: "show a good token with --token", 403: "the token needs the scope monitor (and monitor:raw for --raw)"}
 
 
@@ -89,6 +90,8 @@ def _lines(address: str, token: str, *, wait_s: float | None) -> Iterator[tuple[
                 exit_with(f"the gateway refused ({status}): {_REFUSED[status]}")
             lost = f"the gateway answers {status}"
         except (ConnectionClosed, InvalidHandshake, TimeoutError, OSError) as error:
+            if isinstance(error, ConnectionClosed) and error.rcvd is not None and error.rcvd.code == _EXPIRED:
+                exit_with("the token has expired; get another and show it with --token")
             lost = f"no gateway answers ({type(error).__name__})"
             if first:
                 exit_with(f"{lost}; is `voicegate serve` running? Its control port is --url")
@@ -103,7 +106,7 @@ def _tell_each(address: str, token: str, *, one_call: bool) -> None:
         if event["type"] == "watching":
             typer.echo(f"watching {event['calls']} calls of {event['workers']} workers", err=True)
         elif event["type"] == "dropped":
-            typer.echo(f"({event['count']} events were lost: this terminal is too slow)", err=True)
+            typer.echo(f"({event['count']} events were lost)", err=True)
         elif (line := told(event)) is not None:
             who = "" if one_call else f"{event['call_id']}  "
             typer.echo(f"{event['at_ms'] / 1000:8.1f} s  {who}{line}")

@@ -56,7 +56,7 @@ class AuditLog:
             )
         except (RedisError, OSError) as error:
             raise AuditError(f"the audit cannot be written ({type(error).__name__}); nothing was done") from None
-        log.info("audit: %s by %s, call %r", act, who, call_id)  # as it was asked for: it may hold line ends
+        log.info("audit: %s by %r, call %r", act, who, call_id)  # as they were given: they may hold line ends
 
     async def last(self, count: int) -> list[AuditEntry]:
         """The newest entries, newest first.

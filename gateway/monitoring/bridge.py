@@ -122,9 +122,9 @@ class MonitorBridge:
     async def __aexit__(self, *exc_info: object) -> None:
         running = (self._publishing, self._sounding, *self._tasks)
         await background.stop(task for task in running if task is not None)
+        self._supervision.close()
         if self._leaving is not None:
             await self._send_on(self._leaving)  # the last calls' ends
-        self._supervision.close()
         await self._orders.aclose()
         await self._client.aclose()
 
@@ -165,26 +165,27 @@ class MonitorBridge:
         if order.kind is OrderKind.NAMES:
             names = [call.call_id for call in self._calls() if call.watch.is_open]
             return Answer(id=order.id, worker=self._name, result={"call_ids": names})
-        if order.kind is OrderKind.LIST:
-            return Answer(id=order.id, worker=self._name, lines=await self._listed(order))
         call = self._supervision.find(order.call_id)
+        epoch = 0 if call is None else call.watch.epoch
+        if order.kind is OrderKind.LIST:
+            return Answer(id=order.id, worker=self._name, lines=await self._listed(order), epoch=epoch)
         if order.kind is OrderKind.UNLISTEN:
-            self._supervision.stop_listening(order.call_id, order.session)
+            self._supervision.leave(order.call_id, order.session)
         if call is None or order.kind is OrderKind.UNLISTEN:
             return Answer(id=order.id, worker=self._name)
         try:
             if order.kind is OrderKind.LISTEN:
-                return Answer(id=order.id, worker=self._name, result=self._listen(call, order, now))
+                return Answer(id=order.id, worker=self._name, result=self._listen(call, order, now), epoch=epoch)
             if order.kind is OrderKind.KEEP:
                 self._supervision.keep(order, now)
             else:
                 self._supervision.act(call, order, now)
         except NotNowError as error:
-            return Answer(id=order.id, worker=self._name, fault=(error.code, str(error)))
+            return Answer(id=order.id, worker=self._name, fault=(error.code, str(error)), epoch=epoch)
         await self._hear_supervisors()
         fmt = call.audio_format
         rate = fmt.sample_rate_hz if fmt is not None else 0
-        return Answer(id=order.id, worker=self._name, result={"sample_rate": rate})
+        return Answer(id=order.id, worker=self._name, result={"sample_rate": rate}, epoch=epoch)
 
     async def _listed(self, order: Order) -> tuple[str, ...]:
         """The calls as they stand: of many each with its last turn, of one with all that are kept."""

@@ -154,6 +154,11 @@ class CallWatch:
         )
 
     @property
+    def epoch(self) -> int:
+        """Which of the call's connections this is; 0 before its dialogue is open."""
+        return self._epoch
+
+    @property
     def is_open(self) -> bool:
         """The call's dialogue is open."""
         return self._dialogue is not None

@@ -45,17 +45,21 @@ class EventStream:
                 behind.append(line)
             elif self._roll.knows(body["call_id"]):
                 lines += self.take(line)
-        for body in presents:
-            lines += _dropped(body["call_id"], self._roll.present(body))
+        told = []
+        for line, body in zip(calls.lines, presents, strict=True):
+            place = self._roll.present(body)
+            if place.new:
+                lines += _dropped(body["call_id"], place)
+                told.append(line)
         watching = {
             "type": "watching",
             "v": SCHEMA_VERSION,
-            "calls": len(calls.lines),
+            "calls": len(told),
             "workers": calls.workers,
             "complete": calls.complete,
         }
         self.stale = self._roll.lacking = False
-        lines += [json.dumps(watching), *calls.lines]
+        lines += [json.dumps(watching), *told]
         for line in behind:
             lines += self.take(line)
         return lines

@@ -47,6 +47,8 @@ __all__ = ["CallList", "Ear", "HubError", "MonitorHub", "Stock", "Watcher"]
 log = logging.getLogger(__name__)
 
 _ANSWER_S: Final = 2.0
+_OTHERS_S: Final = 0.2
+"""Where one worker has the call that is asked for, the others have so long to say that they have it, too."""
 _COMMAND_S: Final = 2.0
 _DOUBT_S: Final = 0.3
 """Workers that come back together raise one doubt."""
@@ -197,14 +199,15 @@ class MonitorHub:
     # Orders.
 
     async def calls(self, *, call_id: str = "", raw: bool = False) -> CallList:
-        """The calls in progress at all workers; with `call_id` that one, and then one worker's answer is all.
+        """The calls in progress at all workers; with `call_id` that one, of which one worker knows all.
 
         Raises:
             HubError: Redis does not answer.
         """
         answers, asked = await self._ask(OrderKind.LIST, enough=bool(call_id), call_id=call_id, raw=raw)
-        lines = tuple(line for answer in answers for line in answer.lines)
-        return CallList(lines, asked, len(answers) == asked or bool(call_id and lines))
+        if call_id and (mine := _of_the_owner(answers)) is not None:
+            return CallList(mine.lines, asked, complete=True)
+        return CallList(tuple(line for answer in answers for line in answer.lines), asked, len(answers) == asked)
 
     async def order(self, kind: OrderKind, call_id: str, **more: Any) -> Answer | None:
         """What the worker that has the call says to an order; None: no worker has it.
@@ -213,7 +216,7 @@ class MonitorHub:
             HubError: Redis or a worker does not answer.
         """
         answers, asked = await self._ask(kind, enough=True, call_id=call_id, **more)
-        mine = next((answer for answer in answers if answer.is_mine), None)
+        mine = _of_the_owner(answers)
         if mine is None and len(answers) < asked:
             raise HubError(f"{asked - len(answers)} of {asked} workers do not answer")
         return mine
@@ -225,13 +228,14 @@ class MonitorHub:
         answers: list[Answer] = []
         try:
             asked = int(await self._client.publish(ORDERS, order.encoded()))
-            async with asyncio.timeout(_ANSWER_S):
+            async with asyncio.timeout(_ANSWER_S) as deadline:
                 while len(answers) < asked:
                     answers.append(await arriving.get())
                     if enough and answers[-1].is_mine:
-                        break
+                        deadline.reschedule(asyncio.get_running_loop().time() + _OTHERS_S)
         except TimeoutError:
-            log.warning("%d of %d workers answered to %s", len(answers), asked, kind)
+            if not enough or _of_the_owner(answers) is None:
+                log.warning("%d of %d workers answered to %s", len(answers), asked, kind)
         except (RedisError, OSError) as error:
             raise HubError(f"Redis does not answer ({type(error).__name__})") from None
         finally:
@@ -339,7 +343,7 @@ class MonitorHub:
             except HubError as error:
                 log.warning("nobody knows which calls there are: %s", error)
                 continue
-            if asked and len(answers) == asked:
+            if len(answers) == asked:
                 call_ids = [name for answer in answers if answer.result for name in answer.result["call_ids"]]
                 for watcher in self._watchers:
                     watcher.put(Stock(tuple(call_ids)))
@@ -365,3 +369,8 @@ class MonitorHub:
             for ear in self._ears:
                 if audio_channel(ear.call_id) == channel:
                     ear.put(data)
+
+
+def _of_the_owner(answers: list[Answer]) -> Answer | None:
+    """The answer of the worker that has the call. One that has lost it to another may not know that yet."""
+    return max((answer for answer in answers if answer.is_mine), key=lambda answer: answer.epoch, default=None)

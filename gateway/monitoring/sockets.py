@@ -49,22 +49,27 @@ _ON_THE_WAY_S: Final = 0.3
 """Workers batch a tenth of a second's events: after so long those that a snapshot holds have come, or are lost."""
 
 
-async def _while_connected(*work: Coroutine[Any, Any, None]) -> None:
-    """Run until the peer goes or a piece of the work is done."""
+async def _while_connected(*work: Coroutine[Any, Any, None]) -> int:
+    """Run until the peer goes or a piece of the work is done. Returns the close code."""
+    code = _NORMAL
     tasks = [asyncio.create_task(piece) for piece in work]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             try:
                 task.result()
-            except (WebSocketDisconnect, HubError, AuditError):
+            except WebSocketDisconnect:
                 pass
+            except (HubError, AuditError) as error:
+                log.warning("nobody can watch: %s", error)
+                code = _TRY_AGAIN
             except TimeoutError:
                 log.warning("a supervisor's connection takes nothing for %g s: it is let go", _SEND_S)
             except Exception as error:  # uvicorn would log its text, which may hold what somebody said
                 log.error("a fault of ours ended a supervisor's socket: %s", logs.where(error))
     finally:
         await background.stop(tasks)
+    return code
 
 
 async def _until_expired(visitor: Visitor) -> None:
@@ -110,21 +115,15 @@ class EventSocket:
         self._raw = raw
         self._stream = EventStream(call_id=call_id, types=types)
         self._asked_at = 0.0  # for the last snapshot, monotonic seconds
-        self._code = _NORMAL
 
     async def serve(self) -> None:
         """Until the peer goes, or its token is over."""
         with self._hub.watching(raw=self._raw) as watcher:
-            await _while_connected(self._watch(watcher), self._wait_for_end(), _until_expired(self._visitor))
-        await _close(self._socket, self._visitor, self._code)
+            code = await _while_connected(self._watch(watcher), self._wait_for_end(), _until_expired(self._visitor))
+        await _close(self._socket, self._visitor, code)
 
     async def _watch(self, watcher: Watcher) -> None:
-        try:
-            await self._tell(self._stream.begin(await self._calls()))
-        except HubError as error:
-            log.warning("nobody can watch: %s", error)
-            self._code = _TRY_AGAIN
-            return
+        await self._tell(self._stream.begin(await self._calls()))
         while True:
             news: list[str | Stock] = []
             with suppress(TimeoutError):
@@ -226,8 +225,7 @@ class CallSocket:
             sample_rate=answer.result["sample_rate"],
             channels=2,
         )
-        await _while_connected(self._sound(ear), self._renew(), self._obey(), _until_expired(self._visitor))
-        return _NORMAL
+        return await _while_connected(self._sound(ear), self._renew(), self._obey(), _until_expired(self._visitor))
 
     async def _leave(self) -> None:
         with suppress(HubError, AuditError):

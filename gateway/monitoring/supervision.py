@@ -139,7 +139,14 @@ class Supervision:
         heard.until[order.session] = (now + LEASE_S, order.by)
         return heard.line
 
-    def stop_listening(self, call_id: str, session: str) -> None:
+    def leave(self, call_id: str, session: str) -> None:
+        """A supervisor's connection is over: what it has of the call, or was about to have, is let go."""
+        self._stop_listening(call_id, session)
+        taken = self._taken.get(call_id)
+        if taken is not None and taken.session == session:
+            self._hand_back(taken)
+
+    def _stop_listening(self, call_id: str, session: str) -> None:
         """This one hears it no more."""
         heard = self._listening.get(call_id)
         if heard is not None and (lease := heard.until.pop(session, None)) is not None:
@@ -269,7 +276,7 @@ class Supervision:
                 self._close(call_id)
                 continue
             for session in [one for one, (until, _) in heard.until.items() if until <= now]:
-                self.stop_listening(call_id, session)
+                self._stop_listening(call_id, session)
         lapsed = []
         for call_id, taken in list(self._taken.items()):
             if id(taken.call) not in open_calls:

@@ -70,7 +70,7 @@ class OrderKind(StrEnum):
     LISTEN = "listen"
     """Publish a call's audio, or go on with it."""
     UNLISTEN = "unlisten"
-    """This one listens no more."""
+    """This one's connection is over: it listens no more, and has no call."""
     ACT = "act"
     """Do something to a call."""
     KEEP = "keep"
@@ -142,6 +142,8 @@ class Answer:
     result: Mapping[str, Any] | None = None
     fault: tuple[str, str] | None = None
     """Why it was not done: a code for programs, a message for people."""
+    epoch: int = 0
+    """The call's at this worker."""
 
     @property
     def is_mine(self) -> bool:
@@ -168,6 +170,7 @@ class Answer:
                 lines=tuple(body["lines"]),
                 result=body["result"],
                 fault=None if fault is None else (fault[0], fault[1]),
+                epoch=body["epoch"],
             )
         except (KeyError, TypeError, IndexError) as error:
             raise ValueError(f"an answer without all that it needs: {error}") from None

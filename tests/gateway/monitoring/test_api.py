@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import redis.asyncio as redis
 from starlette.websockets import WebSocketDisconnect
+from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import InvalidStatus
 
 from gateway.auth import Identity, Scope, mint
@@ -106,6 +107,15 @@ async def test_a_call_whose_worker_died_is_told_as_lost(
         ended = await watcher.until("call_ended")
         assert (ended["call_id"], ended["ended_by"], ended["turns"]) == ("orphan", "lost", 0)
         assert ended["duration_s"] > 0
+
+
+async def test_without_any_worker_there_are_no_calls(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them may have died together."""
+    monkeypatch.setattr(hub, "_STOCK_S", 0.05)
+    async with hub.MonitorHub(redis_url) as all_calls, asyncio.timeout(20):
+        with all_calls.watching(raw=False) as watcher:
+            while hub.Stock(()) not in await watcher.some():
+                pass
 
 
 async def test_a_worker_builds_nothing_once_the_last_watcher_has_gone(
@@ -243,6 +253,21 @@ async def test_the_schema_describes_what_comes(redis_url: str, tmp_path: Path) -
         await watcher.until("prompt_started")
         for line in watcher.lines[1:]:
             assert set(kinds[line["type"]]["required"]) == set(line)
+
+
+async def test_voicegate_watch_ends_with_its_token() -> None:
+    async def expire(ws: ServerConnection) -> None:
+        await ws.close(sockets.EXPIRED, "token expired")
+
+    async with serve(expire, "127.0.0.1", 0) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        program = [sys.executable, "-c", "from gateway.cli import main; main()"]
+        watch = await asyncio.create_subprocess_exec(
+            *program, "watch", "--json", "--url", f"http://127.0.0.1:{port}", stdout=PIPE, stderr=PIPE
+        )
+        async with asyncio.timeout(60):
+            _, told = await watch.communicate()
+    assert watch.returncode == 1 and b"the token has expired" in told
 
 
 async def test_voicegate_watch_tails_the_stream_for_programs_and_for_people(redis_url: str, tmp_path: Path) -> None:

@@ -14,12 +14,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from prometheus_client import CollectorRegistry
 from websockets.exceptions import ConnectionClosed
 
 from audio.formats import Pcm16
 from gateway.auth import Identity, Scope, mint
+from gateway.metrics import Metrics
 from gateway.monitoring import admission, sockets, supervision
 from gateway.monitoring.admission import Visitor
+from gateway.monitoring.bus import EventBus
+from gateway.monitoring.call_watch import CallWatch
+from gateway.monitoring.supervision import Supervision
+from gateway.monitoring.wire import Act, Order, OrderKind
 from tests.gateway.harness import Peer, silence, speech
 from tests.gateway.monitoring.floor import AudioSocket, Floor, floor
 
@@ -262,6 +268,31 @@ async def test_what_was_taken_over_is_its_connection_s_unless_it_is_taken_from_t
         assert ("bob", "take_over", "from ann") in done and ("ann", "hand_back", "from bob") in done
 
 
+class Conversation:
+    """A conversation that notes who has it."""
+
+    talking = True
+    bot_speaks = True
+
+    def take_over(self) -> None:
+        self.bot_speaks = False
+
+    def hand_back(self) -> None:
+        self.bot_speaks = True
+
+
+async def test_a_connection_that_is_over_lets_go_what_it_had_whether_or_not_it_was_told() -> None:
+    """The order may have been carried out as the connection was lost."""
+    conversation: Any = Conversation()
+    one: Any = SimpleNamespace(call_id="c", watch=CallWatch(EventBus()), conversation=conversation)
+    acts = Supervision(lambda: [one], Metrics(CollectorRegistry()))
+    acts.act(one, Order(kind=OrderKind.ACT, sender="s", call_id="c", act=Act.TAKE_OVER, by="ann", session="1"), 0.0)
+    acts.leave("c", "2")
+    assert not conversation.bot_speaks and acts.speaking == {"1"}
+    acts.leave("c", "1")
+    assert conversation.bot_speaks and one.watch.taken_over_by is None and not acts.speaking
+
+
 async def test_what_a_token_opened_ends_with_it(
     redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -341,7 +372,7 @@ async def test_no_word_of_anybody_reaches_a_log(
         await watcher.until("call_ended")
     assert any("audit: whisper" in record.getMessage() for record in caplog.records)
     told = "\n".join(caplog.handler.format(record) for record in caplog.records)
-    assert not [word for word in ("aardvark", "five five", "555") if word in told]
+    assert not [word for word in ("aardvark", "five five", "555 123", "5551") if word in told]
 
 
 @pytest.mark.parametrize("taken", [False, True])
