@@ -144,6 +144,7 @@ class Batcher(Generic[J, R]):
             engines=settings.engines,
         )
         self._wake = asyncio.Event()
+        self._running: set[float] = set()  # when each batch that runs was begun
         self._executor = ThreadPoolExecutor(max_workers=settings.engines, thread_name_prefix=name)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -163,6 +164,11 @@ class Batcher(Generic[J, R]):
     def depth(self) -> int:
         """Jobs waiting now."""
         return len(self._queue)
+
+    @property
+    def running_s(self) -> float:
+        """For how long the batch has run that has run longest; 0.0 where none does. An engine that hangs never ends."""
+        return time.monotonic() - min(self._running, default=time.monotonic())
 
     def expected_wait_s(self, urgency: Urgency) -> float:
         """How long a job of this urgency that came now would wait before it runs."""
@@ -215,6 +221,7 @@ class Batcher(Generic[J, R]):
             if not batch:
                 continue
             begun = time.monotonic()
+            self._running.add(begun)
             try:
                 results = await loop.run_in_executor(self._executor, self._run_batch, [w.job for w in batch])
             except asyncio.CancelledError:  # the batcher closes; the engine ends this batch for nobody
@@ -229,6 +236,8 @@ class Batcher(Generic[J, R]):
                     if not waiting.ticket.done():
                         waiting.ticket.set_exception(exc)
                 continue
+            finally:
+                self._running.discard(begun)
             compute_s = time.monotonic() - begun
             self._queue.ran(batch, compute_s)
             self.stats.batches += 1

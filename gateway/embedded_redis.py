@@ -136,6 +136,10 @@ class EmbeddedRedis:
         """Whether the process is alive."""
         return self._process.poll() is None
 
+    def kill(self) -> None:
+        """End the server at once: one that hangs does not hear that it shall stop."""
+        self._process.kill()
+
     def stop(self, timeout_s: float = 5.0) -> None:
         """End the server, which first writes what it keeps; kill it after `timeout_s`. Safe to repeat."""
         process: subprocess.Popen[bytes] | None = getattr(self, "_process", None)
@@ -175,7 +179,7 @@ class EmbeddedRedis:
 
     def _wait_until_ready(self, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
-        while not self._answers():
+        while not self._ping().startswith(b"+PONG"):
             code = self._process.poll()
             if code is not None:
                 raise EmbeddedRedisError(f"the embedded Redis ended with code {code}: {self._last_log_line()}")
@@ -185,16 +189,20 @@ class EmbeddedRedis:
                 )
             time.sleep(_POLL_S)
 
-    def _answers(self) -> bool:
+    def hangs(self) -> bool:
+        """Whether it says nothing at all within a second; blocking."""
+        return not self._ping()
+
+    def _ping(self) -> bytes:
         """PING by hand: a client library would retry and wait on its own. `-LOADING` is not yet an answer."""
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(1.0)
             try:
                 connection.connect(str(self.socket_path))
                 connection.sendall(b"PING\r\n")
-                return connection.recv(64).startswith(b"+PONG")
+                return connection.recv(64)
             except OSError:
-                return False
+                return b""
 
     def _last_log_line(self) -> str:
         try:

@@ -116,7 +116,7 @@ async def _serve(settings: Settings, path: Path, lifeline: int) -> None:
         server = await answer_asks(settings, path, inference, **batches)
         log.info("models ready: %s; understanding for %s", asr.name, served)
         async with Lifeline(lifeline) as line:
-            line.serving()
+            line.serving(alive=lambda: inference.asr.running_s < settings.supervision.engine_hang_s)
             await line.drain_or(stop)
         await server.stop()
 

@@ -362,6 +362,9 @@ class SupervisionSettings(_Area):
     """A process whose event loop gives no sign of life for so long is killed and replaced."""
     inference_hang_s: float = Field(3.0, ge=1)
     """The same for inference, sooner: calls wait `limits.reply_s` for it, and its successor has to load the models."""
+    engine_hang_s: float = Field(60.0, ge=5)
+    """An inference process whose recogniser has not come to the end of one batch within this hangs, too: a GPU that
+    does not answer. Longer than the longest utterance takes there."""
     start_s: float = Field(600.0, ge=5)
     """A process that does not come up within this is killed and tried again; models may have to be fetched."""
     longest_pause_s: float = Field(30.0, ge=0.1)

@@ -29,10 +29,10 @@ from typing import Any, Literal
 
 from dialogue.bots import BotError
 from gateway import background
-from gateway.embedded_redis import EmbeddedRedis, EmbeddedRedisError
 from gateway.fleet import Fleet
 from gateway.lifeline import SupervisionError
 from gateway.processes import claim_port, free_listener, shared_socket
+from gateway.redis_keeper import RedisKeeper
 from gateway.reloading import BotPrint, Plan, fingerprints, plan_reload
 from gateway.settings import Settings, SettingsError
 
@@ -41,7 +41,6 @@ __all__ = ["ChildFailedError", "Gateway", "ReloadStatus"]
 log = logging.getLogger(__name__)
 
 _READY_POLL_S = 0.05
-_REDIS_WATCH_S = 0.25
 # The listening socket is ours and on this machine: whatever name its certificate is for, nobody else answers there.
 _OURS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 _OURS.check_hostname, _OURS.verify_mode = False, ssl.CERT_NONE
@@ -79,7 +78,6 @@ class Gateway:
         self._bots: dict[str, BotPrint] = {}
         self._reload = ReloadStatus()
         self._reloading: asyncio.Task[None] | None = None
-        self._redis: EmbeddedRedis | None = None
         self._failed: asyncio.Future[None] | None = None
         self.port = settings.port
         self.control_port = settings.control_port
@@ -171,11 +169,11 @@ class Gateway:
         self.control_port = control.getsockname()[1]
         redis_url = settings.redis.url
         if redis_url is None:
-            self._redis = EmbeddedRedis(settings.redis.state_dir, runtime)
-            stack.callback(lambda: self._redis.stop() if self._redis else None)
-            redis_url = self._redis.url
-            keeper = asyncio.create_task(self._keep_redis(runtime), name="keep redis")
-            stack.callback(keeper.cancel)
+            redis = RedisKeeper(settings.redis.state_dir, runtime, hang_s=settings.supervision.hang_s)
+            stack.callback(redis.stop)
+            redis_url = redis.url
+            keeper = asyncio.create_task(redis.keep(), name="keep redis")
+            stack.push_async_callback(background.stop, [keeper])
         known = {"port": self.port, "control_port": self.control_port, "redis_url": redis_url}
         self._fleet = Fleet(
             settings, runtime=runtime, control=control, known=known, asked=self._asked, on_fault=self._fault
@@ -271,20 +269,6 @@ class Gateway:
             "processes": [asdict(status) for status in self._running.statuses()],
             "reload": asdict(self._reload),
         }
-
-    async def _keep_redis(self, runtime: Path) -> None:
-        """Replace the embedded server when it dies; with a state directory nothing older than a second is lost."""
-        while True:
-            await asyncio.sleep(_REDIS_WATCH_S)
-            if self._redis is None or self._redis.is_running():
-                continue
-            log.error("the embedded Redis died; starting it again")
-            self._redis.stop()  # lets go of its directory
-            try:
-                # On this thread: the server dies with the thread that started it.
-                self._redis = EmbeddedRedis(self._settings.redis.state_dir, runtime)
-            except EmbeddedRedisError as exc:
-                log.error("the embedded Redis does not start: %s", exc)
 
     def _ask_readiness(self) -> dict[str, object]:
         try:

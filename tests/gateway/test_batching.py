@@ -122,6 +122,17 @@ async def test_several_engines_run_side_by_side_and_no_job_runs_twice() -> None:
         assert engine.batches == [[1, 2], [3, 4], [5, 6], [7]]
 
 
+async def test_a_batch_that_never_ends_can_be_told_from_a_free_engine() -> None:
+    engine = Engine()
+    async with batching(engine) as batcher:
+        assert batcher.running_s == pytest.approx(0, abs=1e-3)
+        first = await busy(engine, batcher)
+        await until(lambda: batcher.running_s > 0.05)
+        engine.gate.set()
+        await first
+        await until(lambda: batcher.running_s < 0.05)
+
+
 async def test_a_full_queue_refuses_at_once_and_takes_again_later() -> None:
     engine = Engine()
     async with batching(engine, max_queue=2) as batcher:

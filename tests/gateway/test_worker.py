@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 
 import pytest
 from websockets.frames import Opcode
 
 from gateway.auth import Scope, mint
+from gateway.lifeline import Handover
 from tests.gateway.harness import rig
-from tests.gateway.raw_peer import Answer, dial, frame, upgrade
+from tests.gateway.raw_peer import Answer, RawPeer, dial, frame, upgrade
 
 pytestmark = pytest.mark.unit
 
@@ -118,6 +120,44 @@ async def test_a_draining_worker_takes_no_more(tmp_path: Path) -> None:
         assert not draining.done(), "the call in progress goes on"
         await peer.say(type="stop")
         await asyncio.wait_for(draining, 5)
+
+
+@pytest.mark.parametrize("how", [Handover.HAND_OVER, Handover.CLOSE])
+async def test_who_had_connected_to_a_worker_that_is_drained_alone_is_served_by_it(
+    tmp_path: Path, how: Handover
+) -> None:
+    async with rig(tmp_path) as running, dial(running.port) as late:
+        waiting = socket.create_connection(
+            ("127.0.0.1", running.port)
+        )  # in the socket's queue: the loop has not turned
+        draining = asyncio.create_task(running.worker.drain(60, how))
+        await asyncio.sleep(0)
+        reader, writer = await asyncio.open_connection(sock=waiting)
+        for peer in (late, RawPeer(reader, writer)):
+            peer.send(upgrade())
+            assert (await peer.answer()).status == 101
+        with pytest.raises(OSError):
+            socket.create_connection(("127.0.0.1", running.port), timeout=5).close()
+        assert not draining.done(), "their calls go on"
+        writer.close()
+        draining.cancel()
+
+
+async def test_a_worker_that_is_drained_ends_with_its_last_call_and_not_with_silent_connections(tmp_path: Path) -> None:
+    async with rig(tmp_path, environ={"VOICEGATE_LIMITS_HANDSHAKE_S": "0.3"}) as running, dial(running.port):
+        peer = await running.peer(start={})
+        await peer.event("ready")
+        draining = asyncio.create_task(running.worker.drain(60, Handover.HAND_OVER))
+        await peer.say(type="stop")
+        await asyncio.wait_for(draining, 20)
+
+
+async def test_calls_that_outlast_the_deadline_of_a_drain_may_be_resumed_elsewhere(tmp_path: Path) -> None:
+    async with rig(tmp_path) as running:
+        peer = await running.peer(start={})
+        await peer.event("ready")
+        await asyncio.wait_for(running.worker.drain(0.05, Handover.HAND_OVER), 20)
+        assert await peer.closed() == 1001
 
 
 async def test_a_plain_get_opens_no_call(tmp_path: Path) -> None:
