@@ -87,7 +87,7 @@ class Overload:
     newcomers: int
     """Attempts to call."""
     refused: Mapping[str, int]
-    """By HTTP status."""
+    """By HTTP status, or "no answer"."""
     admitted: int
     refusal_ms: Mapping[str, float]
     refusal_told: str
@@ -246,7 +246,7 @@ async def overload(
     await asyncio.sleep(_SETTLE_S)
     after = await watch.read()
     broken = [record for record in stayed.records if not record.cut]
-    admitted = sum(record.refused is None for record in came.records)
+    turned_away = [record for record in came.records if not record.frames_sent]
     late = Lateness()
     late.add(stayed.lateness)
     replies = sorted(_points(stayed.records, "endpoint_to_reply_ms"))
@@ -258,14 +258,14 @@ async def overload(
         broken=dict(Counter("; ".join(record.faults) or record.ended_by for record in broken)),
         frames_lost=max(0, sum(record.frames_sent for record in stayed.records) - (after.seen - before.seen)),
         newcomers=len(came.records),
-        refused=dict(Counter(str(record.refused) for record in came.records if record.refused is not None)),
-        admitted=admitted,
-        refusal_ms=quantiles(record.lasted_s * 1000 for record in came.records if record.refused is not None),
+        refused=dict(Counter(str(record.refused or "no answer") for record in turned_away)),
+        admitted=len(came.records) - len(turned_away),
+        refusal_ms=quantiles(record.lasted_s * 1000 for record in turned_away),
         refusal_told=refusal,
         late_ms={"p50": late.percentile_ms(0.5), "p99": late.percentile_ms(0.99), "max": late.longest_s * 1000},
         delays=watch.delays(),
         replies=replies,
-        refusals=[(crowd_began_s + r.began_s, r.lasted_s * 1000) for r in came.records if r.refused is not None],
+        refusals=[(crowd_began_s + record.began_s, record.lasted_s * 1000) for record in turned_away],
     )
 
 

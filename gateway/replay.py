@@ -46,11 +46,10 @@ async def replay(
     alone = await _alone(load, told, stop) if load.solo else []
     before = await _read_counters(load)
     board = _Board(told)
-    sampler = asyncio.create_task(board.sample())
     try:
-        results = await run_lines(load, board.tick, stop)
+        results = await run_lines(load, board.tick, stop, board.begin)
     finally:
-        await background.stop([sampler])
+        await board.end()
     if load.read_metrics is not None:
         await asyncio.sleep(_COUNTERS_SETTLE_S)
     return Measured(
@@ -101,7 +100,18 @@ class _Board:
         self._latest: dict[int, Tick] = {}
         self._late_ms = 0.0
         self._replies_ms: deque[float] = deque(maxlen=_RECENT)
+        self._sampler: asyncio.Task[None] | None = None
         self.samples: list[Sample] = []
+
+    def begin(self) -> None:
+        """The first call is placed: time is counted from here, and sampled."""
+        self._began = time.monotonic()
+        self._sampler = asyncio.create_task(self._sample())
+
+    async def end(self) -> None:
+        """No more samples."""
+        if self._sampler is not None:
+            await background.stop([self._sampler])
 
     def tick(self, process: int, tick: Tick) -> None:
         """What a process did in its last second."""
@@ -109,7 +119,7 @@ class _Board:
         self._late_ms = max(self._late_ms, tick.late_ms)
         self._replies_ms += tick.replies_ms
 
-    async def sample(self) -> None:
+    async def _sample(self) -> None:
         """A sample a second, until cancelled; when the processes have told of theirs."""
         await asyncio.sleep(_SAMPLE_S / 4)
         while True:

@@ -36,12 +36,18 @@ class ClientDiedError(Exception):
     """A client process that ended before its calls did."""
 
 
-async def run_lines(load: Load, told: Callable[[int, Tick], None], stop: asyncio.Event) -> list[RunResult]:
+async def run_lines(
+    load: Load,
+    told: Callable[[int, Tick], None],
+    stop: asyncio.Event,
+    begun: Callable[[], None] = lambda: None,
+) -> list[RunResult]:
     """Run a load's lines, in `load.processes` processes.
 
     Args:
         told: a process's number, and what it did in the last second.
         stop: set to hang up before the time is over.
+        begun: called when all processes are there and the first call is placed.
 
     Raises:
         ClientDiedError: a process that is no more; the message says which.
@@ -49,6 +55,7 @@ async def run_lines(load: Load, told: Callable[[int, Tick], None], stop: asyncio
     """
     if load.processes == 1:
         run = LinesRun(load, lambda tick: told(0, tick))
+        begun()
         return [await _until_stopped(run.run(), stop, run.hang_up_all)]
     context = multiprocessing.get_context("spawn")
     plain = replace(load, read_metrics=None)  # a function of this process
@@ -58,6 +65,7 @@ async def run_lines(load: Load, told: Callable[[int, Tick], None], stop: asyncio
             await asyncio.gather(*(child.ready for child in children))
         for child in children:
             child.say(_GO)
+        begun()
 
         def stop_all() -> None:
             for child in children:

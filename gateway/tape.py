@@ -188,6 +188,8 @@ def read_tape(path: Path) -> Tape:
         TapeError: no such file, or none of these; the message names the line.
         AudioFileError: a WAV that cannot be read.
     """
+    if path.is_dir():
+        raise TapeError(f"{path}: a folder; give one tape (*{SUFFIX}) or WAV")
     if not path.is_file():
         raise TapeError(f"{path}: no such file; make a tape with `voicegate call ... --record {path.name}`")
     if path.suffix.lower() == SUFFIX:

@@ -98,16 +98,21 @@ def replay(
     from gateway.replay_report import Verdict, report
     from gateway.settings import SettingsError
     from gateway.supervisor import ChildFailedError
+    from gateway.tape import SUFFIX
 
     if url is not None:
         _check_address(url, dialect)
     if html is not None and not html.resolve().parent.is_dir():
         _refuse(f"{html}: its folder does not exist; make it first")
     if against is not None:
+        if html is not None:
+            _refuse("--html draws a load; --against prints a table, or with --json a document")
         from gateway.cli.replay_against import compare_versions
 
         compare_versions(paths, against, url=url, bot=bot, speed=speed, token=token, gate=gate, as_json=as_json)
     _check_dialect(dialect)
+    if tapes := [path for path in paths if path.suffix == SUFFIX]:
+        _refuse(f"{tapes[0]}: a tape is for --against VERSION; for a load give the recordings")
     machine = describe_machine()
     try:
         load = Load(

@@ -80,7 +80,7 @@ async def test_those_who_talk_lose_nothing_and_newcomers_are_refused(tmp_path: P
     callers = [Caller("anna", (Recording("hm.wav", speech()),) * 50)]
     async with rig(tmp_path, hear="hm", environ={"VOICEGATE_LIMITS_CALLS_PER_WORKER": "3"}) as running:
         talk = Load(url=f"ws://127.0.0.1:{running.port}", callers=callers, calls=3, bot="tester", solo=False)
-        found = await overload(talk, lambda: generate_latest(running.registry).decode(), seconds=2.0)
+        found = await overload(talk, lambda: generate_latest(running.registry).decode(), seconds=1.5)
         refused, tasks = running.metric("voicegate_refused_total", reason="full"), running.metric("voicegate_tasks")
     assert (found.talking, found.broken, found.frames_lost, found.admitted) == (3, {}, 0, 0)
     assert found.newcomers == sum(found.refused.values()) >= 3 and set(found.refused) == {"503"}

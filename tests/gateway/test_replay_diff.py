@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from audio.formats import AudioFormat
+from gateway.cli.replay import register
 from gateway.client import CallClient, Recording
 from gateway.outcome import Outcome, TurnOutcome, outcome_of, read_outcome
 from gateway.replay_diff import Comparison, Side, compare
 from gateway.tape import TapeRecorder, read_tape
-from tests.gateway.harness import rig, speech
+from tests.gateway.harness import FLOW, rig, speech
+
+BRIEF = FLOW.replace("Hello this is the test bot speaking to you now and for quite a while", "Hello")
+"""The test's bot, greeting in a word."""
 
 
 def turn(spoken: str, words: str, **more: object) -> TurnOutcome:
@@ -72,19 +79,28 @@ def test_latencies_are_compared_and_the_document_is_json() -> None:
 @pytest.mark.e2e
 async def test_a_taped_call_is_the_same_again_and_differs_where_another_model_hears_otherwise(tmp_path: Path) -> None:
     file = io.StringIO()
-    async with rig(tmp_path, hear="yes") as running:
+    async with rig(tmp_path, hear="yes", flow=BRIEF) as running:
         recorder = TapeRecorder(file, AudioFormat(), bot="tester")
         client = CallClient(running.url(), bot="tester", recorder=recorder, keep_audio=False)
         result = await client.run([Recording("yes.wav", speech())])
-        (tmp_path / "one.tape").write_text(file.getvalue())
-        tape = read_tape(tmp_path / "one.tape")
-        assert tape.heard == outcome_of(result)
-        again = await CallClient(running.url(), fmt=tape.format, bot=tape.bot).run_tape(tape)
-    async with rig(tmp_path, hear="more") as running:
-        other = await CallClient(running.url(), fmt=tape.format, bot=tape.bot).run_tape(tape)
-    same = sides(outcome_of(result), outcome_of(again))
-    assert same.same, same.document()
-    found = sides(outcome_of(result), outcome_of(other))
-    (pair,) = found.turns
-    assert pair.spoken == "yes.wav" and {"transcript", "intent", "reply"} <= set(pair.differs)
-    assert {"ended_by", "disposition"} <= set(found.differs)
+        path = tmp_path / "one.tape"
+        path.write_text(file.getvalue())
+        assert read_tape(path).heard == outcome_of(result)
+        code, told = await asyncio.to_thread(replay, str(path), "--against", running.url(), "--gate")
+    assert code == 0 and "the same" in told and "yes.wav" in told, told
+    async with rig(tmp_path, hear="more", flow=BRIEF) as running:
+        code, told = await asyncio.to_thread(replay, str(path), "--against", running.url(), "--gate", "--json")
+    assert code == 1, told
+    found = json.loads(told)
+    (pair,) = found["turns"]
+    assert (pair["spoken"], pair["before"]["transcript"], pair["after"]["transcript"]) == ("yes.wav", "yes", "more")
+    assert {"transcript", "intent", "reply"} <= set(pair["differs"]) and not found["same"]
+    assert {"ended_by", "disposition"} <= set(found["differs"])
+
+
+def replay(*words: str) -> tuple[int, str]:
+    """Exit code and stdout of `voicegate replay`."""
+    app = typer.Typer()
+    register(app)
+    done = CliRunner().invoke(app, list(words))
+    return done.exit_code, done.stdout

@@ -13,7 +13,8 @@ from gateway.replay_load import processes_for
 from gateway.replay_processes import ClientDiedError, run_lines
 from tests.gateway.harness import rig, speech
 
-CALLERS = (Caller("anna", (Recording("yes.wav", speech()),)),)
+CALLERS = (Caller("anna", (Recording("hm.wav", speech()),) * 50),)
+"""Who has more to say than any test lasts."""
 
 
 @pytest.mark.unit

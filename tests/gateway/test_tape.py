@@ -88,6 +88,9 @@ class _Kept(type(Path())):  # type: ignore[misc]
         made.text = text
         return made
 
+    def is_dir(self) -> bool:
+        return False
+
     def is_file(self) -> bool:
         return True
 
@@ -129,6 +132,8 @@ def test_a_faulty_line_is_named_with_its_number(tmp_path: Path, line: str) -> No
 def test_a_missing_file_and_one_that_is_no_sound_are_named(tmp_path: Path) -> None:
     with pytest.raises(TapeError, match=r"gone.tape: no such file; make a tape with `voicegate call"):
         read_tape(tmp_path / "gone.tape")
+    with pytest.raises(TapeError, match="a folder; give one tape"):
+        read_tape(tmp_path)
     (tmp_path / "note.txt").write_text("no sound")
     with pytest.raises(AudioFileError, match="note.txt: neither a tape"):
         read_tape(tmp_path / "note.txt")
