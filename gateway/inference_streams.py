@@ -21,16 +21,15 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import math
 import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
 from audio.asr import AsrJob
 from dialogue.connection import connect
@@ -51,24 +50,11 @@ from gateway.inference_messages import (
 from gateway.job_queue import Errand, Urgency
 from gateway.liveness import Liveness
 from gateway.model_commands import ModelCommand, ModelError
+from gateway.persist import persist
 from gateway.settings import InferenceSettings
+from gateway.stream_outbox import Outbox, StreamRequest
 from gateway.stream_recovery import ASKER, GROUP, WORKER, beat_every_s, beats_of
-from gateway.stream_wire import (
-    FIELD,
-    Answered,
-    JobEntry,
-    Kind,
-    ShardKeys,
-    Spoken,
-    WireJob,
-    Word,
-    pack_jobs,
-    pack_request,
-    pack_words,
-    shard_of,
-    together,
-    unpack_answers,
-)
+from gateway.stream_wire import FIELD, Answered, Kind, ShardKeys, Word, pack_request, shard_of, unpack_answers
 from nlu.pool import VersionStatus
 
 __all__ = ["StreamInference"]
@@ -77,29 +63,8 @@ log = logging.getLogger(__name__)
 
 _MAX_REQUEST_BYTES: Final = 8 * 1024 * 1024
 _MAX_WAITING: Final = 4096
-_SEND_ENTRIES: Final = 32
 _COMMAND_S: Final = 2.0
 _BLOCK_MS: Final = 2000
-_WORDS_WAITING: Final = 4096
-_WORD_ENTRIES_KEPT: Final = 2000
-_RECONNECT_S: Final = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-
-# KEYS      the streams of the entries, in order
-# ARGV[1]   entries that may be in a stream
-# ARGV[1+i] the entry for KEYS[i]
-#
-# Returns each entry's id; an empty one where its stream is full.
-_ASK: Final = """
-local ids = {}
-for i, stream in ipairs(KEYS) do
-  if redis.call('XLEN', stream) >= tonumber(ARGV[1]) then
-    ids[i] = ''
-  else
-    ids[i] = redis.call('XADD', stream, '*', 'b', ARGV[1 + i])
-  end
-end
-return ids
-"""
 
 # KEYS[1]   the heartbeats
 # KEYS[1+i] a stream of jobs
@@ -125,22 +90,6 @@ for i = 2, #KEYS do
 end
 return {mine, redis.call('HGETALL', KEYS[1]), ages}
 """
-
-
-@dataclass(slots=True, eq=False)
-class _Waiting:
-    """One request that is waited for."""
-
-    kind: Kind
-    request: bytes
-    errand: Errand
-    deadline: float
-    answer: asyncio.Future[Body]
-    ident: int = 0
-    attempts: int = 0
-    sent: bool = False
-    place: tuple[str, bytes] | None = None
-    """Stream and id of the entry it was sent in, once that is known."""
 
 
 @dataclass(slots=True, eq=False)
@@ -172,19 +121,16 @@ class StreamInference:
         self._field = ASKER + self.name
         self._client = connect(redis_url, timeout_s=_COMMAND_S, decode_responses=False)
         self._reader = connect(redis_url, timeout_s=None, decode_responses=False)  # its reads block
-        self._ask_script = self._client.register_script(_ASK)
         self._look_script = self._client.register_script(_LOOK)
-        self._limit = settings.queue_entries
         self._beat_s = beat_every_s(settings.dead_after_s)
         self._liveness = Liveness(dead_after_s=settings.dead_after_s)
         self._shedding = shedding or BatcherSettings()
         self._on_shed = on_shed
         self._idents = itertools.count(1)
-        self._waiting: dict[int, _Waiting] = {}
-        self._outbox: dict[int, _Waiting] = {}
-        self._promoted: list[_Waiting] = []
-        self._words: list[Spoken] = []
-        self._wake = asyncio.Event()
+        self._waiting: dict[int, StreamRequest] = {}
+        self._outbox = Outbox(
+            self._client, self._keys, self.name, limit=settings.queue_entries, ask_again=self._ask_again
+        )
         self._commands: dict[int, _Command] = {}
         self._read_from: bytes = b"0-0"
         self._count = 0
@@ -195,9 +141,12 @@ class StreamInference:
 
     async def __aenter__(self) -> StreamInference:
         self._tasks = [
-            asyncio.create_task(self._beat_for_ever(), name="inference heartbeat"),
-            asyncio.create_task(self._send_for_ever(), name="inference requests"),
-            asyncio.create_task(self._read_for_ever(), name="inference answers"),
+            asyncio.create_task(persist(step, doing=doing), name=doing)
+            for step, doing in (
+                (self._beat, "looking for inference workers"),
+                (self._outbox.send, "asking inference workers"),
+                (self._read, "reading answers of inference workers"),
+            )
         ]
         return self
 
@@ -258,7 +207,7 @@ class StreamInference:
         out. Where one refuses, the others may have done it; its name is in the message."""
         ident = next(self._idents)
         collected = self._commands[ident] = _Command()
-        self._say(Word.COMMAND, ident, administration(command, timeout_s))
+        self._outbox.say(Word.COMMAND, ident, administration(command, timeout_s))
         try:
             async with asyncio.timeout(timeout_s):
                 await self._connected.wait()
@@ -289,9 +238,9 @@ class StreamInference:
         if len(request) > _MAX_REQUEST_BYTES:
             raise InferenceError(f"{kind}: a request of {len(request)} bytes; at most {_MAX_REQUEST_BYTES}")
         answer: asyncio.Future[Body] = asyncio.get_running_loop().create_future()
-        waiting = _Waiting(kind, request, errand, time.monotonic() + timeout_s, answer)
+        waiting = StreamRequest(kind, request, errand, time.monotonic() + timeout_s, answer)
         self._put(waiting)
-        errand.on_promotion(lambda urgency: self._promote(waiting))
+        errand.on_promotion(lambda urgency: self._outbox.promote(waiting))
         try:
             async with asyncio.timeout(timeout_s):
                 return content(await answer)
@@ -315,135 +264,39 @@ class StreamInference:
         self._on_shed(kind.value, urgency)
         raise InferenceError(f"{kind}: {refusal}")
 
-    def _put(self, waiting: _Waiting) -> None:
+    def _put(self, waiting: StreamRequest) -> None:
         """Have it sent under a number of its own."""
         waiting.ident = next(self._idents)
         waiting.attempts += 1
-        waiting.sent, waiting.place = False, None
-        self._waiting[waiting.ident] = self._outbox[waiting.ident] = waiting
-        self._wake.set()
+        self._waiting[waiting.ident] = waiting
+        self._outbox.put(waiting)
 
-    def _leave(self, waiting: _Waiting) -> None:
+    def _leave(self, waiting: StreamRequest) -> None:
         """Nobody waits for it any more: answered, late, or its caller went away."""
         del self._waiting[waiting.ident]
-        self._outbox.pop(waiting.ident, None)
-        if waiting.sent and not (waiting.answer.done() and not waiting.answer.cancelled()):
-            self._say(Word.WITHDRAW, waiting.ident)  # so that the job costs nothing
+        self._outbox.withdraw(waiting)
 
-    def _ask_again(self, waiting: _Waiting) -> None:
+    def _ask_again(self, waiting: StreamRequest) -> None:
         """Under another number, unless it was tried often enough."""
         if waiting.attempts >= ATTEMPTS:
             return
         del self._waiting[waiting.ident]
         self._put(waiting)
 
-    def _promote(self, waiting: _Waiting) -> None:
-        if waiting.sent:  # what is not sent yet will be sent as urgent as it is then
-            self._promoted.append(waiting)
-            self._wake.set()
-
-    def _say(self, word: Word, ident: int, request: Body | None = None) -> None:
-        self._words.append(Spoken(word, ident, request))
-        del self._words[:-_WORDS_WAITING]
-        self._wake.set()
-
-    # Sending.
-
-    async def _send_for_ever(self) -> None:
-        attempt = 0
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            try:
-                await self._send_promotions()
-                while self._outbox:
-                    await self._send_jobs()
-                await self._send_words()
-                attempt = 0
-            except (RedisError, OSError) as exc:
-                if not attempt:
-                    log.warning("cannot ask the inference workers: %s; trying again", type(exc).__name__)
-                await asyncio.sleep(_RECONNECT_S[min(attempt, len(_RECONNECT_S) - 1)])
-                attempt += 1
-                self._wake.set()
-
-    async def _send_jobs(self) -> None:
-        """The most urgent entries, in one step."""
-        now = time.monotonic()
-        entries = list(itertools.islice(self._entries(now), _SEND_ENTRIES))
-        for _, jobs in entries:
-            for job in jobs:
-                self._outbox[job.ident].sent = True  # perhaps; but then it must be withdrawn
-        ids = await self._ask_script(
-            keys=[stream for stream, _ in entries],
-            args=[self._limit, *(pack_jobs(JobEntry(self.name, jobs)) for _, jobs in entries)],
-        )
-        for (stream, jobs), entry_id in zip(entries, ids, strict=True):
-            for job in jobs:
-                if (waiting := self._outbox.pop(job.ident, None)) is None:
-                    continue  # its caller went away meanwhile
-                if entry_id:
-                    waiting.place = (stream, entry_id)
-                elif not waiting.answer.done():
-                    refused = f"{waiting.kind}: {self._limit} entries are waiting for the inference workers already"
-                    waiting.answer.set_result({"error": refused})
-
-    def _entries(self, now: float) -> Iterator[tuple[str, tuple[WireJob, ...]]]:
-        for urgency in Urgency:
-            for kind in Kind:
-                jobs = [
-                    WireJob(ident, math.ceil((waiting.deadline - now) * 1000), waiting.request)
-                    for ident, waiting in self._outbox.items()
-                    if waiting.kind is kind and waiting.errand.urgency is urgency
-                ]
-                for entry in together(jobs):
-                    yield self._keys.jobs(kind, urgency), entry
-
-    async def _send_promotions(self) -> None:
-        """A worker that has the job is told. One that nobody has is asked again among the urgent ones: it would stand
-        behind them all where it is."""
-        while self._promoted:
-            waiting = self._promoted[-1]
-            if waiting.place is not None and self._waiting.get(waiting.ident) is waiting:
-                if await self._is_taken(*waiting.place):
-                    self._say(Word.PROMOTE, waiting.ident)
-                elif not waiting.answer.done():
-                    self._say(Word.WITHDRAW, waiting.ident)
-                    waiting.attempts -= 1  # nobody died of it
-                    self._ask_again(waiting)
-            self._promoted.remove(waiting)
-
-    async def _is_taken(self, stream: str, entry_id: bytes) -> bool:
-        try:
-            return bool(await self._client.xpending_range(stream, GROUP, entry_id, entry_id, 1))
-        except ResponseError:  # no inference worker was ever there
-            return False
-
-    async def _send_words(self) -> None:
-        if words := tuple(self._words):
-            fields: dict[Any, Any] = {FIELD: pack_words(self.name, words)}
-            await self._client.xadd(self._keys.words, fields, maxlen=_WORD_ENTRIES_KEPT, approximate=True)
-            self._words = [spoken for spoken in self._words if spoken not in words]
-
     # Answers.
 
-    async def _read_for_ever(self) -> None:
-        stream = self._keys.answers(self.name)
-        while True:
+    async def _read(self) -> None:
+        """Wait for answers, and hand them out. Raises RedisError or OSError."""
+        async with asyncio.timeout(_BLOCK_MS / 1000 + _COMMAND_S):  # a server that hangs says nothing at all
+            stream = self._keys.answers(self.name)
+            read: Any = await self._reader.xread({stream: self._read_from}, count=64, block=_BLOCK_MS)
+        for entry_id, fields in (entry for _, entries in read or () for entry in entries):
+            self._read_from = entry_id
             try:
-                async with asyncio.timeout(_BLOCK_MS / 1000 + _COMMAND_S):  # a server that hangs says nothing at all
-                    read: Any = await self._reader.xread({stream: self._read_from}, count=64, block=_BLOCK_MS)
-            except (RedisError, OSError) as exc:
-                log.info("no answers can be read: %s; trying again", type(exc).__name__)
-                await asyncio.sleep(_RECONNECT_S[2])
-                continue
-            for entry_id, fields in (entry for _, entries in read or () for entry in entries):
-                self._read_from = entry_id
-                try:
-                    for answered in unpack_answers(fields[FIELD.encode()]):
-                        self._answered(answered)
-                except (ValueError, KeyError) as exc:
-                    log.error("an inference worker sent what is no answer: %s", exc)
+                for answered in unpack_answers(fields[FIELD.encode()]):
+                    self._answered(answered)
+            except (ValueError, KeyError) as exc:
+                log.error("an inference worker sent what is no answer: %s", exc)
 
     def _answered(self, answered: Answered) -> None:
         if (command := self._commands.get(answered.ident)) is not None:
@@ -461,21 +314,20 @@ class StreamInference:
 
     # Heartbeats.
 
-    async def _beat_for_ever(self) -> None:
-        while True:
-            try:
-                await self._beat()
-            except (RedisError, OSError) as exc:
-                if self.connected:
-                    log.warning("the inference workers cannot be reached: %s; trying again", type(exc).__name__)
-                self._workers = set()
-                self._connected.clear()
+    async def _beat(self) -> None:
+        """One heartbeat: show that we live, see who else does and how long jobs wait. Raises RedisError or OSError."""
+        try:
+            await self._look()
+        except BaseException:
+            self._workers = set()
+            self._connected.clear()
+            raise
+        finally:
             for command in self._commands.values():
                 command.news.set()
-            await asyncio.sleep(self._beat_s)
+        await asyncio.sleep(self._beat_s)
 
-    async def _beat(self) -> None:
-        """Show that we live, see who else does, and how long jobs wait. Raises RedisError or OSError."""
+    async def _look(self) -> None:
         keys = [self._keys.beats, *self._keys.all_jobs]
         count, flat, ages_ms = await self._look_script(keys=keys, args=[self._field, GROUP])
         now = time.monotonic()

@@ -22,6 +22,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from redis.exceptions import RedisError, ResponseError
@@ -32,6 +33,7 @@ from gateway.inference import Inference
 from gateway.inference_messages import ATTEMPTS, Answering, Body
 from gateway.job_queue import Errand, Urgency
 from gateway.model_commands import ModelAdministration
+from gateway.persist import persist
 from gateway.settings import InferenceSettings
 from gateway.stream_recovery import GROUP, Claimed, Recovery, beat_every_s
 from gateway.stream_replies import Replies
@@ -57,7 +59,6 @@ _BLOCK_MS: Final = 2000
 _READ_ENTRIES: Final = 8
 _CLAIM_ENTRIES: Final = 16
 _WORDS_REMEMBERED: Final = 8192
-_RETRY_S: Final = 0.2
 
 
 class Room:
@@ -175,14 +176,12 @@ class _Shard:
 
     def start(self) -> None:
         """Begin."""
-        self._senders = [
-            asyncio.create_task(self._insist(self._replies.send), name="inference answers"),
-            asyncio.create_task(self._insist(self._look_after), name="inference heartbeat"),
-        ]
-        self._readers = [asyncio.create_task(self._insist(self._listen), name="inference words")]
+        self._senders = [_task(self._replies.send, "sending answers"), _task(self._look_after, "looking after others")]
+        self._readers = [_task(self._listen, "hearing of jobs")]
         for kind in Kind:
             for urgency in Urgency:
-                self._readers.append(asyncio.create_task(self._begin(kind, urgency), name=f"{kind} jobs"))
+                read = partial(self._read, kind, urgency)
+                self._readers.append(_task(read, f"taking {urgency.name.lower()} jobs of {kind}"))
 
     async def stop(self, drain_s: float) -> None:
         """See `StreamServer.stop`."""
@@ -204,27 +203,6 @@ class _Shard:
         await self._client.aclose()
         await self._reader.aclose()
 
-    async def _insist(self, serve: Callable[[], Awaitable[None]]) -> None:
-        """Do it for ever, and again where the server was away or has forgotten its groups."""
-        told = False
-        while True:
-            try:
-                await serve()
-                told = False
-            except (RedisError, OSError) as exc:
-                if not told:
-                    log.warning("the inference streams cannot be reached: %s; trying again", type(exc).__name__)
-                told = True
-                await asyncio.sleep(_RETRY_S)
-                if isinstance(exc, ResponseError) and "NOGROUP" in str(exc):
-                    await self._insist_on_groups()
-
-    async def _insist_on_groups(self) -> None:
-        try:
-            await self._make_groups()
-        except (RedisError, OSError) as exc:
-            log.debug("no consumer groups yet: %s", type(exc).__name__)
-
     async def _make_groups(self) -> None:
         """From the beginning: jobs that came before any worker are done too."""
         for stream in self._keys.all_jobs:
@@ -236,17 +214,21 @@ class _Shard:
 
     # Jobs in.
 
-    async def _begin(self, kind: Kind, urgency: Urgency) -> None:
-        await self._informed.wait()
-        await self._insist(lambda: self._read(kind, urgency))
-
     async def _read(self, kind: Kind, urgency: Urgency) -> None:
-        """Take what comes, as far as there is room."""
+        """Take what comes, as far as there is room. Raises RedisError or OSError."""
+        await self._informed.wait()
         stream = self._keys.jobs(kind, urgency)
         free = await self._rooms[kind].wait(urgency)
         count = min(_READ_ENTRIES, 1 + free // ENTRY_JOBS)
-        async with asyncio.timeout(_BLOCK_MS / 1000 + _COMMAND_S):  # a server that hangs says nothing at all
-            read: Any = await self._reader.xreadgroup(GROUP, self._name, {stream: ">"}, count=count, block=_BLOCK_MS)
+        try:
+            async with asyncio.timeout(_BLOCK_MS / 1000 + _COMMAND_S):  # a server that hangs says nothing at all
+                new: Any = {stream: ">"}
+                read: Any = await self._reader.xreadgroup(GROUP, self._name, new, count=count, block=_BLOCK_MS)
+        except ResponseError as exc:
+            if "NOGROUP" not in str(exc):
+                raise
+            await self._make_groups()  # the server has lost its memory
+            return
         for entry_id, fields in (entry for _, entries in read or () for entry in entries):
             self._accept(stream, entry_id, fields.get(FIELD.encode(), b""))
 
@@ -407,6 +389,10 @@ class _Shard:
                 died = f"the inference worker died {entry.deliveries} times under this request"
                 self._reply(jobs.asker, job.ident, {"error": died})
         self._finish((entry.stream, entry.entry_id))
+
+
+def _task(step: Callable[[], Awaitable[None]], doing: str) -> asyncio.Task[None]:
+    return asyncio.create_task(persist(step, doing=doing), name=doing)
 
 
 def _of_stream(stream: str) -> tuple[Kind, Urgency]:

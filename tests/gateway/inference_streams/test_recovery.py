@@ -57,7 +57,7 @@ async def test_what_a_killed_worker_had_answered_is_not_done_again(redis_url: st
 
     async with asking(redis_url, settings, wait=False) as client:
         waiting = [asyncio.create_task(ask(client, job(100 + n))) for n in range(3)]
-        await until(lambda: client._waiting and not client._outbox)  # they share entries: they came at once
+        await until(lambda: client._waiting and client._outbox.is_empty)  # they share entries: they came at once
         async with serving(redis_url, settings, Halves()) as first:
             await both["hung"].wait()
             await until(lambda: waiting[0].done() and waiting[2].done())
@@ -122,7 +122,7 @@ async def test_an_asker_that_died_costs_nothing_and_leaves_no_key(redis_url: str
         await dead.__aenter__()
         asked = [asyncio.create_task(ask(dead, job(100 + n))) for n in range(40)]
         await until(lambda: models.asked)
-        await until(lambda: not dead._outbox)
+        await until(lambda: dead._outbox.is_empty)
         await background.stop(dead._tasks)  # it does nothing any more: no leave, no word about its jobs
         await until(lambda: models.cancelled)
         models.gate.set()
@@ -148,7 +148,7 @@ async def test_entries_that_were_given_and_never_seen_are_found(redis_url: str) 
         for number in range(3):  # it holds two, and reads no more
             waiting.append(asyncio.create_task(ask(client, job(100 + number))))
             await until(lambda number=number: len(models.asked) == min(2, number + 1))
-        await until(lambda: client._waiting and not client._outbox)
+        await until(lambda: client._waiting and client._outbox.is_empty)
         lost = connect(redis_url, timeout_s=5.0, decode_responses=False)
         stream = ShardKeys(settings.pool, 0).jobs(Kind.ASR, Urgency.ENDPOINT)
         (worker,) = client._workers
@@ -226,9 +226,9 @@ async def test_a_user_with_no_more_rights_than_the_documents_say() -> None:
             async with serving(url, settings):
                 assert await waiting == "300"
                 withdrawn = asyncio.create_task(ask(client, job(400)))
-                await until(lambda: client._waiting and not client._outbox)
+                await until(lambda: client._waiting and client._outbox.is_empty)
                 withdrawn.cancel()
-                await until(lambda: not client._words)
+                await until(lambda: client._outbox.is_empty)
 
 
 async def test_shards_of_a_cluster() -> None:

@@ -97,7 +97,7 @@ async def test_a_caller_who_no_longer_waits_costs_nothing(redis_url: str) -> Non
                 await asyncio.sleep(0.01)
         gone.cancel()
         await asyncio.gather(gone, return_exceptions=True)
-        await until(lambda: not client._words)
+        await until(lambda: client._outbox.is_empty)
         async with serving(redis_url, settings) as models:
             assert (await client.transcribe(job(300), timeout_s=60)).transcript.text == "300"
             models.gate.clear()
@@ -198,7 +198,7 @@ async def test_a_full_stream_refuses_and_loses_nothing(redis_url: str) -> None:
     settings = pool(queue_entries=16)
     async with asking(redis_url, settings, wait=False) as client:
         asked = [asyncio.create_task(client.transcribe(job(100 + n), timeout_s=60)) for n in range(200)]
-        await until(lambda: client._waiting and not client._outbox)
+        await until(lambda: client._waiting and client._outbox.is_empty)
         async with serving(redis_url, settings):
             outcomes = await asyncio.gather(*asked, return_exceptions=True)
     refused = [outcome for outcome in outcomes if isinstance(outcome, InferenceError)]
@@ -220,7 +220,7 @@ async def test_a_promoted_speculation_overtakes_in_the_stream_and_in_the_worker(
         waits, promoted = Errand(Urgency.SPECULATIVE), Errand(Urgency.SPECULATIVE)
         for number, errand in ((200, waits), (201, promoted)):  # the reader may take one of them, and no more
             tasks.append(asyncio.create_task(client.transcribe(job(number), errand=errand, timeout_s=60)))
-            await until(lambda: not client._outbox)
+            await until(lambda: client._outbox.is_empty)
         promoted.promote(Urgency.ENDPOINT)
         await until(lambda: "201" in models.asked)
         assert models.errands[models.asked.index("201")].urgency is Urgency.ENDPOINT
