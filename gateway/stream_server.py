@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
+import redis.asyncio as redis
 from redis.exceptions import RedisError, ResponseError
 
 from dialogue.connection import connect
@@ -111,8 +112,18 @@ class StreamServer:
         self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         rooms = {kind: Room(batches[kind]) for kind in Kind}
         answering = Answering(inference, models)
+        self._client = connect(redis_url, timeout_s=_COMMAND_S, decode_responses=False)
+        self._reader = connect(redis_url, timeout_s=None, decode_responses=False)  # its reads block
         self._shards = [
-            _Shard(redis_url, settings, ShardKeys(settings.pool, shard), self.name, answering, rooms)
+            _Shard(
+                self._client,
+                self._reader,
+                ShardKeys(settings.pool, shard),
+                self.name,
+                answering,
+                rooms,
+                dead_after_s=settings.dead_after_s,
+            )
             for shard in range(settings.shards)
         ]
 
@@ -124,6 +135,8 @@ class StreamServer:
     async def stop(self, *, drain_s: float = 3.0) -> None:
         """Take no more jobs, give those that are held so long to end, and leave the rest to others."""
         await asyncio.gather(*(shard.stop(drain_s) for shard in self._shards))
+        await self._client.aclose()
+        await self._reader.aclose()
 
 
 @dataclass(slots=True, eq=False)
@@ -146,22 +159,24 @@ class _Shard:
 
     def __init__(
         self,
-        redis_url: str,
-        settings: InferenceSettings,
+        client: redis.Redis,
+        reader: redis.Redis,
         keys: ShardKeys,
         name: str,
         answering: Answering,
         rooms: Mapping[Kind, Room],
+        *,
+        dead_after_s: float,
     ) -> None:
+        self._client = client
+        self._reader = reader
         self._keys = keys
         self._name = name
         self._answering = answering
         self._rooms = rooms
-        self._client = connect(redis_url, timeout_s=_COMMAND_S, decode_responses=False)
-        self._reader = connect(redis_url, timeout_s=None, decode_responses=False)  # its reads block
-        self._replies = Replies(self._client, keys)
-        self._recovery = Recovery(self._client, keys, name=name, dead_after_s=settings.dead_after_s)
-        self._beat_s = beat_every_s(settings.dead_after_s)
+        self._replies = Replies(client, keys)
+        self._recovery = Recovery(client, keys, name=name, dead_after_s=dead_after_s)
+        self._beat_s = beat_every_s(dead_after_s)
         self._held: dict[tuple[str, bytes], _Held] = {}
         self._running: dict[tuple[str, int], _Running] = {}
         self._missed: set[tuple[str, bytes]] = set()
@@ -200,8 +215,6 @@ class _Shard:
             await self._recovery.leave()
         except (RedisError, OSError) as exc:
             log.info("no leave taken of the others (%s); they will see it", type(exc).__name__)
-        await self._client.aclose()
-        await self._reader.aclose()
 
     async def _make_groups(self) -> None:
         """From the beginning: jobs that came before any worker are done too."""
