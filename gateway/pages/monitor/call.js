@@ -6,6 +6,7 @@ import { Turns } from "./turns.js";
 
 const MOST_EVENTS = 300;
 const OUT_OF_SCOPE = "oos";
+const UNKNOWN = "unknown"; // how it ended
 const STREAK = 2; // turns in a row that were not understood, or silences: somebody should look
 
 export class Call {
@@ -51,6 +52,7 @@ export class Call {
   /** @param {object} event one of this call's  @returns {string} what a screen reader says of it */
   take(event) {
     this.version += 1;
+    if (this.endedBy === UNKNOWN) [this.endedBy, this.endedAt] = ["", 0]; // it had only not been told of
     if (this.seq > 0 && event.seq > this.seq + 1) this.lost += event.seq - this.seq - 1;
     this.seq = event.seq;
     this.clock = { atMs: event.at_ms, time: event.time };
@@ -72,7 +74,7 @@ export class Call {
   /** It went while nobody looked. */
   vanish(time) {
     this.version += 1;
-    this.endedBy = "unknown";
+    this.endedBy = UNKNOWN;
     this.endedAt = time;
     this.speaking = false;
   }

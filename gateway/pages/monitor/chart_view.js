@@ -73,10 +73,10 @@ export function drawChart(canvas, { lines, budget, whole = false }, time) {
     const words = `promised ${text(budget)}`;
     const wide = paint.measureText(words).width + 8;
     paint.fillStyle = colour("surface");
-    paint.fillRect(LEFT + 4, y(budget) - 15, wide, 14); // on top of all lines: it is to be read
+    paint.fillRect(LEFT + 4, y(budget) + 2, wide, 14); // on top of all lines: it is to be read
     paint.fillStyle = colour("stop");
     paint.textAlign = "left";
-    paint.fillText(words, LEFT + 8, y(budget) - 8);
+    paint.fillText(words, LEFT + 8, y(budget) + 9);
   }
   const said = lines.map(({ name, points: all }) => `${name} ${all.length ? text(all.at(-1).value) : "not measured yet"}`);
   canvas.setAttribute("aria-label", `${said.join(", ")}${budget ? `; promised ${text(budget)}` : ""}`);

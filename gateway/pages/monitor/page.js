@@ -70,7 +70,7 @@ function takeLines(lines) {
     reports.take(line);
     if (said && call.id === chosenId && view === "calls") find("announcer").textContent = said;
   }
-  if (lines[0].type === "watching") calls.settle(now());
+  if (lines.some(({ type }) => type === "watching")) calls.settle(now());
   draw();
 }
 

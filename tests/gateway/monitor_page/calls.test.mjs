@@ -76,6 +76,8 @@ test("a stream that begins anew keeps what is known, and ends what is there no m
   calls.settle(1011);
   assert.deepEqual([calls.byId.get("a").isOver, calls.byId.get("b").endedBy], [false, "unknown"]);
   assert.equal(calls.byId.get("a").lost, 3);
+  calls.take({ v: 1, type: "speech_started", call_id: "b", seq: 2, at_ms: 9000, time: 1012, speech_ms: 8800 });
+  assert.equal(calls.byId.get("b").isOver, false, "it is there after all");
   assert.deepEqual(lines(calls.byId.get("a")), ["caller said: yes"], "a turn that is here is not told again");
 });
 
