@@ -266,22 +266,22 @@ class StreamInference:
 
     def _put(self, waiting: StreamRequest) -> None:
         """Have it sent under a number of its own."""
-        waiting.ident = next(self._idents)
+        ident = next(self._idents)
+        waiting.idents.append(ident)
         waiting.attempts += 1
-        self._waiting[waiting.ident] = waiting
+        self._waiting[ident] = waiting
         self._outbox.put(waiting)
 
     def _leave(self, waiting: StreamRequest) -> None:
         """Nobody waits for it any more: answered, late, or its caller went away."""
-        del self._waiting[waiting.ident]
+        for ident in waiting.idents:
+            del self._waiting[ident]
         self._outbox.withdraw(waiting)
 
     def _ask_again(self, waiting: StreamRequest) -> None:
         """Under another number, unless it was tried often enough."""
-        if waiting.attempts >= ATTEMPTS:
-            return
-        del self._waiting[waiting.ident]
-        self._put(waiting)
+        if waiting.attempts < ATTEMPTS:
+            self._put(waiting)
 
     # Answers.
 
@@ -302,15 +302,18 @@ class StreamInference:
         if (command := self._commands.get(answered.ident)) is not None:
             command.answers[answered.worker] = answered.answer
             command.news.set()
-        waiting = self._waiting.get(answered.ident)
-        if waiting is None or waiting.answer.done():
+        waiting = self._waiting.pop(answered.ident, None)
+        if waiting is None:
             return  # another worker was first, or nobody waits for it any more
+        waiting.idents.remove(answered.ident)
+        if waiting.answer.done():
+            return
         if "late" not in answered.answer:
             waiting.answer.set_result(answered.answer)
-        elif waiting.attempts < ATTEMPTS:
+        elif not waiting.idents:  # else it was asked again already
             self._ask_again(waiting)
-        else:
-            waiting.answer.set_result({"error": f"{waiting.kind}: waited past its deadline"})
+            if not waiting.idents:
+                waiting.answer.set_result({"error": f"{waiting.kind}: waited past its deadline"})
 
     # Heartbeats.
 
@@ -334,7 +337,7 @@ class StreamInference:
         if count <= self._count:
             log.warning("the server has forgotten this gateway worker; asking again what is waited for")
             self._read_from = b"0-0"
-            for waiting in list(self._waiting.values()):
+            for waiting in set(self._waiting.values()):
                 if waiting.sent and not waiting.answer.done():
                     self._ask_again(waiting)
         self._count = count

@@ -3,8 +3,8 @@
     put --> waits --one script for all that waits--> a stream of its kind and urgency --> answered | withdrawn
               '---the server is away--> kept, and sent again
 
-A request has a number. It may be sent more than once under the same one, where it is not known whether the first came
-through; the asker takes the first answer.
+A request has a number. It may be sent twice under the same one, where it is not known whether the first came through,
+and asked again under another; the asker takes the first answer to any.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import redis.asyncio as redis
@@ -58,10 +58,11 @@ class StreamRequest:
     errand: Errand
     deadline: float
     answer: asyncio.Future[Body]
-    ident: int = 0
+    idents: list[int] = field(default_factory=list)
+    """Numbers under which an answer is open: the last, and those before it where it was asked again."""
     attempts: int = 0
     sent: bool = False
-    """Perhaps: then it must be withdrawn."""
+    """Under its last number; perhaps: then it must be withdrawn."""
     place: tuple[str, bytes] | None = None
     """Stream and id of the entry it was sent in, once that is known."""
 
@@ -100,16 +101,16 @@ class Outbox:
         return not (self._requests or self._promoted or self._words)
 
     def put(self, request: StreamRequest) -> None:
-        """Have a request sent under its number."""
+        """Have a request sent under the last of its numbers."""
         request.sent, request.place = False, None
-        self._requests[request.ident] = request
+        self._requests[request.idents[-1]] = request
         self._news.set()
 
     def withdraw(self, request: StreamRequest) -> None:
-        """Nobody waits for it any more: answered, late, or its caller went away."""
-        self._requests.pop(request.ident, None)
-        if request.sent and not (request.answer.done() and not request.answer.cancelled()):
-            self.say(Word.WITHDRAW, request.ident)  # so that the job costs nothing
+        """Nobody waits for it any more: what is open of it shall cost nothing."""
+        for ident in request.idents:
+            if self._requests.pop(ident, None) is None or request.sent:
+                self.say(Word.WITHDRAW, ident)
 
     def promote(self, request: StreamRequest) -> None:
         """It has become urgent. What is not sent yet will be sent as urgent as it is then."""
@@ -179,9 +180,9 @@ class Outbox:
             request = self._promoted[-1]
             if request.place is not None and not request.answer.done():
                 if await self._is_taken(*request.place):
-                    self.say(Word.PROMOTE, request.ident)
+                    self.say(Word.PROMOTE, request.idents[-1])
                 elif not request.answer.done():  # nor was it meanwhile
-                    self.say(Word.WITHDRAW, request.ident)
+                    self.say(Word.WITHDRAW, request.idents[-1])
                     request.attempts -= 1  # nobody died of it
                     self._ask_again(request)
             self._promoted.remove(request)

@@ -193,6 +193,26 @@ async def test_a_server_that_comes_back_without_its_memory_is_asked_again() -> N
             models.gate.set()
             server.start()
             assert await asyncio.gather(*waiting) == ["100", "101", "102", "103"]
+            await until(lambda: not client._waiting)
+
+
+async def test_an_asker_that_was_taken_for_dead_is_answered_all_the_same(redis_url: str) -> None:
+    """Its jobs were dropped, and its stream: it was stopped for too long, or cut off."""
+    settings = pool()
+    async with asking(redis_url, settings, wait=False) as client, serving(redis_url, settings) as models:
+        await client.wait_connected()
+        models.gate.clear()
+        waiting = asyncio.create_task(ask(client, job(300)))
+        await until(lambda: models.asked)
+        undertaker = connect(redis_url, timeout_s=5.0)
+        keys = ShardKeys(settings.pool, 0)
+        await undertaker.hdel(keys.beats, ASKER + client.name)
+        await undertaker.delete(keys.answers(client.name))
+        await undertaker.aclose()
+        await until(lambda: len(models.asked) == 2)  # again
+        models.gate.set()
+        assert await waiting == "300"
+        await until(lambda: not client._waiting)
 
 
 async def test_a_server_that_hangs_is_waited_for() -> None:
