@@ -27,6 +27,7 @@ class EventStream:
         """`call_id` "": of all calls; `types` empty: all."""
         self.stale = False
         """What was told may be wrong, and a snapshot is wanted."""
+        self._begun = False
         self._call_id = call_id
         self._types = types
         self._roll = CallRoll()
@@ -34,7 +35,8 @@ class EventStream:
     def begin(self, calls: CallList, waiting: Iterable[str] = ()) -> list[str]:
         """A snapshot, the first or a fresh one; `waiting` are the events that came while it was being taken.
 
-        A fresh one says what is missing between the events that were told and itself.
+        A fresh one says what is missing between the events that were told and itself. Where a worker did not answer it
+        says nothing of other calls than its own, and another is wanted.
         """
         presents = [json.loads(line) for line in calls.lines]
         held = {body["call_id"]: (body["epoch"], body["seq"]) for body in presents}
@@ -51,15 +53,17 @@ class EventStream:
             if place.new:
                 lines += _dropped(body["call_id"], place)
                 told.append(line)
-        watching = {
-            "type": "watching",
-            "v": SCHEMA_VERSION,
-            "calls": len(told),
-            "workers": calls.workers,
-            "complete": calls.complete,
-        }
-        self.stale = self._roll.lacking = False
-        lines += [json.dumps(watching), *told]
+        if calls.complete or not self._begun:
+            watching = {
+                "type": "watching",
+                "v": SCHEMA_VERSION,
+                "calls": len(told),
+                "workers": calls.workers,
+                "complete": calls.complete,
+            }
+            lines.append(json.dumps(watching))
+        self.stale, self._roll.lacking, self._begun = self._begun and not calls.complete, False, True
+        lines += told
         for line in behind:
             lines += self.take(line)
         return lines

@@ -45,6 +45,8 @@ _CLOSE_S: Final = 1.0
 _LOOK_S: Final = 30.0
 """How often the wall clock is looked at, which may be set meanwhile."""
 _SNAPSHOT_EVERY_S: Final = 2.0
+_INCOMPLETE_S: Final = 30.0
+"""Before workers are asked again of which one did not answer: the stream waits for it each time."""
 _ON_THE_WAY_S: Final = 0.3
 """Workers batch a tenth of a second's events: after so long those that a snapshot holds have come, or are lost."""
 
@@ -115,6 +117,7 @@ class EventSocket:
         self._raw = raw
         self._stream = EventStream(call_id=call_id, types=types)
         self._asked_at = 0.0  # for the last snapshot, monotonic seconds
+        self._complete = True  # all workers gave theirs
 
     async def serve(self) -> None:
         """Until the peer goes, or its token is over."""
@@ -127,15 +130,14 @@ class EventSocket:
         while True:
             news: list[str | Stock] = []
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._wait_s):
+                async with asyncio.timeout(self._wait_s(watcher)):
                     news = await watcher.some()
             dropped = watcher.take_dropped()
             lines = self._stream.fall_behind(dropped) if dropped else []
             for one in news:
                 lines += self._lines(one)
             await self._tell(lines)
-            self._stream.stale = self._stream.stale or watcher.doubted_at > self._asked_at
-            if self._wait_s == 0.0:
+            if self._wait_s(watcher) == 0.0:
                 with suppress(HubError):  # again then
                     await self._tell(await self._begin_anew(watcher))
 
@@ -144,12 +146,13 @@ class EventSocket:
             return self._stream.take(news)
         return self._stream.take_stock(news.call_ids, time.time())
 
-    @property
-    def _wait_s(self) -> float | None:
+    def _wait_s(self, watcher: Watcher) -> float | None:
         """Until a fresh snapshot is to be had; None: it is not wanted."""
-        if not self._stream.stale:
+        doubted = watcher.doubted_at > self._asked_at
+        if not doubted and not self._stream.stale:
             return None
-        return max(0.0, self._asked_at + _SNAPSHOT_EVERY_S - time.monotonic())
+        every_s = _SNAPSHOT_EVERY_S if doubted or self._complete else _INCOMPLETE_S
+        return max(0.0, self._asked_at + every_s - time.monotonic())
 
     async def _begin_anew(self, watcher: Watcher) -> list[str]:
         calls = await self._calls()
@@ -168,7 +171,9 @@ class EventSocket:
         """
         self._asked_at = time.monotonic()
         await self._hub.begin()
-        return await self._hub.calls(call_id=self._call_id, raw=self._raw)
+        calls = await self._hub.calls(call_id=self._call_id, raw=self._raw)
+        self._complete = calls.complete
+        return calls
 
     async def _tell(self, lines: list[str]) -> None:
         if lines:

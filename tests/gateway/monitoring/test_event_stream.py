@@ -121,6 +121,21 @@ def test_a_fresh_snapshot_of_a_call_that_was_not_known_takes_the_place_of_its_ev
     ]
 
 
+def test_a_fresh_snapshot_without_an_answer_of_every_worker_takes_no_call_away() -> None:
+    stream = begun(EventStream(), present(1), present(1, call_id="b"))
+    lines = stream.begin(CallList((present(3, call_id="b"),), workers=2, complete=False))
+    assert [json.loads(line)["type"] for line in lines] == ["dropped", "call_present"]
+    assert stream.stale
+    (watching, *_) = stream.begin(CallList((present(3, call_id="b"),), workers=2, complete=True))
+    assert json.loads(watching)["calls"] == 1 and not stream.stale
+
+
+def test_the_first_snapshot_says_whether_it_is_complete() -> None:
+    stream = EventStream()
+    (watching,) = stream.begin(CallList((), workers=2, complete=False))
+    assert json.loads(watching)["complete"] is False and not stream.stale
+
+
 def test_one_call_s_stream_knows_of_no_other() -> None:
     stream = begun(EventStream(call_id="a"), present(1))
     assert told(stream, event("caller_silent", 9, call_id="b"), event("caller_silent", 2)) == [("caller_silent", 2)]
