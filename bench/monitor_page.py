@@ -7,7 +7,8 @@ crowd of scripted ones (`bench.crowd`) and what came of others (`bench.ended_cro
 in headless Chromium, unless `--calls` is 0, then takes screenshots of each view at 360, 768 and 1440 px in light and
 dark: nobody on the line, the list, one call, being listened to and taken over, after its end with its recording,
 health, outcomes. Pictures are to be looked at; the JSON on stdout has the pictures a second, and what a script can see
-that is wrong: beyond the screen, cut off, not drawn. Needs Playwright and Chromium (`apt-get install chromium`).
+that is wrong: beyond the screen, cut off, not drawn, hard to read or to hit, without a name. Needs Playwright and
+Chromium (`apt-get install chromium`).
 """
 
 from __future__ import annotations
@@ -54,20 +55,46 @@ FRAMES = """(seconds) => new Promise((done) => {
 })"""
 
 FAULTS = """() => {
-    const seen = (one) => one.checkVisibility() && one.clientWidth > 0;
+    const seen = (one) => one.checkVisibility() && one.clientWidth > 0 && !one.closest(".visually-hidden");
+    const all = (what) => [...document.querySelectorAll(what)].filter(seen);
     const wide = document.documentElement.scrollWidth > innerWidth ? ["the page is wider than the screen"] : [];
-    const blank = [...document.querySelectorAll("canvas")].filter(seen).filter((one) => {
+    const blank = all("canvas").filter((one) => {
         const {data} = one.getContext("2d").getImageData(0, 0, one.width, one.height);
         return !data.some((value, at) => at % 4 === 3 && value > 0);
     });
-    const cut = [...document.querySelectorAll("button, select, .button, h1, h2, h3, .tile dd, nav a")].filter(seen)
-        .filter((one) => !one.classList.contains("visually-hidden") && one.scrollWidth > one.clientWidth + 1);
-    const small = [...document.querySelectorAll("button, select, input, .button")].filter(seen)
-        .filter((one) => one.getBoundingClientRect().height < 24);
-    const named = (what, ones) => ones.map((one) => `${what}: ${one.id || one.className || one.textContent}`);
-    return [...wide, ...named("blank", blank), ...named("cut off", cut), ...named("hard to hit", small)];
+    const cut = all("button, select, .button, h1, h2, h3, .tile dd, nav a")
+        .filter((one) => one.scrollWidth > one.clientWidth + 1);
+    const small = all("button, select, input, .button").filter((one) => one.getBoundingClientRect().height < 24);
+    const nameless = all("button, input, select, a, section, [tabindex], [role=slider], [role=img]").filter((one) =>
+        !(one.ariaLabel || one.getAttribute("aria-labelledby") || one.labels?.length || one.textContent.trim()));
+    const ids = [...document.querySelectorAll("[id]")].map(({id}) => id);
+    const twice = ids.filter((id, at) => ids.indexOf(id) !== at);
+
+    const pixel = new OffscreenCanvas(1, 1).getContext("2d", {willReadFrequently: true});
+    const ground = (one) => [...(one ? [...ground(one.parentElement), getComputedStyle(one).backgroundColor] : [])];
+    const painted = (colours) => {
+        pixel.clearRect(0, 0, 1, 1);
+        for (const colour of colours) {
+            pixel.fillStyle = colour;
+            pixel.fillRect(0, 0, 1, 1);
+        }
+        return [...pixel.getImageData(0, 0, 1, 1).data].slice(0, 3).map((value) => value / 255)
+            .map((value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4))
+            .reduce((sum, value, at) => sum + value * [0.2126, 0.7152, 0.0722][at], 0);
+    };
+    const faint = all("body *").filter((one) => {
+        const says = [...one.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.textContent.trim());
+        if (!says || one.closest(":disabled, option, svg")) return false;
+        const {color, fontSize, fontWeight} = getComputedStyle(one);
+        const lights = [painted([...ground(one), color]), painted(ground(one))].sort((x, y) => y - x);
+        const isLarge = parseFloat(fontSize) >= 24 || (parseFloat(fontSize) >= 18.66 && fontWeight >= 700);
+        return (lights[0] + 0.05) / (lights[1] + 0.05) < (isLarge ? 3 : 4.5);
+    });
+    const named = (what, ones) => ones.map((one) => `${what}: ${one.id || one.className || one.textContent || one}`);
+    return [...wide, ...named("blank", blank), ...named("cut off", cut), ...named("hard to hit", small),
+        ...named("without a name", nameless), ...named("twice", twice), ...named("hard to read", faint)];
 }"""
-"""What a script can see that is wrong with a view."""
+"""What a script can see that is wrong with a view. Contrast: WCAG 2.2, 1.4.3."""
 
 
 async def calling(port: int) -> None:

@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -78,6 +79,21 @@ async def test_without_authentication_whoever_is_on_this_machine_may_do_everythi
     assert (body["needs_token"], body["authorized"], body["who"]) == (False, True, "loopback")
     assert set(body["scopes"]) == {str(scope) for scope in Scope}
     assert body["pause_ms"] == 320
+    assert body["recording"] is None
+
+
+async def test_the_page_knows_what_is_recorded_and_tells_nobody_else(redis_url: str, tmp_path: Path) -> None:
+    environ = {
+        "VOICEGATE_AUTH_SECRET": SECRET,
+        "VOICEGATE_RECORDING_BOTS": "bill,shop",
+        "VOICEGATE_RECORDING_DIRECTORY": str(tmp_path),
+        "VOICEGATE_RECORDING_KEEP_DAYS": "7",
+    }
+    async with page(redis_url, environ) as client:
+        body = (await client.get("/monitor/setup.json", headers=bearer(Scope.MONITOR))).json()
+        nobody = (await client.get("/monitor/setup.json")).json()
+    assert body["recording"] == {"bots": ["bill", "shop"], "consent": "metadata", "keep_days": 7.0}
+    assert nobody["recording"] is None
 
 
 @pytest.mark.parametrize(
