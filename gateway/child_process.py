@@ -132,12 +132,14 @@ class ChildProcess:
 
     async def came_up(self) -> bool:
         """Wait until it serves; False where it ended before."""
-        waiting = [asyncio.create_task(self._line.up.wait()), asyncio.create_task(self.ended.wait())]
-        try:
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            await background.stop(waiting)
+        await _either(self._line.up, self.ended)
         return self.up and not self.ended.is_set()
+
+    async def idle(self) -> None:
+        """Wait until it has no call, by its beats, or has ended."""
+        while self.calls and not self.ended.is_set():
+            self._line.heard.clear()
+            await _either(self._line.heard, self.ended)
 
     def drain(self, order: DrainOrder) -> None:
         """Have it take no new calls, and end when those in progress have."""
@@ -200,6 +202,14 @@ class ChildProcess:
         self._process.send_signal(signal.SIGQUIT)
         await asyncio.sleep(_LAST_WORDS_S)
         self.kill()
+
+
+async def _either(first: asyncio.Event, second: asyncio.Event) -> None:
+    waiting = [asyncio.create_task(first.wait()), asyncio.create_task(second.wait())]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await background.stop(waiting)
 
 
 def _how(code: int) -> str:

@@ -191,15 +191,27 @@ class Fleet:
             self._remove_worker(index)
 
     async def stop(self) -> None:
-        """Workers drain while the models and the store still answer; then everything else goes."""
+        """Workers drain while the models and the store still answer; then everything else goes.
+
+        As long as one of them has a call, all of them answer newcomers 503.
+        """
         self._stopping = True
         await background.stop(self._tasks)
-        await asyncio.gather(*(keeper.stop() for keeper in self._workers.values()))
+        for index in list(self._listeners):
+            self._close(index)  # each worker has its own end; here nobody would answer
+        order = DrainOrder(Handover.REFUSE, self._settings.limits.drain_s)
+        refusing = [process for keeper in self._workers.values() for process in keeper.refuse(order)]
+        leaving = asyncio.gather(*(keeper.stop_leaving() for keeper in self._workers.values()))
+        try:
+            async with asyncio.timeout(order.deadline_s):
+                await asyncio.shield(leaving)
+                await asyncio.gather(*(process.idle() for process in refusing))
+        except TimeoutError:
+            log.info("calls are still in progress after %g s, and are closed", order.deadline_s)
+        await asyncio.gather(leaving, *(keeper.stop() for keeper in self._workers.values()))
         if self._control is not None:
             await self._control.stop()
         await asyncio.gather(*(keeper.stop() for keepers in self._inferences.values() for keeper in keepers))
-        for listener in self._listeners.values():
-            listener.close()
 
     def kill(self) -> None:
         """End every process at once."""

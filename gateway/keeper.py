@@ -143,6 +143,22 @@ class Keeper:
         if present is not None:
             self._leave(present, order)
 
+    def refuse(self, order: DrainOrder) -> list[ChildProcess]:
+        """Have this place take nothing new, and no process be started here any more: `stop` follows.
+
+        Returns:
+            Those that work on what there is, or wait for that: `stop` ends them.
+        """
+        self._closed = True
+        staying = [process for process in self.processes if process not in self._leaving]
+        for process in staying:
+            process.drain(order)
+        return staying
+
+    async def stop_leaving(self) -> None:
+        """SIGTERM to the processes that drain, and wait until they are gone."""
+        await asyncio.gather(*(process.stop() for process in self._leaving))
+
     async def stop(self) -> None:
         """SIGTERM to all processes of this place, and wait until they are gone."""
         self._closed = True

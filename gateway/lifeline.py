@@ -51,7 +51,8 @@ class Handover(StrEnum):
     CLOSE = "close"
     """Other workers are to have them: what waits in this one's queue is still taken, then its socket goes."""
     REFUSE = "refuse"
-    """The gateway goes down: they are answered 503 with Retry-After as long as calls go on."""
+    """The gateway goes down: they are answered 503 with Retry-After, as long as any of its workers has a call. SIGTERM
+    follows then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +168,8 @@ class ChildLine:
         self.calls = 0
         self.up = asyncio.Event()
         """Set with the first beat."""
+        self.heard = asyncio.Event()
+        """Set with each; who waits for the next clears it."""
 
     async def listen(self, sock: socket.socket) -> None:
         """Hear the child until its end is closed."""
@@ -193,6 +196,7 @@ class ChildLine:
         self.beats += 1
         self.calls = int(message["calls"])
         self.up.set()
+        self.heard.set()
 
     async def _answer(self, message: _Message) -> None:
         ident, what = message.pop("ask"), message.pop("what")

@@ -158,8 +158,9 @@ class GatewayWorker:
         """
         begun = self._loop.time()
         log.info("draining: %d calls in progress, %g s for them to end", self.calls, deadline_s)
-        self._refusing = how is Handover.REFUSE
-        if not self._refusing:
+        if how is Handover.REFUSE:
+            self.refuse()
+        else:
             await self._stop_listening()
         try:
             async with asyncio.timeout_at(begun + deadline_s):
@@ -176,6 +177,10 @@ class GatewayWorker:
             timer.cancel()
         if self._watch is not None:
             await background.stop([self._watch])
+
+    def refuse(self) -> None:
+        """Answer new connections 503 from now on."""
+        self._refusing = True
 
     async def _stop_listening(self) -> None:
         """Take what waits in the socket's queue, and close it: two turns of the loop, in the first of which it accepts.
@@ -374,12 +379,22 @@ async def _serve(settings: Settings, redis_url: str, args: Namespace) -> None:
             line.serving(lambda: worker.calls)
             order = await line.drain_or(stop) or DrainOrder(Handover.REFUSE, settings.limits.drain_s)
             presence.drain()
-            ending = asyncio.create_task(worker.drain(order.deadline_s, order.how))
-            if order.how is not Handover.REFUSE and await _signalled(stop, ending):
-                # The whole gateway goes down meanwhile: what its settings give calls then, and no more.
-                await background.stop([ending])
-                ending = asyncio.create_task(worker.drain(settings.limits.drain_s))
-            await ending
+            await _drain(worker, order, stop, at_stop_s=settings.limits.drain_s)
+
+
+async def _drain(worker: GatewayWorker, order: DrainOrder, stop: asyncio.Event, *, at_stop_s: float) -> None:
+    """Drain as ordered; on a signal meanwhile the whole gateway goes down, and calls have what its settings give."""
+    begun = time.monotonic()
+    if order.how is Handover.REFUSE:
+        worker.refuse()
+        await stop.wait()
+        await worker.drain(max(0.0, order.deadline_s - (time.monotonic() - begun)))
+        return
+    ending = asyncio.create_task(worker.drain(order.deadline_s, order.how))
+    if await _signalled(stop, ending):
+        await background.stop([ending])
+        ending = asyncio.create_task(worker.drain(at_stop_s))
+    await ending
 
 
 async def _signalled(stop: asyncio.Event, ending: asyncio.Task[None]) -> bool:

@@ -6,6 +6,8 @@ import asyncio
 import json
 import signal
 import subprocess
+import urllib.error
+import urllib.request
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -34,13 +36,33 @@ def command(server: Server, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def ask(server: Server, path: str, body: dict[str, Any] | None = None) -> tuple[int, Any]:
+    """Status and document of one request."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(server.control + path, data, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as refusal:
+        return refusal.code, json.load(refusal)
+
+
 def processes(server: Server) -> list[dict[str, Any]]:
     listed: list[dict[str, Any]] = json.loads(server.get("/v1/processes"))["processes"]
     return listed
 
 
 def generations(server: Server) -> dict[str, int]:
-    return {one["name"]: one["generation"] for one in processes(server)}
+    """The newest in each place; who leaves is listed too."""
+    newest: dict[str, int] = {}
+    for one in processes(server):
+        newest[one["name"]] = max(one["generation"], newest.get(one["name"], 0))
+    return newest
+
+
+def fresh_places(server: Server, old: set[int]) -> set[str]:
+    """Where another process is than one of these."""
+    return {one["name"] for one in processes(server) if one["pid"] not in old}
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -96,8 +118,7 @@ async def drained_worker_by_worker(server: Server, lasting: Peer) -> None:
     pids = {one["name"]: one["pid"] for one in processes(server)}
     drains = [asyncio.create_task(asyncio.to_thread(command, server, "drain", index, "--json")) for index in "01"]
     served = 0
-    while not all(any(one["pid"] not in pids.values() for one in processes(server) if one["name"] == name) for name in
-                  ("worker 0", "worker 1")) or served < 5:  # fmt: skip
+    while not fresh_places(server, set(pids.values())) >= {"worker 0", "worker 1"} or served < 5:
         async with call(server):  # who calls meanwhile is served, every one
             served += 1
     # One of the two is done, the other waits for the lasting call.
@@ -125,8 +146,8 @@ async def reloaded(server: Server, folder: Path, lasting: Peer) -> None:
     assert "Nothing has changed" in refused.stderr
     flow.write_text(BOT_FLOW.replace(GREETING, LATER).replace("hang_up: done", "hang_up: done\n    to: nowhere"))
     config.write_text(sound)
-    refused = await asyncio.to_thread(command, server, "reload")
-    assert refused.returncode == 1 and "flow.yaml" in refused.stderr
+    status, refusal = await asyncio.to_thread(ask, server, "/v1/reload", {})
+    assert status == 422 and "flow.yaml" in refusal["message"]
     assert set(generations(server).values()) == {1}
     flow.write_text(BOT_FLOW.replace(GREETING, LATER))
     config.write_text(f'{sound}[turns]\nfiller_ms = 1234\n[redis]\nstate_dir = "elsewhere"\n')
@@ -143,8 +164,8 @@ async def reloaded(server: Server, folder: Path, lasting: Peer) -> None:
     await lasting.say(type="dtmf", digit="1")
     assert lasting.close == (None, None) and (await lasting.event("prompt"))["text"] == GREETING
     assert generations(server)["control"] == 2
-    nothing = await asyncio.to_thread(command, server, "reload")
-    assert "nothing has changed" in nothing.stdout
+    status, nothing = await asyncio.to_thread(ask, server, "/v1/reload", {})
+    assert status == 202 and nothing["reload"]["changed"] == []
 
 
 async def refused_while_it_goes_down(server: Server, lasting: Peer) -> None:
@@ -159,12 +180,7 @@ async def refused_while_it_goes_down(server: Server, lasting: Peer) -> None:
                 break
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
     assert lasting.close == (None, None)
-    await until(lambda: "draining" in readiness(server))
+    await until(lambda: "draining" in ask(server, "/readyz")[1]["workers"])
     server.process.send_signal(signal.SIGTERM)  # once more: now
     assert await asyncio.to_thread(server.process.wait, 30) == 0
     await lasting.closed()
-
-
-def readiness(server: Server) -> str:
-    done = subprocess.run(["curl", "-s", f"{server.control}/readyz"], capture_output=True, text=True, check=False)
-    return done.stdout
