@@ -2,7 +2,7 @@
 
     our loggers, at every level, whatever a test sets --.
     other loggers, as far as they are on               --+--> caller's words? --> the run fails, naming test and line
-    children's stderr: captured, or in a file "log*"   --'
+    children's stderr: captured, or in a log file      --'
 
 Words that the product prints on purpose (`voicegate call`, `voicegate watch`) go to stdout, which is no log.
 """
@@ -23,7 +23,7 @@ __all__ = ["Overheard"]
 
 _OURS: Final = ("audio", "bench", "dialogue", "gateway", "nlu", "tts_stub", "__main__")
 _THE_TESTS_OWN: Final = ("websockets.client", "httpx", "httpcore")  # clients of theirs, whose frames hold what is said
-_LOG_FILES: Final = "*/log*"  # in a test's or fixture's temporary folder
+_LOG_FILES: Final = ("*/log*", "*/*.log")  # in a test's or fixture's temporary folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +77,8 @@ class Overheard:
 
     def look_at_files(self, folder: Path) -> None:
         """Take the logs that children wrote below the run's temporary folder, whose names hold their tests'."""
-        logs = (path for path in folder.glob(_LOG_FILES) if path.is_file() and not path.parent.is_symlink())
-        for file in sorted(logs):
+        logs = {path for pattern in _LOG_FILES for path in folder.glob(pattern) if path.is_file()}
+        for file in sorted(path for path in logs if not path.parent.is_symlink()):
             with file.open(encoding="utf-8", errors="replace") as lines:
                 for number, line in enumerate(lines, 1):
                     self._find(line, file.parent.name, f"{file}:{number}")
