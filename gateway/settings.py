@@ -55,7 +55,10 @@ __all__ = [
 
 ENV_PREFIX = "VOICEGATE_"
 _NOT_SETTINGS = frozenset({"VOICEGATE_TOKEN"})  # `voicegate call` reads it: a caller's token, not the gateway's
-_REDIS_SCHEMES = ("redis://", "rediss://", "unix://", "redis+cluster://", "rediss+cluster://")
+_REDIS_SCHEMES = (
+    "redis://", "rediss://", "unix://",
+    "redis+sentinel://", "rediss+sentinel://", "redis+cluster://", "rediss+cluster://",
+)  # fmt: skip
 _MEDIA_URL = re.compile(r"wss?://[A-Za-z0-9.-]+(:\d{1,5})?(/[A-Za-z0-9._~/-]*)?")
 
 
@@ -505,6 +508,9 @@ def _cross_checks(settings: Settings) -> list[str]:
         faults.append(f"control_port: {settings.control_port} is the media port too; give it another")
     if settings.redis.url is not None and not settings.redis.url.startswith(_REDIS_SCHEMES):
         faults.append(f"redis.url: must begin with one of {', '.join(_REDIS_SCHEMES)}")
+    scheme, _, rest = (settings.redis.url or "").partition("://")
+    if scheme.endswith("+sentinel") and not rest.partition("/")[2].strip("/"):
+        faults.append("redis.url: name the service that the Sentinels watch: redis+sentinel://HOST:26379/SERVICE")
     for name, address in (
         ("results.webhook", settings.results.webhook),
         ("monitoring.webhook", settings.monitoring.webhook),

@@ -7,6 +7,7 @@ which is broken is a finding and not the end of the report.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import importlib.metadata
 import json
@@ -216,12 +217,18 @@ def _check_remote_redis(url: str) -> Finding:
     name = "Redis"
     import redis
 
-    try:
+    from dialogue.connection import connect, one_node
+
+    async def ask_version() -> str:
         # Without retries: a doctor who waits minutes for a dead server is no help.
-        with redis.Redis.from_url(
-            url.replace("+cluster", "", 1), socket_connect_timeout=CONNECT_S, socket_timeout=CONNECT_S, retry=None
-        ) as client:
-            version = str(client.info("server")["redis_version"])
+        client = connect(one_node(url), timeout_s=CONNECT_S, retries=0)
+        try:
+            return str((await client.info("server"))["redis_version"])
+        finally:
+            await client.aclose()
+
+    try:
+        version = asyncio.run(ask_version())
     except ValueError as error:
         return _fail(name, f"the address does not parse: {error}", "use redis://[:password@]host:6379/0")
     except redis.RedisError as error:

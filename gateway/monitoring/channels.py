@@ -14,13 +14,10 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final
 
-import redis.asyncio as redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as ConnectionLostError
 from redis.exceptions import RedisError
 
-from dialogue.connection import one_node
+from dialogue.connection import connect, one_node
 from gateway import background
 
 __all__ = ["ChannelReader"]
@@ -51,12 +48,8 @@ class ChannelReader:
             on_message: called with each message and its channel. Neither may take long; a RedisError or OSError of
                 theirs counts as a lost connection.
         """
-        self._client = redis.Redis.from_url(
-            one_node(redis_url),
-            socket_timeout=None,  # its reads block
-            socket_connect_timeout=_WAIT_S,
-            retry=Retry(NoBackoff(), 0),  # a connection that is lost is ours to open again: see `read_for_ever`
-        )
+        # Its reads block; and a connection that is lost is ours to open again: see `read_for_ever`.
+        self._client = connect(one_node(redis_url), timeout_s=None, decode_responses=False, retries=0)
         self._news = self._client.pubsub()
         self._joined = asyncio.Event()
         self._home = home

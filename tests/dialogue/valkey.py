@@ -16,7 +16,7 @@ import redis
 
 from gateway.embedded_redis import EmbeddedRedis, find_server_binary
 
-__all__ = ["Cluster", "Valkey", "cluster", "valkey"]
+__all__ = ["Cluster", "Valkey", "cluster", "free_ports", "valkey"]
 
 
 class Valkey:
@@ -77,7 +77,7 @@ class Cluster:
 
     def __init__(self, folder: Path, size: int) -> None:
         self._folder = folder
-        self.ports = _free_ports(size)
+        self.ports = free_ports(size)
         self._nodes = [self._start(port) for port in self.ports]
         self._join()
 
@@ -146,7 +146,7 @@ class Cluster:
                 time.sleep(0.02)
 
 
-def _free_ports(wanted: int) -> list[int]:
+def free_ports(wanted: int) -> list[int]:
     """Free ones, whose partners on the cluster's own bus (10000 higher) exist."""
     probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(8 * wanted)]
     ports = [int(probe.getsockname()[1]) for probe in probes]

@@ -158,6 +158,19 @@ def test_other_things_that_do_not_fit_together(tmp_path: Path) -> None:
     assert "redis://" in line and "hunter2" not in line
 
 
+@pytest.mark.parametrize(
+    ("environ", "told"),
+    [
+        ({"REDIS_URL": "redis+sentinel://a:26379,b/"}, "redis.url: name the service"),
+        ({"VOICEGATE_INFERENCE_WORKERS": "2"}, 'for more or none set inference.seam to "streams"'),
+        ({"VOICEGATE_WORKERS": "0", "VOICEGATE_INFERENCE_SEAM": "streams"}, "redis.url: a host of inference alone"),
+        ({"VOICEGATE_INFERENCE_POOL": "{a}"}, "pattern"),
+    ],
+)
+def test_who_answers_for_models_must_be_findable(tmp_path: Path, environ: dict[str, str], told: str) -> None:
+    assert told in faults(tmp_path, environ=environ)[0]
+
+
 @pytest.mark.parametrize("name", ["results.webhook", "monitoring.webhook"])
 def test_a_webhook_goes_to_a_host_that_is_trusted(tmp_path: Path, name: str) -> None:
     for address in ("https://user:hunter2@crm.example/x", "https://[bad/x"):
