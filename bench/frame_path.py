@@ -2,6 +2,7 @@
 
     python -m bench.frame_path [--calls 1,100,500] [--seconds 10] [--json FILE]
     python -m bench.frame_path --dialects native,asterisk,freeswitch,jambonz,twilio --calls 100
+    python -m bench.frame_path --in-memory --calls 20,500
 
 Five servers take turns in one run, each in a process of its own, fed by one client process that sends every call's
 frames at real time, spread over the 20 ms:
@@ -59,6 +60,7 @@ from nlu.meaning import Meaning
 FRAME_S = 0.02
 FRAME_BYTES = 320
 TEXT, BINARY = 0x1, 0x2  # opcodes
+IN_MEMORY_ROUNDS = 300
 SETTLE_S = 4.0  # the bot's greeting is over, the interpreter is warm
 DEMO = Path(__file__).parent.parent / "gateway" / "demo"
 
@@ -259,8 +261,8 @@ def connect(port: int, line: Line) -> socket.socket:
         f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
     )
     answer = b""
-    while b"\r\n\r\n" not in answer:
-        answer += sock.recv(4096)
+    while not answer.endswith(b"\r\n\r\n") and (byte := sock.recv(1)):
+        answer += byte  # and no byte more: what stands behind it is the call's
     if b" 101 " not in answer.split(b"\r\n", 1)[0]:
         raise RuntimeError(f"refused: {answer[:200]!r}")
     for text in line.hello:
@@ -345,6 +347,33 @@ def measure(name: str, calls: int, seconds: float, dialect: str | None = None) -
     )
 
 
+def run_in_memory(stage: str, calls: int, pipe: Pipe) -> None:
+    """Process main: one row without sockets."""
+    from bench import in_memory  # it builds on this module
+
+    pipe.send(uvloop.run(in_memory.measure(stage, calls, IN_MEMORY_ROUNDS)))
+    os._exit(0)
+
+
+def print_in_memory(calls: list[int]) -> list[dict[str, object]]:
+    """The table without sockets, row by row; the rows."""
+    from bench import in_memory
+
+    rows: list[dict[str, object]] = []
+    print(f"{'stage':<12}{'calls':>6}{'least us':>10}{'p25':>8}{'p50':>8}")
+    for number in calls:
+        for stage in in_memory.STAGES:
+            here, there = multiprocessing.Pipe()
+            process = multiprocessing.get_context("spawn").Process(target=run_in_memory, args=(stage, number, there))
+            process.start()
+            there.close()  # so that its end is seen here
+            figures = here.recv()
+            process.join()
+            rows.append({"stage": stage, "calls": number, **asdict(figures)})
+            print(f"{stage:<12}{number:>6}{figures.least:>10.2f}{figures.p25:>8.2f}{figures.p50:>8.2f}", flush=True)
+    return rows
+
+
 def machine() -> dict[str, str]:
     """What the figures were made on."""
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
@@ -364,8 +393,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="measured per cell (default %(default)s)")
     parser.add_argument("--servers", default=",".join(SERVERS), help="which (default %(default)s)")
     parser.add_argument("--dialects", help=f"measure the gateway for these instead: {','.join(LINES)}")
+    parser.add_argument("--in-memory", action="store_true", help="our own code alone, without sockets")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     args = parser.parse_args()
+    if args.in_memory:
+        figures = print_in_memory([int(calls) for calls in args.calls.split(",")])
+        if args.json:
+            args.json.write_text(json.dumps({**machine(), "rows": figures}, indent=2))
+        return
     rows: list[Row] = []
     print(f"{'server':<12}{'calls':>6}{'us/frame':>10}{'frames/s':>10}{'core':>7}{'lost':>6}")
     cells = [(name, None) for name in args.servers.split(",")]

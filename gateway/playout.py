@@ -136,7 +136,8 @@ class Playout:
 
     def poll(self, now: float) -> Sequence[PlayoutStep]:
         """Everything that is due at `now`, in order."""
-        if self._held or self._sent >= self._queued:
+        due = self.get_timer()
+        if due is None or due > now:
             return ()
         steps: list[PlayoutStep] = []
         for start, item in self._items:

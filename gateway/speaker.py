@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from audio.formats import AudioFormat, Pcm16
+from audio.formats import AudioFormat, Encoding, Pcm16
 from audio.framing import decode, encode
 from dialogue.bots import Bot
 from dialogue.turns import Say
@@ -136,8 +136,15 @@ class Speaker:
         return self._format.sample_rate_hz, self._bot.directory / say.recording if say.recording else None
 
     def _encoded(self, prompt: Prompt) -> tuple[memoryview, int]:
-        """In the call's encoding, and the byte at which it becomes audible."""
-        return memoryview(encode(self._format, prompt.pcm)), prompt.first_sound * self._format.bytes_per_sample
+        """In the call's encoding, and the byte at which it becomes audible.
+
+        PCM16 is not copied: all calls that say a prompt send from the same memory.
+        """
+        if self._format.encoding is Encoding.PCM_S16LE:
+            audio = prompt.pcm.astype("<i2", copy=False).data.cast("B")
+        else:
+            audio = memoryview(encode(self._format, prompt.pcm))
+        return audio, prompt.first_sound * self._format.bytes_per_sample
 
     async def say(
         self,

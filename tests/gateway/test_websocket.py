@@ -305,6 +305,58 @@ async def test_empty_fragments_without_end_take_no_memory() -> None:
         await until(lambda: ear.messages == [b"ab"])
 
 
+async def test_audio_in_segments_of_its_own_keeps_its_place_among_all_else() -> None:
+    """Whole messages go a way of their own; what stands between two of them must not be overtaken."""
+    audio = [bytes([number]) * 320 for number in range(6)]
+    halved = frame(Opcode.BINARY, audio[4])
+    segments = [
+        frame(Opcode.BINARY, audio[0]),
+        frame(Opcode.TEXT, b"a", fin=False),
+        frame(Opcode.PING, b"?"),
+        frame(Opcode.CONT, b"b"),
+        frame(Opcode.BINARY, audio[1]),
+        frame(Opcode.BINARY, audio[2], fin=False),
+        frame(Opcode.CONT, audio[3]),
+        halved[:5],
+        halved[5:],
+        frame(Opcode.BINARY, audio[5]),
+    ]
+    async with serving() as served, served.peer() as (peer, ear):
+        for segment in segments:
+            served.connections[0].data_received(segment)
+        assert ear.messages == [audio[0], "ab", audio[1], audio[2] + audio[3], audio[4], audio[5]]
+        assert await peer.frame() == (Opcode.PONG, b"?")
+
+
+async def test_audio_is_not_heard_once_either_side_has_closed() -> None:
+    audio = frame(Opcode.BINARY, bytes(320))
+    for ours in (True, False):
+        async with serving() as served, served.peer() as (peer, ear):
+            connection = served.connections[0]
+            connection.data_received(audio)
+            if ours:
+                connection.close(1000, "")
+            else:
+                connection.data_received(frame(Opcode.CLOSE, Close(1000, "").serialize()))
+            connection.data_received(audio)
+            assert ear.messages == [bytes(320)]
+            assert await peer.close_code() == 1000
+            peer.send(frame(Opcode.CLOSE, Close(1000, "").serialize()))
+            peer.hang_up()
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 320, 0xFFFF, 0x10000])
+async def test_messages_of_any_size_leave_whole_and_in_order(size: int) -> None:
+    audio = bytes(number % 251 for number in range(size))
+    async with serving() as served, served.peer() as (peer, ear):
+        assert ear.connection is not None
+        ear.connection.send_binary(audio)
+        ear.connection.send("between")
+        ear.connection.send(memoryview(audio))
+        heard = [await peer.frame() for _ in range(3)]
+        assert heard == [(Opcode.BINARY, audio), (Opcode.TEXT, b"between"), (Opcode.BINARY, audio)]
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     messages=st.lists(st.one_of(st.binary(max_size=300), st.text(max_size=100)), min_size=1, max_size=8),

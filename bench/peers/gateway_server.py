@@ -1,0 +1,83 @@
+"""Our side of `bench.peers`: a gateway worker whose bot says a tone; recognition and understanding cost nothing.
+
+    python -m bench.peers.gateway_server [--talks] [--detector auto|webrtc]
+
+Started by `bench.peers`, which talks to it as `bench.peers.probe` says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import gc
+import socket
+
+import numpy as np
+import uvloop
+
+from audio.cascade import detector_maker
+from audio.detection import DetectorKind, DetectorSettings, VoiceDetector
+from audio.formats import Pcm16
+from bench.frame_path import Deaf
+from bench.lone_worker import listen
+from bench.peers.probe import GREETING_S, CallProbe, Probe, tone
+from dialogue.bots import load_bot
+from tts_stub.synthesis import Voice
+
+
+class ToneSynthesizer:
+    """Says a tone of a given length, whatever the text."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def synthesize(self, text: str, voice: Voice, sample_rate_hz: int) -> Pcm16:
+        """See `tts_stub.synthesis.Synthesizer`; 8 kHz is what the calls here have."""
+        return np.frombuffer(tone(self._seconds), "<i2")
+
+
+@dataclasses.dataclass(slots=True)
+class ProbedDetector:
+    """A call's detector, and the count of what it has judged."""
+
+    detector: VoiceDetector
+    probe: CallProbe
+
+    def is_speech(self, frame: bytes) -> bool:
+        """See `audio.detection.VoiceDetector`."""
+        verdict = self.detector.is_speech(frame)
+        self.probe.frame_heard()
+        return verdict
+
+
+async def serve(detector: DetectorKind, *, talks_s: float) -> None:
+    """Until stdin ends."""
+    probe = Probe()
+    sock = socket.create_server(("127.0.0.1", 0), backlog=2048)
+    make = detector_maker(DetectorSettings(kind=detector))
+    await listen(
+        sock,
+        load_bot("load"),
+        Deaf(),
+        synthesizer=ToneSynthesizer(talks_s),
+        make_detector=lambda rate: ProbedDetector(make(rate), probe.call()),
+        flags={"limits.calls_per_worker": 5000},
+    )
+    gc.collect()
+    gc.freeze()  # as the product's workers do (gateway.worker)
+    probe.serve(sock.getsockname()[1])
+    await asyncio.Event().wait()
+
+
+def main() -> None:
+    """Entry point of the process."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--talks", type=float, default=GREETING_S, help="seconds that the bot speaks at a time")
+    parser.add_argument("--detector", type=DetectorKind, default=DetectorKind.AUTO)
+    args = parser.parse_args()
+    uvloop.run(serve(args.detector, talks_s=args.talks))
+
+
+if __name__ == "__main__":
+    main()
