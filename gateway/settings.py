@@ -363,7 +363,7 @@ class SupervisionSettings(_Area):
 
     hang_s: float = Field(10.0, ge=1)
     """A process whose event loop gives no sign of life for so long is killed and replaced."""
-    inference_hang_s: float = Field(3.0, ge=1)
+    inference_hang_s: float = Field(4.0, ge=1)
     """The same for inference, sooner: calls wait `limits.reply_s` for it, and its successor has to load the models."""
     engine_hang_s: float = Field(60.0, ge=5)
     """An inference process whose recogniser has not come to the end of one batch within this hangs, too: a GPU that
