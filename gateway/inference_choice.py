@@ -16,7 +16,7 @@ from gateway.settings import Settings
 from gateway.stream_server import StreamServer
 from gateway.stream_wire import Kind
 
-__all__ = ["InferenceClient", "answer_asks", "inference_client"]
+__all__ = ["AnsweringServer", "InferenceClient", "answer_asks", "inference_client"]
 
 
 class InferenceClient(Inference, ModelAdministration, Protocol):

@@ -100,9 +100,15 @@ async def serving(
 
 
 @asynccontextmanager
-async def asking(url: str, settings: InferenceSettings, *, wait: bool = True) -> AsyncIterator[StreamInference]:
+async def asking(
+    url: str,
+    settings: InferenceSettings,
+    *,
+    wait: bool = True,
+    on_shed: Callable[[str, Urgency], None] = lambda kind, urgency: None,
+) -> AsyncIterator[StreamInference]:
     """A gateway worker's side."""
-    async with StreamInference(url, settings) as client:
+    async with StreamInference(url, settings, on_shed=on_shed) as client:
         if wait:
             async with asyncio.timeout(20):
                 await client.wait_connected()

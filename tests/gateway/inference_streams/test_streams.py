@@ -177,14 +177,18 @@ async def test_a_worker_that_says_late_too_soon_is_asked_again(redis_url: str, m
 
 
 async def test_what_is_not_urgent_is_shed_while_jobs_wait_and_new_calls_can_see_it(redis_url: str) -> None:
-    settings = pool()
-    async with serving(redis_url, settings, batch=1) as models, asking(redis_url, settings) as client:
+    settings, shed = pool(), list[tuple[str, Urgency]]()
+    async with (
+        serving(redis_url, settings, batch=1) as models,
+        asking(redis_url, settings, on_shed=lambda *job: shed.append(job)) as client,
+    ):
         models.gate.clear()
         busy = [asyncio.create_task(client.transcribe(job(), timeout_s=60)) for _ in range(24)]
         await until(lambda: client.expected_wait_s(Urgency.ENDPOINT) > 0.4)
         for urgency in (Urgency.SPECULATIVE, Urgency.PARTIAL):
             with pytest.raises(InferenceError, match="too busy"):
                 await client.transcribe(job(), errand=Errand(urgency))
+        assert shed == [("asr", Urgency.SPECULATIVE), ("asr", Urgency.PARTIAL)]
         text = asyncio.create_task(client.understand("m", "t", errand=Errand(Urgency.SPECULATIVE), timeout_s=60))
         await until(lambda: "t" in models.asked)  # texts have a queue of their own
         models.gate.set()
