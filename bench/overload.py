@@ -345,15 +345,20 @@ def plot(found: Overload) -> str:
     width_s = until_s / 60
     a_second = [(at_s, len(values) / width_s) for at_s, values in refused]
     charts = [
-        ("those who talk: frame delay, p99 of each second", {"p99": list(found.delays)}, "ms"),
-        ("those who talk: endpoint_to_reply_ms", worst(found.replies), "ms"),
-        ("newcomers refused with 503", {"refused": a_second}, "a second"),
-        ("newcomers: until they were refused", worst(found.refusals), "ms"),
+        ("those who talk: frame delay, p99 of each second", {"p99": list(found.delays)}, "ms", 20.0),
+        ("those who talk: endpoint_to_reply_ms", worst(found.replies), "ms", 200.0),
+        ("newcomers refused with 503", {"refused": a_second}, "a second", None),
+        ("newcomers: until they were refused", worst(found.refusals), "ms", None),
     ]
     crowd = found.stretches[1]
     heading = f"{found.capacity} calls talk; from {crowd.from_s:.0f} to {crowd.until_s:.0f} s as many again call"
-    drawn = [(title, time_chart(title, lines, until_s=until_s, unit=unit)) for title, lines, unit in charts]
-    return sheet(heading, drawn)
+    return sheet(
+        heading,
+        [
+            (title, time_chart(title, lines, until_s=until_s, unit=unit, limit=limit))
+            for title, lines, unit, limit in charts
+        ],
+    )
 
 
 def document(found: Overload) -> dict[str, Any]:

@@ -16,6 +16,8 @@ __all__ = ["histogram", "log_bins", "nice_ticks", "over_time", "time_chart"]
 WIDTH, HEIGHT = 360.0, 198.0
 LEFT, RIGHT, TOP, BOTTOM = 40.0, 10.0, 22.0, 34.0
 _PLOT_W, _PLOT_H = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+_NEAR = 4.0
+"""A limit is near a line that reaches a quarter of it."""
 _STROKES = ("var(--line)", "var(--line-2)")
 
 
@@ -96,10 +98,23 @@ def histogram(title: str, values: Sequence[float], limits: Mapping[str, float]) 
 
 
 def time_chart(
-    title: str, series: Mapping[str, Sequence[tuple[float, float]]], *, until_s: float, unit: str, whole: bool = False
+    title: str,
+    series: Mapping[str, Sequence[tuple[float, float]]],
+    *,
+    until_s: float,
+    unit: str,
+    whole: bool = False,
+    limit: float | None = None,
 ) -> str:
-    """One or two lines over the seconds of the run, each drawn with its name in the colour of its line."""
+    """One or two lines over the seconds of the run, each drawn with its name in the colour of its line.
+
+    Args:
+        limit: drawn dashed where the lines come near it; far below it they are to be seen themselves.
+    """
     highest = max((value for line in series.values() for _, value in line), default=0.0)
+    if limit is not None and limit > _NEAR * highest:
+        limit = None
+    highest = max(highest, limit or 0.0)
     ticks = nice_ticks(highest, whole=whole)
     until_s = max(until_s, 1e-9)
 
@@ -110,6 +125,13 @@ def time_chart(
     body += [
         _tick_below(LEFT + at / until_s * _PLOT_W, _short(at)) for at in nice_ticks(until_s, 5) if at <= until_s * 1.001
     ]
+    if limit is not None:
+        y = TOP + _PLOT_H - limit / ticks[-1] * _PLOT_H
+        body.append(
+            f'<line x1="{LEFT:g}" x2="{WIDTH - RIGHT:g}" y1="{y:.1f}" y2="{y:.1f}" stroke="var(--limit)" '
+            f'stroke-dasharray="4 3"/><text x="{LEFT + 4:g}" y="{y - 4:.1f}" '
+            f'style="fill:var(--limit)">{_short(limit)}</text>'
+        )
     for index, (name, line) in enumerate(series.items()):
         colour = _STROKES[index % len(_STROKES)]
         drawn = " ".join(place(at_s, value) for at_s, value in line)

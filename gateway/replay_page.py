@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from gateway.charts import histogram, over_time, time_chart
-from gateway.replay_report import BudgetLine, Report, Verdict, percentile
+from gateway.replay_report import BUSY_CORE, LATE_MS, BudgetLine, Report, Verdict, percentile
 
 __all__ = ["page"]
 
@@ -118,7 +118,9 @@ def _distributions(report: Report) -> Iterable[tuple[str, str]]:
 
 def _time_series(report: Report) -> Iterable[tuple[str, str]]:
     until_s = report.load["wall_s"] or 0.0
-    for name in ("endpoint_to_reply_ms", "first_utterance_ms"):
+    replies = "endpoint_to_reply_ms" if report.dialect == "native" else "speech_end_to_reply_ms"
+    limits = {line.name: line.limits.get("p99") for line in report.budgets if line.under != "alone"}
+    for name in (replies, "first_utterance_ms"):
         stretches = over_time(
             [(point.at_s, point.ms) for point in report.points if point.name == name], until_s=until_s, buckets=_BUCKETS
         )
@@ -127,16 +129,23 @@ def _time_series(report: Report) -> Iterable[tuple[str, str]]:
                 "p50": [(at_s, percentile(values, 0.5)) for at_s, values in stretches],
                 "max": [(at_s, values[-1]) for at_s, values in stretches],
             }
-            yield name, time_chart(name, lines, until_s=until_s, unit="ms")
-    for title, unit, pairs in (
-        ("calls in progress", "calls", [(sample.at_s, float(sample.calls)) for sample in report.samples]),
-        ("client: busiest process", "% of its core", [(s.at_s, s.busiest_share * 100) for s in report.samples]),
-        ("client: latest send", "ms late", [(sample.at_s, sample.late_ms) for sample in report.samples]),
+            yield name, time_chart(name, lines, until_s=until_s, unit="ms", limit=limits.get(name))
+    samples = report.samples
+    for title, unit, limit, pairs in (
+        ("calls in progress", "calls", None, [(sample.at_s, float(sample.calls)) for sample in samples]),
+        (
+            "client: busiest process",
+            "% of its core",
+            BUSY_CORE * 100,
+            [(s.at_s, s.busiest_share * 100) for s in samples],
+        ),
+        ("client: latest send", "ms late", LATE_MS, [(sample.at_s, sample.late_ms) for sample in samples]),
     ):
         stretches = over_time(pairs, until_s=until_s, buckets=_BUCKETS)
         if stretches:
             worst = [(at_s, values[-1]) for at_s, values in stretches]
-            yield title, time_chart(title, {title: worst}, until_s=until_s, unit=unit, whole=unit == "calls")
+            chart = time_chart(title, {title: worst}, until_s=until_s, unit=unit, whole=unit == "calls", limit=limit)
+            yield title, chart
 
 
 def _calls(report: Report) -> str:
@@ -163,7 +172,7 @@ def _transcripts(report: Report) -> str:
 
 def _stages(report: Report) -> str:
     if not report.stages:
-        return '<p class="muted">No turn was answered.</p>'
+        return '<p class="muted">Not told: no turn was answered, or not in our own dialect.</p>'
     rows = [
         [escape(name), *(_ms(figures[key]) for key in ("p50", "p90", "p99", "max"))]
         for name, figures in sorted(report.stages.items())
@@ -180,8 +189,9 @@ def _facts(report: Report) -> str:
         "callers": "; ".join(f"{name} ({len(said)} recordings)" for name, said in report.callers.items()),
         "dialect": report.dialect,
         "speed": f"{load['speed']:g} times real time",
-        "client": f"{client.processes} processes, {client.cpu_share:.0%} of a core, {client.messages} messages, sent "
-        f"late by p50 {client.late_p50_ms:.1f}, p99 {client.late_p99_ms:.1f}, at most {client.late_max_ms:.0f} ms",
+        "client": f"{client.processes} process{'es' if client.processes > 1 else ''}, {client.cpu_share:.0%} of a core, "
+        f"{client.messages} messages, sent late by p50 {client.late_p50_ms:.1f}, p99 {client.late_p99_ms:.1f}, "
+        f"at most {client.late_max_ms:.0f} ms",
         **report.machine,
     }
     return f"<dl>{''.join(f'<dt>{escape(key)}</dt><dd>{escape(value)}</dd>' for key, value in facts.items())}</dl>"

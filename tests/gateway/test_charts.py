@@ -88,3 +88,12 @@ def test_a_time_chart_draws_the_values_to_scale_and_names_two_lines() -> None:
     assert first == "40.0,164.0 350.0,22.0"
     assert second == "195.0,93.0"
     assert {"p50", "max", "<ms>", "seconds"} <= set(texts(svg))
+
+
+def test_a_limit_is_drawn_where_the_line_comes_near_it() -> None:
+    def drawn(highest: float) -> str:
+        return time_chart("t", {"p50": [(0.0, 1.0), (1.0, highest)]}, until_s=1.0, unit="ms", limit=20.0)
+
+    assert "stroke-dasharray" not in drawn(4.9) and "stroke-dasharray" in drawn(5.0)
+    assert ">20</text>" in drawn(5.0), "the axis reaches it"
+    assert "stroke-dasharray" in drawn(300.0)
