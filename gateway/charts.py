@@ -21,18 +21,21 @@ _NEAR = 4.0
 _STROKES = ("var(--line)", "var(--line-2)")
 
 
-def log_bins(values: Sequence[float], count: int, *, reach: float = 0.0) -> tuple[list[float], list[int]]:
+def log_bins(
+    values: Sequence[float], count: int, *, reach: float = 0.0, begin: float = math.inf
+) -> tuple[list[float], list[int]]:
     """Counts in `count` bins of equal width on a logarithmic axis over all values.
 
     Args:
         values: at least one; what is below 0.01 is taken as 0.01.
         reach: the axis goes up to here at least.
+        begin: it begins here at the latest.
 
     Returns:
         The count + 1 edges, ascending, and the values in each bin; the last bin holds its upper edge too.
     """
     raised = [max(0.01, value) for value in values]
-    low, high = math.log10(min(raised)), math.log10(max(reach, *raised))
+    low, high = math.log10(max(0.01, min(begin, *raised))), math.log10(max(reach, *raised))
     if high - low < 0.3:  # less than a factor of two: a bin must be wider than a measuring error
         middle = (low + high) / 2
         low, high = middle - 0.15, middle + 0.15
@@ -70,7 +73,8 @@ def over_time(
 
 def histogram(title: str, values: Sequence[float], limits: Mapping[str, float]) -> str:
     """Distribution of latencies in ms, logarithmic, and wide enough to show the budget's limits as dashed lines."""
-    edges, counts = log_bins(values, 40, reach=max(limits.values(), default=0.0) * 1.05)
+    begin = min(limits.values(), default=math.inf) * 0.95
+    edges, counts = log_bins(values, 40, reach=max(limits.values(), default=0.0) * 1.05, begin=begin)
     low, high = math.log10(edges[0]), math.log10(edges[-1])
 
     def x(ms: float) -> float:
@@ -129,7 +133,7 @@ def time_chart(
         y = TOP + _PLOT_H - limit / ticks[-1] * _PLOT_H
         body.append(
             f'<line x1="{LEFT:g}" x2="{WIDTH - RIGHT:g}" y1="{y:.1f}" y2="{y:.1f}" stroke="var(--limit)" '
-            f'stroke-dasharray="4 3"/><text x="{LEFT + 4:g}" y="{y - 4:.1f}" '
+            f'stroke-dasharray="4 3"/><text x="{LEFT + 4:g}" y="{y - 4 if y > TOP + 14 else y + 13:.1f}" '
             f'style="fill:var(--limit)">{_short(limit)}</text>'
         )
     for index, (name, line) in enumerate(series.items()):

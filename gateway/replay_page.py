@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from html import escape
 
@@ -183,13 +184,14 @@ def _stages(report: Report) -> str:
 def _facts(report: Report) -> str:
     load, client = report.load, report.client
     duration = f"{load['duration_s']:g} s" if load["duration_s"] else "one call each"
+    processes = f"{client.processes} process{'es' if client.processes > 1 else ''}"
     facts = {
         "gateway": f"{report.url}{', started for this run on the same machine' if report.own_gateway else ''}",
         "load": f"{load['calls']:g} calls at once, begun over {load['ramp_s']:g} s, {duration}",
         "callers": "; ".join(f"{name} ({len(said)} recordings)" for name, said in report.callers.items()),
         "dialect": report.dialect,
         "speed": f"{load['speed']:g} times real time",
-        "client": f"{client.processes} process{'es' if client.processes > 1 else ''}, {client.cpu_share:.0%} of a core, "
+        "client": f"{processes}, {client.cpu_share:.0%} of a core, "
         f"{client.messages} messages, sent late by p50 {client.late_p50_ms:.1f}, p99 {client.late_p99_ms:.1f}, "
         f"at most {client.late_max_ms:.0f} ms",
         **report.machine,
@@ -210,4 +212,6 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "") 
 
 
 def _ms(value: float | None) -> str:
-    return "" if value is None else f"{value:.0f}" if value >= 10 else f"{value:.1f}"
+    if value is None or math.isinf(value):
+        return "" if value is None else "off scale"  # past the last bucket of a histogram of the gateway's
+    return f"{value:.0f}" if value >= 10 else f"{value:.1f}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -98,4 +99,6 @@ def _limits(line: BudgetLine) -> str:
 
 def ms_text(value: float | None) -> str:
     """A latency for a table; a dash where there is none."""
-    return "-" if value is None else f"{value:.0f}" if value >= 10 else f"{value:.1f}"
+    if value is None or math.isinf(value):
+        return "-" if value is None else "off scale"  # past the last bucket of a histogram of the gateway's
+    return f"{value:.0f}" if value >= 10 else f"{value:.1f}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from xml.etree import ElementTree
 
 import pytest
@@ -97,3 +98,11 @@ def test_a_limit_is_drawn_where_the_line_comes_near_it() -> None:
     assert "stroke-dasharray" not in drawn(4.9) and "stroke-dasharray" in drawn(5.0)
     assert ">20</text>" in drawn(5.0), "the axis reaches it"
     assert "stroke-dasharray" in drawn(300.0)
+
+
+def test_limits_below_all_values_lie_on_the_axis_too() -> None:
+    edges, counts = log_bins([1500.0, 4000.0], 10, reach=1113.0, begin=836.0)
+    assert edges[0] == pytest.approx(836) and edges[-1] == pytest.approx(4000) and sum(counts) == 2
+    drawn = histogram("t", [1500.0], {"p50": 880})
+    places = [float(x) for x in re.findall(r'<line x1="([\d.]+)" x2="[\d.]+" y1="22"', drawn)]
+    assert places and all(40 <= x <= 350 for x in places)
