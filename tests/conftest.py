@@ -29,7 +29,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     A test of values fails once and for all. `RERUNS=0` tries everything once: for who looks for races.
     """
     for item in items:
-        if item.get_closest_marker("unit") is None:
+        waits = inspect.iscoroutinefunction(getattr(item, "obj", None))
+        if waits or item.get_closest_marker("unit") is None:
             item.add_marker(pytest.mark.flaky(reruns=int(os.environ.get("RERUNS", "2")), reruns_delay=1))
 
 
