@@ -98,6 +98,7 @@ class Fleet:
         self._metrics.mkdir()
         self._listeners: dict[int, socket.socket] = {}
         self._workers: dict[int, Keeper] = {}
+        self._removed: set[int] = set()  # those that end with their last call, since `workers` is smaller now
         self._inferences: dict[int, list[Keeper]] = {}  # by generation
         self._control: Keeper | None = None
         self._generations: dict[int, _Generation] = {}
@@ -167,6 +168,7 @@ class Fleet:
         keeper = self._worker(index)
         if not keeper.kept_down:
             raise SupervisionError("conflict", f"worker {index} is not down")
+        self._removed.discard(index)
         self._open(index)
         keeper.start()
 
@@ -186,7 +188,11 @@ class Fleet:
             if index not in self._workers:
                 told(f"starting worker {index}")
                 self._add_worker(index)
-        for index in [index for index in self._workers if index >= plan.settings.workers]:
+            elif index in self._removed:  # and still has calls of before
+                told(f"starting worker {index}")
+                self.bring_up(index)
+        surplus = [index for index in self._workers if index >= plan.settings.workers and index not in self._removed]
+        for index in surplus:
             told(f"draining worker {index}")
             self._remove_worker(index)
 
@@ -238,13 +244,16 @@ class Fleet:
     def _remove_worker(self, index: int) -> None:
         """For good: `workers` is smaller now."""
         keeper = self._workers[index]
+        self._removed.add(index)
         self._close(index)
         if not keeper.kept_down:
             keeper.put_down(DrainOrder(Handover.CLOSE, self._every_call_s))
 
         async def forget() -> None:
             await asyncio.gather(*(process.ended.wait() for process in keeper.processes))
-            del self._workers[index]
+            if index in self._removed:  # not wanted again meanwhile
+                self._removed.discard(index)
+                del self._workers[index]
 
         self._beside(forget())
 

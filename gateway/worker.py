@@ -157,7 +157,7 @@ class GatewayWorker:
         not come yet: whoever made it cannot know that others would have taken it.
         """
         begun = self._loop.time()
-        log.info("draining: %d calls in progress, %g s for them to end", self.calls, deadline_s)
+        log.info("draining: %d calls in progress, %.0f s for them to end", self.calls, deadline_s)
         if how is Handover.REFUSE:
             self.refuse()
         else:
