@@ -1,6 +1,6 @@
 """How many calls does a core carry, here and in pipecat? The same work, one run, the same core.
 
-    python -m bench.peers [--step-seconds 4] [--delay-ms 20] [--peers gateway,pipecat,pipecat-light] [--json FILE]
+    python -m bench.peers [--step-seconds 4] [--delay-ms 20] [--peers gateway,pipecat] [--json FILE]
     chrt -r 1 python -m bench.peers        where other programs run: who waits for a core measures them (root)
 
 Each server is a process on a core of its own (`--server-core`), the callers one on another. Calls send 20 ms frames of
@@ -11,6 +11,7 @@ speech cost nothing. Calls are added, a quarter more at a time, until the 99th p
 talking all the time into every call while its caller listens.
 
     gateway        our worker as it is set by default (detector `auto`), state in memory
+    gateway-40     the same with `playout.ptime_ms = 40`: audio out in messages as long as pipecat's
     pipecat        pipecat-ai as its users run it: FastAPI WebSocket, Silero's detector, uvicorn on uvloop
     pipecat-light  the least its own parts can do: no network, no thread, no observers
 
@@ -59,6 +60,7 @@ class Peer:
 
 PEERS = (
     Peer("gateway", ("-m", "bench.peers.gateway_server"), "/v1/call?call_id=peer-{}", 256),
+    Peer("gateway-40", ("-m", "bench.peers.gateway_server", "--ptime-ms", "40"), "/v1/call?call_id=peer-{}", 256),
     Peer("pipecat", ("-m", "bench.peers.pipecat_server"), "/call", 8, HERE / "pipecat.txt"),
     Peer("pipecat-light", ("-m", "bench.peers.pipecat_server", "--light"), "/call", 16, HERE / "pipecat.txt"),
 )
@@ -236,6 +238,7 @@ def main() -> None:
     """Measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peers", default=",".join(peer.name for peer in PEERS), help="which (default %(default)s)")
+    parser.add_argument("--bots", default="answers,talks", help="what the bots do (default %(default)s)")
     parser.add_argument("--step-seconds", type=float, default=4.0, help="measured per step (default %(default)s)")
     parser.add_argument("--delay-ms", type=float, default=20.0, help="limit of the p99 (default %(default)s)")
     parser.add_argument("--server-core", type=int, default=1)
@@ -254,6 +257,7 @@ def main() -> None:
         rows += [
             climb(peer, python, args.server_core, talks=talks, seconds=args.step_seconds, limit_ms=args.delay_ms)
             for talks in (False, True)
+            if ("talks" if talks else "answers") in args.bots.split(",")
         ]
     print(table(rows))
     if args.json:

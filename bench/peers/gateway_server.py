@@ -1,6 +1,6 @@
 """Our side of `bench.peers`: a gateway worker whose bot says a tone; recognition and understanding cost nothing.
 
-    python -m bench.peers.gateway_server [--talks] [--detector auto|webrtc]
+    python -m bench.peers.gateway_server [--talks S] [--ptime-ms 20]
 
 Started by `bench.peers`, which talks to it as `bench.peers.probe` says.
 """
@@ -17,7 +17,7 @@ import numpy as np
 import uvloop
 
 from audio.cascade import detector_maker
-from audio.detection import DetectorKind, DetectorSettings, VoiceDetector
+from audio.detection import DetectorSettings, VoiceDetector
 from audio.formats import Pcm16
 from bench.frame_path import Deaf
 from bench.lone_worker import listen
@@ -51,18 +51,18 @@ class ProbedDetector:
         return verdict
 
 
-async def serve(detector: DetectorKind, *, talks_s: float) -> None:
+async def serve(*, talks_s: float, ptime_ms: int) -> None:
     """Until stdin ends."""
     probe = Probe()
     sock = socket.create_server(("127.0.0.1", 0), backlog=2048)
-    make = detector_maker(DetectorSettings(kind=detector))
+    make = detector_maker(DetectorSettings())
     await listen(
         sock,
         load_bot("load"),
         Deaf(),
         synthesizer=ToneSynthesizer(talks_s),
         make_detector=lambda rate: ProbedDetector(make(rate), probe.call()),
-        flags={"limits.calls_per_worker": 5000},
+        flags={"limits.calls_per_worker": 5000, "playout.ptime_ms": ptime_ms},
     )
     gc.collect()
     gc.freeze()  # as the product's workers do (gateway.worker)
@@ -74,9 +74,9 @@ def main() -> None:
     """Entry point of the process."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--talks", type=float, default=GREETING_S, help="seconds that the bot speaks at a time")
-    parser.add_argument("--detector", type=DetectorKind, default=DetectorKind.AUTO)
+    parser.add_argument("--ptime-ms", type=int, default=20, help="audio in a message to the caller")
     args = parser.parse_args()
-    uvloop.run(serve(args.detector, talks_s=args.talks))
+    uvloop.run(serve(talks_s=args.talks, ptime_ms=args.ptime_ms))
 
 
 if __name__ == "__main__":
