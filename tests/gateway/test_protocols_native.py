@@ -146,6 +146,7 @@ def test_query_keys_are_the_start_and_a_start_message_after_them_is_late() -> No
 @pytest.mark.parametrize("data", [b"", b"\x00", bytes(320), bytes(range(256))])
 def test_binary_is_audio_as_it_came(data: bytes) -> None:
     assert receive(data) == [AudioReceived(data)]
+    assert NativeProtocol.binary_is_audio, "or sessions would ask"
 
 
 def test_a_start_behind_audio_or_another_start_is_a_fault_that_changes_nothing() -> None:
