@@ -71,6 +71,13 @@ export class Call {
     this.recalled = true;
   }
 
+  /** Who had taken it over has given it back: the event that tells so is on its way. */
+  handBack(by) {
+    if (this.takenOverBy !== by) return;
+    this.version += 1;
+    this.takenOverBy = "";
+  }
+
   /** It went while nobody looked. */
   vanish(time) {
     this.version += 1;

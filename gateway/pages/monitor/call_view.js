@@ -146,13 +146,17 @@ export class CallView {
   showDesk(desk, { mayAct, isOver, takenBy, buffer, sure }) {
     const { find } = this;
     const [hearing, speaking] = [hears(desk), speaks(desk)];
-    const byOther = takenBy && !speaking && desk.phase !== "handing";
+    const byOther = takenBy !== "" && !speaking && desk.phase !== "handing";
     mark(find("call"), "desk", desk.phase);
     button(find("listen"), "Listen in", { pressed: hearing, disabled: isOver || desk.phase === "connecting" || speaking });
     mark(find("take"), "speaking", speaking);
-    button(find("take"), speaking ? "Hand back" : "Take over", {
-      disabled: isOver || !mayAct || byOther || !["idle", "listening", "speaking"].includes(desk.phase),
+    button(find("take"), speaking ? "Hand back" : byOther ? `Take over from ${takenBy}` : "Take over", {
+      disabled: isOver || !mayAct || !["idle", "listening", "speaking"].includes(desk.phase),
     });
+    const mayGiveBack = byOther && mayAct && !isOver;
+    if (!mayGiveBack && document.activeElement === find("give-back")) find("take").focus();
+    hide(find("give-back"), !mayGiveBack);
+    button(find("give-back"), `Hand back for ${takenBy}`, {});
     button(find("hang-up"), sure ? "Really hang up?" : "Hang up", { disabled: isOver || !mayAct });
     mark(find("hang-up"), "sure", sure);
     find("whisper-text").disabled = find("whisper-send").disabled = isOver || !mayAct || Boolean(takenBy);
@@ -173,7 +177,7 @@ function deskWords({ phase }, { mayAct, isOver, byOther }) {
   if (isOver) return "The call is over.";
   const parts = [];
   if (phase !== "idle") parts.push(DESK_WORDS[phase]);
-  if (byOther) parts.push(`${byOther} speaks to the caller; nobody else can take over or whisper until it is handed back.`);
+  if (byOther) parts.push(`${byOther} speaks to the caller; the bot hears no whisper until it has the call again.`);
   if (!mayAct) parts.push("Your token may watch and listen. To whisper, take over or hang up it needs the scope supervise.");
   return parts.join(" ");
 }

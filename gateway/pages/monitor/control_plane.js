@@ -3,6 +3,9 @@
 const PATIENCE_MS = 8000;
 const SOUND_MS = 600_000; // an hour's recording is 115 MB
 
+/** Close code of a socket whose token is over (docs/monitoring.md): it opens nothing any more. */
+export const TOKEN_EXPIRED = 4401;
+
 export class Refused extends Error {
   /** @param {number} status 0 where there was no answer  @param {string} code for programs  @param {string} message */
   constructor(status, code, message) {
@@ -22,6 +25,12 @@ export class ControlPlane {
   async load(token) {
     this.token = token;
     this.setup = await this.json("monitor/setup.json");
+  }
+
+  /** The token is over: nothing is asked with it again. */
+  forget() {
+    this.token = "";
+    this.setup = { ...this.setup, authorized: false, who: "", scopes: [] };
   }
 
   may(scope) {
@@ -44,6 +53,12 @@ export class ControlPlane {
 
   whisper(callId, text) {
     return this.json(`v1/calls/${encodeURIComponent(callId)}/whisper`, { method: "POST", body: { text } });
+  }
+
+  /** Give the bot a call that `from` has taken over. */
+  handBack(callId, from) {
+    const query = new URLSearchParams({ from });
+    return this.json(`v1/calls/${encodeURIComponent(callId)}/hand-back?${query}`, { method: "POST" });
   }
 
   hangUp(callId) {

@@ -29,6 +29,8 @@ const after = new AfterCall(control, () => {
 const callView = new CallView(find, () => control.setup.pause_ms, after);
 const supervisor = new Supervisor(control, {
   changed: () => showDesk(),
+  handedBack: (id) => calls.byId.get(id)?.handBack(control.setup.who),
+  expired: () => expire(),
   sound(sound) {
     const call = calls.byId.get(supervisor.desk.callId);
     if (call && call.id === chosenId) callView.timeline.hear(call, sound, now());
@@ -40,7 +42,7 @@ const supervisor = new Supervisor(control, {
 const stream = new EventStream(control, { lines: takeLines, state: showStream });
 
 let chosenId = ""; // the call that is shown; "": none
-let view = "calls";
+let view = "calls"; // or "health", "outcomes", "door"
 let skew = null; // seconds that this computer's clock is ahead of the gateway's, with the fastest line's way
 let buffer = null; // of the headphones
 let sureUntil = 0;
@@ -75,6 +77,7 @@ function takeLines(lines) {
 }
 
 function showStream(state) {
+  if (state === "expired") return expire();
   mark(find("stream"), "state", { connecting: "", watching: "good", lost: "bad" }[state]);
   if (state === "lost" || (state === "watching" && streamState === "lost")) {
     say(find("announcer"), state === "lost" ? "Connection lost" : "Connected again");
@@ -100,6 +103,15 @@ async function knock() {
   if (!control.setup.authorized) showDoor("The token has expired, or is known no more.");
 }
 
+/** The token is over, as a socket says that it had opened. Another opens all of it again, but for the call's sound. */
+function expire() {
+  control.forget();
+  sessionStorage.removeItem(TOKEN);
+  find("token").value = "";
+  supervisor.expire();
+  showDoor("Your token has expired. Show a new one to go on where you were.");
+}
+
 // What is shown: at most once for each picture of the screen.
 
 function draw() {
@@ -112,6 +124,7 @@ function draw() {
 }
 
 function paint() {
+  if (view === "door") return;
   const time = now();
   calls.sweep(time, chosenId);
   showCount();
@@ -178,6 +191,9 @@ async function recall(call) {
   }
 }
 
+/** Who has taken the shown call over; "": nobody. */
+const whoHas = () => calls.byId.get(chosenId)?.takenOverBy ?? "";
+
 function showDesk() {
   const call = calls.byId.get(chosenId);
   const { desk } = supervisor;
@@ -185,7 +201,7 @@ function showDesk() {
   callView.showDesk(desk, {
     mayAct: control.may("supervise"),
     isOver: call === undefined || call.isOver,
-    takenBy: call?.takenOverBy ?? "",
+    takenBy: whoHas(),
     buffer,
     sure: performance.now() < sureUntil,
   });
@@ -242,7 +258,9 @@ function decoded(text) {
 
 function showDoor(problem = "") {
   stream.close();
-  supervisor.stop();
+  if (supervisor.desk.phase !== "idle") supervisor.stop(); // what it says of its end stays
+  after.leave();
+  view = "door";
   for (const id of ["floor", "health", "outcomes", "notice"]) hide(find(id), true);
   hide(find("door"), false);
   hide(find("door-form"), !control.setup.needs_token);
@@ -308,7 +326,8 @@ find("raw").onclick = () => {
   stream.open({ raw: toggle(find("raw")) });
 };
 find("listen").onclick = () => (supervisor.desk.phase === "idle" ? supervisor.listen(chosenId) : supervisor.stop());
-find("take").onclick = () => (speaks(supervisor.desk) ? supervisor.handBack() : supervisor.takeOver(chosenId));
+find("take").onclick = () => (speaks(supervisor.desk) ? supervisor.handBack() : supervisor.takeOver(chosenId, whoHas()));
+find("give-back").onclick = () => act(() => control.handBack(chosenId, whoHas()));
 find("hang-up").onclick = () => {
   if (performance.now() < sureUntil) {
     sureUntil = 0;
@@ -330,10 +349,10 @@ find("whisper").onsubmit = (event) => {
 async function act(doing, done = () => {}) {
   try {
     await doing();
-    supervisor.dispatch({ type: "error", message: "" });
+    supervisor.acted("");
     done();
   } catch (error) {
-    supervisor.dispatch({ type: "error", message: error.message });
+    supervisor.acted(error.message);
   }
 }
 

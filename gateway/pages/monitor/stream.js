@@ -1,14 +1,16 @@
 /**
- * The stream of events of all calls: a socket that is opened again when it is lost, and told apart from one that is
- * refused. What comes is handed on line by line; the page draws when the next picture is due.
+ * The stream of events of all calls: a socket that is opened again when it is lost, and not when its token is over. What
+ * comes is handed on line by line; the page draws when the next picture is due.
  */
+
+import { TOKEN_EXPIRED } from "./control_plane.js";
 
 const RETRY_MS = [500, 1000, 2000, 4000, 8000];
 
 export class EventStream {
   /**
    * @param {import("./control_plane.js").ControlPlane} control
-   * @param {{lines(lines), state(state)}} told  state: "connecting", "watching", "lost"
+   * @param {{lines(lines), state(state)}} told  state: "connecting", "watching", "lost", "expired"
    */
   constructor(control, told) {
     this.control = control;
@@ -36,9 +38,10 @@ export class EventStream {
       [this.tries, this.watching] = [0, true];
       this.told.lines(data.split("\n").map((line) => JSON.parse(line)));
     };
-    socket.onclose = () => {
+    socket.onclose = ({ code }) => {
       if (socket !== this.socket) return;
       this.watching = false;
+      if (code === TOKEN_EXPIRED) return this.told.state("expired");
       this.told.state("lost");
       this.timer = setTimeout(() => this.connect(), RETRY_MS[Math.min(this.tries++, RETRY_MS.length - 1)]);
     };

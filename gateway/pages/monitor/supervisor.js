@@ -3,6 +3,7 @@
  * Knows nothing of the page.
  */
 
+import { TOKEN_EXPIRED } from "./control_plane.js";
 import { hears, IDLE, speaks, step } from "./desk.js";
 import { Headphones, Microphone } from "./sound.js";
 
@@ -12,7 +13,8 @@ const UNSENT_BYTES = 64_000; // of the voice: a network that takes less loses so
 export class Supervisor {
   /**
    * @param {import("./control_plane.js").ControlPlane} control
-   * @param {object} told {changed(), sound({first, pairs, rate}), buffer({queuedMs, gaps})}
+   * @param {object} told {changed(), handedBack(callId) as was asked for, expired() of the token, sound({first, pairs, rate}),
+   *     buffer({queuedMs, gaps})}
    */
   constructor(control, told) {
     this.control = control;
@@ -27,15 +29,16 @@ export class Supervisor {
 
   // From a click: browsers let sound begin in no other way.
 
-  listen(callId, then = null) {
+  listen(callId, more = {}) {
     this.context ??= new AudioContext({ latencyHint: "interactive" });
     this.context.resume();
-    this.dispatch({ type: "listen", callId, then });
+    this.dispatch({ type: "listen", callId, ...more });
   }
 
-  takeOver(callId) {
-    if (this.desk.phase === "idle") this.listen(callId, "takeOver");
-    else this.dispatch({ type: "takeOver" });
+  /** @param {string} callId  @param {string} from who has the call, "": the bot */
+  takeOver(callId, from) {
+    if (this.desk.phase === "idle") this.listen(callId, { then: "takeOver", from });
+    else this.dispatch({ type: "takeOver", from });
   }
 
   handBack() {
@@ -44,6 +47,16 @@ export class Supervisor {
 
   stop() {
     this.dispatch({ type: "stop" });
+  }
+
+  /** What was done to the call by other ways than this connection. @param {string} problem "": it was done */
+  acted(problem) {
+    this.dispatch({ type: "acted", problem });
+  }
+
+  /** The token is over, and with it all that it had opened. */
+  expire() {
+    this.dispatch({ type: "expired" });
   }
 
   dispatch(event) {
@@ -66,8 +79,10 @@ export class Supervisor {
       if (typeof data === "string") this.receive(JSON.parse(data));
       else this.hear(data);
     };
-    socket.onclose = () => {
-      if (socket === this.socket) this.dispatch({ type: "closed" });
+    socket.onclose = ({ code }) => {
+      if (socket !== this.socket) return;
+      if (code === TOKEN_EXPIRED) this.told.expired();
+      else this.dispatch({ type: "closed" });
     };
     this.socket = socket;
   }
@@ -110,6 +125,7 @@ export class Supervisor {
       if (socket !== this.socket) return;
       if (!isReady) return this.dispatch({ type: "noSound" });
     }
+    if (message.type === "handed_back" && !message.message) this.told.handedBack(this.desk.callId);
     this.dispatch(message);
   }
 

@@ -9,6 +9,7 @@ import { Latencies, quantileOf, tablesOf, tilesOf } from "../../../gateway/pages
 import { absence, callIn, callOf, isWhole, soundName } from "../../../gateway/pages/monitor/kept.js";
 import * as outcomes from "../../../gateway/pages/monitor/outcomes.js";
 import { Samples } from "../../../gateway/pages/monitor/prometheus.js";
+import { EventStream } from "../../../gateway/pages/monitor/stream.js";
 import { told } from "../../../gateway/pages/monitor/told.js";
 import { waterfall } from "../../../gateway/pages/monitor/turns.js";
 import { Wave } from "../../../gateway/pages/monitor/wave.js";
@@ -167,9 +168,79 @@ test("what goes wrong at the desk is said in words, and leaves it where it can g
   assert.match(lost.state.problem, /was lost/);
   assert.deepEqual([desk(...SPEAKING, { type: "over" }).state.phase, desk(...SPEAKING, { type: "over" }).state.problem], ["idle", ""]);
   assert.match(desk(LISTEN, { type: "noSound" }).state.problem, /localhost or a page over TLS/);
-  assert.match(desk(...SPEAKING, { type: "handed_back" }).state.problem, /handed back/);
+  assert.match(desk(...SPEAKING, { type: "handed_back" }).state.problem, /no longer have the call: the bot has it/);
+  assert.match(desk(...SPEAKING, { type: "handed_back", message: "bo has the call now" }).state.problem, /bo has the call now\.$/);
   assert.equal(desk(LISTEN, { type: "error", message: "no call" }, { type: "closed" }).state.problem, "no call");
   assert.equal(desk({ type: "closed" }).state, IDLE);
+  assert.equal(desk(LISTEN, { type: "closed" }, { type: "stop" }).state.problem, "", "what one call's sound ended with is not said of the next");
+});
+
+test("a call that another has is taken from them by name", () => {
+  const sent = (...events) => desk(...events, { type: "microphone" }).effects.at(-1).message;
+  assert.deepEqual(sent(...HEARING, { type: "takeOver", from: "bo" }), { type: "take_over", from: "bo" });
+  assert.deepEqual(sent({ ...LISTEN, then: "takeOver", from: "bo" }, { type: "listening" }), { type: "take_over", from: "bo" });
+  assert.deepEqual(sent(...HEARING, { type: "takeOver", from: "bo" }, { type: "noMicrophone", name: "x" }, { type: "takeOver" }), { type: "take_over" });
+  const refused = desk(...HEARING, { type: "takeOver" }, { type: "microphone" }, { type: "error", code: "taken_over", message: "bo has the call" });
+  assert.deepEqual([refused.state.phase, kinds(refused)], ["listening", ["dropMicrophone"]]);
+  assert.match(refused.state.problem, /press it again to take the call from them/);
+});
+
+test("what becomes of a whisper or a hang-up leaves the desk where it is", () => {
+  const asking = [...HEARING, { type: "takeOver" }];
+  const taking = [...asking, { type: "microphone" }];
+  for (const before of [[], [LISTEN], HEARING, asking, taking, SPEAKING, [...SPEAKING, { type: "handBack" }]]) {
+    const acted = desk(...before, { type: "acted", problem: "too much is waiting" });
+    assert.deepEqual([acted.state.phase, acted.state.problem, acted.effects], [desk(...before).state.phase, "too much is waiting", []]);
+  }
+  assert.equal(desk(...taking, { type: "acted", problem: "" }, { type: "taken_over" }).state.phase, "speaking");
+});
+
+test("a token that is over takes the call's sound with it, and says so", () => {
+  const heard = desk(...HEARING, { type: "expired" });
+  assert.deepEqual([heard.state.phase, kinds(heard)], ["idle", ["dropMicrophone", "disconnect"]]);
+  assert.match(heard.state.problem, /expired, so you no longer hear the call\. Listen again/);
+  assert.match(desk(...SPEAKING, { type: "expired" }).state.problem, /expired, so the bot has the call again/);
+  assert.equal(desk({ type: "expired" }).state, IDLE);
+});
+
+/** A stream of events over sockets that the test opens and closes. */
+function stream() {
+  const [sockets, states, lines] = [[], [], []];
+  const control = { socket: () => sockets[sockets.push({ close() {} }) - 1] };
+  const made = new EventStream(control, { state: (state) => states.push(state), lines: (some) => lines.push(...some) });
+  made.open({ raw: false });
+  return { made, sockets, states, lines };
+}
+
+test("a stream that is lost is opened again, one whose token is over is not", (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const { made, sockets, states, lines } = stream();
+  sockets[0].onmessage({ data: `${JSON.stringify(WATCHING)}\n${JSON.stringify(WATCHING)}` });
+  sockets[0].onclose({ code: 1013 });
+  t.mock.timers.tick(60_000);
+  assert.deepEqual([states, sockets.length, lines.length], [["connecting", "watching", "lost", "lost"], 2, 2]);
+  sockets[1].onclose({ code: 4401 });
+  t.mock.timers.tick(60_000);
+  made.retryNow();
+  assert.deepEqual([states.at(-1), sockets.length], ["expired", 2]);
+  made.open({ raw: false });
+  assert.deepEqual([states.at(-1), sockets.length], ["connecting", 3], "with another token");
+});
+
+test("calls that a stream names anew, in its midst, stay; those that it does not are over", () => {
+  const calls = after(started("a"), started("b"));
+  const present = { ...FACTS, started_at: 900, node: "ask", slots: {}, turns: 0, history: [], taken_over_by: "bo" };
+  for (const times of [1, 2]) {
+    calls.take(WATCHING);
+    calls.take({ v: 1, type: "call_present", call_id: "a", seq: 1 + times, at_ms: 0, time: 1010, ...present });
+    calls.settle(1011);
+  }
+  assert.deepEqual(ids(calls), ["a", "b"]);
+  assert.deepEqual([calls.byId.get("b").endedBy, calls.live, calls.byId.get("a").takenOverBy], ["unknown", 1, "bo"]);
+  calls.byId.get("a").handBack("ann");
+  assert.equal(calls.byId.get("a").takenOverBy, "bo", "who takes it now is not who gave it back");
+  calls.byId.get("a").handBack("bo");
+  assert.equal(calls.byId.get("a").takenOverBy, "");
 });
 
 const METRICS = `# HELP voicegate_speculation_total Work

@@ -232,6 +232,7 @@ async def test_who_listens_while_redis_goes_away_is_told_to_come_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sockets, "RENEW_S", 0.1)
+    monkeypatch.setattr(sockets, "LEASE_S", 0.5)
     with valkey(lasting=False) as server:
         async with site(server.url, tmp_path, monkeypatch) as at:
             await at.call(0, "heard")

@@ -24,8 +24,9 @@ from gateway.monitoring import admission, sockets, supervision
 from gateway.monitoring.admission import Visitor
 from gateway.monitoring.bus import EventBus
 from gateway.monitoring.call_watch import CallWatch
+from gateway.monitoring.hub import HubError, MonitorHub
 from gateway.monitoring.supervision import Supervision
-from gateway.monitoring.wire import Act, Order, OrderKind
+from gateway.monitoring.wire import Act, Answer, Order, OrderKind
 from tests.gateway.harness import Peer, silence, speech
 from tests.gateway.monitoring.floor import AudioSocket, Floor, floor
 
@@ -198,6 +199,32 @@ async def test_a_supervisor_whose_browser_goes_away_leaves_the_call_to_the_bot(r
         desk.ws.transport.abort()
         await watcher.until("supervised", act="hand_back")
         assert (await at.api.client.get("/v1/calls/left")).json()["taken_over_by"] is None
+
+
+async def test_a_worker_that_is_slow_to_answer_once_takes_a_call_from_nobody(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sockets, "RENEW_S", 0.1)
+    order = MonitorHub.order
+    renewals = list[OrderKind]()
+
+    async def late_once(hub: MonitorHub, kind: OrderKind, call_id: str, **more: Any) -> Answer | None:
+        if kind is OrderKind.KEEP:
+            renewals.append(kind)
+            if len(renewals) == 1:
+                raise HubError("1 of 1 workers do not answer")
+        return await order(hub, kind, call_id, **more)
+
+    monkeypatch.setattr(MonitorHub, "order", late_once)
+    async with floor(redis_url, tmp_path) as at:
+        await call(at, "kept")
+        desk = await take_over(at, "kept")
+        async with open_microphone(desk):
+            async with asyncio.timeout(20):
+                while len(renewals) < 3:
+                    await asyncio.sleep(0.02)
+            await desk.say(type="hand_back")
+            assert await desk.text("handed_back") == {"type": "handed_back"}, "as was asked"
 
 
 async def test_a_supervisor_whose_control_plane_is_gone_leaves_the_call_to_the_bot(
