@@ -44,8 +44,8 @@ from audio.inbound import InboundChain, SpeechStarted
 from bench.frame_path import machine
 from bench.lone_worker import listen
 from dialogue.bots import Bot, load_bot
-from gateway.inference import Heard, TurnId, Understood
-from gateway.job_queue import Errand, Urgency
+from gateway.inference.job_queue import Errand, Urgency
+from gateway.inference.seam import Heard, TurnId, Understood
 from nlu.meaning import OUT_OF_SCOPE, Meaning
 from tts_stub.espeak import EspeakSynthesizer
 from tts_stub.synthesis import Voice

@@ -42,8 +42,8 @@ from dialogue.state import DialogueState
 from dialogue.step import step
 from dialogue.store import MemoryStore, RedisStore, StateStore
 from dialogue.turns import CallerSaid, CallStarted
-from gateway.embedded_redis import EmbeddedRedis
 from gateway.machine import describe_machine
+from gateway.processes.embedded_redis import EmbeddedRedis
 from nlu.meaning import Meaning
 
 __all__ = ["Row", "measure_redis", "talk"]

@@ -10,7 +10,7 @@ from typing import Final
 import redis.asyncio as redis
 
 from dialogue.state import DialogueState
-from gateway.results import Origin, record_of
+from gateway.records.results import Origin, record_of
 
 __all__ = ["publish_ended"]
 

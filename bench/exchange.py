@@ -33,8 +33,8 @@ from websockets.exceptions import InvalidHandshake, WebSocketException
 
 from gateway import logs
 from gateway.machine import describe_machine
+from gateway.processes.supervisor import Gateway
 from gateway.settings import load
-from gateway.supervisor import Gateway
 
 __all__ = ["Figures", "run"]
 

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 from dialogue.bots import Bot, load_bot
-from gateway.faq_indexing import questions_of, said_by_callers
+from gateway.inference.faq_indexing import questions_of, said_by_callers
 from gateway.machine import describe_machine
 from nlu.artefact import read_artefact
 from nlu.encoders import Encoder, find_encoder

@@ -8,7 +8,7 @@ Five servers take turns in one run, each in a process of its own, fed by one cli
 frames at real time, spread over the 20 ms:
 
     websockets   `websockets.asyncio.server`, `async for message in ws: pass`: the bare receive loop
-    connection   our `gateway.websocket.Connection` (sans-I/O protocol in an asyncio.Protocol), messages counted
+    connection   our `gateway.calls.websocket.Connection` (sans-I/O protocol in an asyncio.Protocol), messages counted
     gateway      the whole: protocol, session, flood guard, detector, endpointer; silence and speech in turns
     webrtc       the same with `[detector] kind = "webrtc"`, without the default's watch on the line's noise
     cascade      the same with `[detector] kind = "cascade"`: Silero's network checks what webrtcvad calls speech, as it
@@ -52,9 +52,9 @@ from audio.formats import Pcm16
 from audio.g711 import mulaw_encode
 from bench.lone_worker import listen
 from dialogue.bots import load_bot
-from gateway.inference import Heard, TurnId, Understood
-from gateway.job_queue import Errand, Urgency
-from gateway.websocket import Connection, ConnectionSettings
+from gateway.calls.websocket import Connection, ConnectionSettings
+from gateway.inference.job_queue import Errand, Urgency
+from gateway.inference.seam import Heard, TurnId, Understood
 from nlu.meaning import Meaning
 
 FRAME_S = 0.02

@@ -37,8 +37,8 @@ from websockets.exceptions import WebSocketException
 
 from bench.network_hosts import Host, Network, NoNamespacesError, isolated
 from bench.outages import AGAIN_S, BOT, CALL_S, Caller, all_have_answered, key_of
-from gateway.embedded_redis import find_server_binary
 from gateway.machine import describe_machine
+from gateway.processes.embedded_redis import find_server_binary
 
 __all__ = ["Figures", "run"]
 

@@ -31,8 +31,8 @@ from audio.formats import Pcm16
 from bench.frame_path import FRAME_S, Counter, Deaf, conversation, linear
 from bench.lone_worker import listen
 from dialogue.bots import load_bot
-from gateway.playout_clock import Player, PlayoutClock
-from gateway.websocket import Accept, Connection, ConnectionSettings
+from gateway.calls.playout_clock import Player, PlayoutClock
+from gateway.calls.websocket import Accept, Connection, ConnectionSettings
 from tts_stub.synthesis import Voice
 
 __all__ = ["STAGES", "Figures", "measure"]

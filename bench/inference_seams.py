@@ -6,8 +6,8 @@ At each load (jobs/s) an asker sends, at seeded random moments, a turn's two job
 telephone audio, and a text. An inference worker in a process of its own answers at once, from no model. So what is
 measured is the seam: packing, sockets, Redis, loops. Loads alternate between the transports within one run.
 
-    socket    one Unix socket, msgpack                     gateway.inference_socket
-    streams   Redis streams, an embedded Valkey            gateway.inference_streams
+    socket    one Unix socket, msgpack                     gateway.inference.unix_socket
+    streams   Redis streams, an embedded Valkey            gateway.inference.streams.client
 
 CPU is per job: the asker's (with the bench's own share, which both have alike), the worker's, the server's. Latency is
 from asking to answer as the asker sees it. Absolute figures drift with the machine: compare within a run.
@@ -34,15 +34,15 @@ import uvloop
 from audio.asr import AsrJob, Transcript
 from audio.g711 import mulaw_decode
 from dialogue.connection import connect
-from gateway.embedded_redis import EmbeddedRedis
-from gateway.inference import Heard, Inference, TurnId, Understood
-from gateway.inference_socket import InferenceServer, SocketInference
-from gateway.inference_streams import StreamInference
-from gateway.job_queue import Errand, Urgency
+from gateway.inference.job_queue import Errand, Urgency
+from gateway.inference.seam import Heard, Inference, TurnId, Understood
+from gateway.inference.streams.client import StreamInference
+from gateway.inference.streams.server import StreamServer
+from gateway.inference.streams.wire import Kind
+from gateway.inference.unix_socket import InferenceServer, SocketInference
 from gateway.machine import describe_machine
+from gateway.processes.embedded_redis import EmbeddedRedis
 from gateway.settings import InferenceSettings
-from gateway.stream_server import StreamServer
-from gateway.stream_wire import Kind
 from nlu.meaning import Meaning
 
 SEAMS = ("socket", "streams")

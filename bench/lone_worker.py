@@ -12,15 +12,15 @@ from audio.cascade import detector_maker
 from audio.detection import DetectorSettings, VoiceDetector
 from dialogue.bots import Bot
 from dialogue.store import MemoryStore
-from gateway.auth import Authenticator
-from gateway.inference import Inference
+from gateway.access.auth import Authenticator
+from gateway.calls.playout_clock import PlayoutClock
+from gateway.calls.services import Services
+from gateway.inference.seam import Inference
 from gateway.metrics import Metrics
 from gateway.monitoring.bus import EventBus
-from gateway.playout_clock import PlayoutClock
-from gateway.services import Services
+from gateway.outside.webhooks import Webhooks
+from gateway.processes.worker import GatewayWorker, prompt_specs
 from gateway.settings import load
-from gateway.webhooks import Webhooks
-from gateway.worker import GatewayWorker, prompt_specs
 from tts_stub.espeak import EspeakSynthesizer
 from tts_stub.prompts import PromptCache
 from tts_stub.synthesis import Synthesizer

@@ -28,10 +28,10 @@ from bench.chromium import binary, chromium
 from bench.crowd import Crowd
 from bench.ended_crowd import publish_ended
 from gateway import background
-from gateway.client import CallClient, Recording
-from gateway.embedded_redis import EmbeddedRedis
+from gateway.processes.embedded_redis import EmbeddedRedis
+from gateway.processes.supervisor import Gateway
+from gateway.replay.client import CallClient, Recording
 from gateway.settings import load
-from gateway.supervisor import Gateway
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page

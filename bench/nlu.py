@@ -40,15 +40,15 @@ import uvloop
 from prometheus_client import CollectorRegistry
 
 from dialogue.bots import Bot, load_bot
-from gateway.batching import BatcherSettings, Shed
-from gateway.inference import InferenceError, TurnId
-from gateway.inference_worker import nlu_batches
-from gateway.job_queue import Errand, Urgency
+from gateway.inference.batching import BatcherSettings, Shed
+from gateway.inference.job_queue import Errand, Urgency
+from gateway.inference.model_commands import ModelAction, ModelCommand
+from gateway.inference.model_loading import BotModels
+from gateway.inference.model_serving import ModelServing
+from gateway.inference.seam import InferenceError, TurnId
+from gateway.inference.worker import nlu_batches
 from gateway.machine import describe_machine
 from gateway.metrics import InferenceMetrics
-from gateway.model_commands import ModelAction, ModelCommand
-from gateway.model_loading import BotModels
-from gateway.model_serving import ModelServing
 from gateway.settings import NluSettings
 from nlu.artefact import read_artefact, write_artefact
 from nlu.engine import NluEngine

@@ -48,10 +48,10 @@ from dialogue.loop import DialogueLoop
 from dialogue.state import DialogueState
 from dialogue.store import RedisStore
 from gateway import logs
-from gateway.embedded_redis import EmbeddedRedis
 from gateway.machine import describe_machine
+from gateway.processes.embedded_redis import EmbeddedRedis
+from gateway.processes.supervisor import Gateway
 from gateway.settings import load
-from gateway.supervisor import Gateway
 
 __all__ = ["Tally", "run"]
 
@@ -282,7 +282,7 @@ async def all_have_answered(callers: Sequence[Caller], talking: list[asyncio.Tas
 def _workers() -> list[int]:
     """The gateway workers among this process's children."""
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    return [int(pid) for pid in children if b"gateway.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [int(pid) for pid in children if b"gateway.processes.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 async def _tally(

@@ -36,7 +36,7 @@ from bench.asr_expectation import Said, speaker
 from bench.asr_gates import cut, noise_alone, over
 from bench.frame_path import machine
 from bench.overlap_verdicts import STATEMENT
-from gateway.interruption import Verdict, judge
+from gateway.calls.interruption import Verdict, judge
 from tts_stub.training_voices import TEST_VARIANTS
 
 SEED = 7

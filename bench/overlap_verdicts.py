@@ -31,7 +31,7 @@ from typing import Literal, TypeAlias
 
 from bench.frame_path import machine
 from dialogue.bots import load_bot
-from gateway.interruption import Overlap, Verdict, judge
+from gateway.calls.interruption import Overlap, Verdict, judge
 from gateway.settings import load
 
 __all__ = ["Kind", "Row", "Wording", "rows", "wordings"]

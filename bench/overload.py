@@ -32,17 +32,17 @@ from urllib.parse import urlsplit
 
 from bench.plots import sheet, write_plot
 from gateway import background, logs
-from gateway.charts import over_time, time_chart
-from gateway.embedded_redis import EmbeddedRedisError
 from gateway.machine import describe_machine
-from gateway.processes import PortTakenError
-from gateway.replay_counters import MetricsError, fetch_metrics, parse_metrics
-from gateway.replay_load import Caller, Lateness, Load, Tick, read_callers
-from gateway.replay_record import Buckets, CallRecord, Frames
-from gateway.replay_report import percentile, quantiles
-from gateway.replay_run import LinesRun
+from gateway.processes.embedded_redis import EmbeddedRedisError
+from gateway.processes.facts import PortTakenError
+from gateway.processes.supervisor import ChildFailedError, Gateway
+from gateway.replay.charts import over_time, time_chart
+from gateway.replay.counters import MetricsError, fetch_metrics, parse_metrics
+from gateway.replay.load import Caller, Lateness, Load, Tick, read_callers
+from gateway.replay.record import Buckets, CallRecord, Frames
+from gateway.replay.report import percentile, quantiles
+from gateway.replay.run import LinesRun
 from gateway.settings import SettingsError, load
-from gateway.supervisor import ChildFailedError, Gateway
 
 __all__ = ["Overload", "Stretch", "document", "judge", "main", "measured_capacity", "overload", "plot", "run"]
 

@@ -28,7 +28,7 @@ def sheet(heading: str, charts: Sequence[tuple[str, str]], *, columns: int = 2) 
     """One SVG with all charts in a grid.
 
     Args:
-        charts: titles, and what `gateway.charts` drew.
+        charts: titles, and what `gateway.replay.charts` drew.
     """
     rows = -(-len(charts) // columns)
     width = 2 * _MARGIN + columns * _WIDTH + (columns - 1) * _GAP

@@ -3,9 +3,9 @@
     python -m bench.second_opinion --light MODEL --heavy MODEL --data FILE [--json FILE]
 
 Every line is answered by both models; then, for a range of `below` (bot.yaml, `second_opinion`), the light answer is
-taken where it is sure and the heavy one where it is in doubt, as `gateway.second_opinion` does. Time is one line at a
-time on one thread, the light model's always and the heavy one's where it is asked: what a lone caller waits. Choose
-`below` on a file of development lines, and read the test file once.
+taken where it is sure and the heavy one where it is in doubt, as `gateway.inference.second_opinion` does. Time is one
+line at a time on one thread, the light model's always and the heavy one's where it is asked: what a lone caller waits.
+Choose `below` on a file of development lines, and read the test file once.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pathlib import Path
 
 import torch
 
+from gateway.inference.second_opinion import is_doubtful
 from gateway.machine import describe_machine
-from gateway.second_opinion import is_doubtful
 from nlu.data import Example, read_dataset
 from nlu.engine import NluEngine
 from nlu.evaluation import predict_all, score

@@ -50,15 +50,15 @@ from audio.files import read_audio
 from bench.overload import measured_capacity
 from bench.plots import sheet, write_plot
 from gateway import background, logs
-from gateway.charts import time_chart
-from gateway.embedded_redis import EmbeddedRedis
 from gateway.machine import describe_machine
-from gateway.replay_counters import fetch_metrics
-from gateway.replay_load import Load as ReplayLoad
-from gateway.replay_load import read_callers
-from gateway.replay_run import LinesRun
+from gateway.processes.embedded_redis import EmbeddedRedis
+from gateway.processes.supervisor import Gateway
+from gateway.replay.charts import time_chart
+from gateway.replay.counters import fetch_metrics
+from gateway.replay.load import Load as ReplayLoad
+from gateway.replay.load import read_callers
+from gateway.replay.run import LinesRun
 from gateway.settings import load
-from gateway.supervisor import Gateway
 
 __all__ = ["Plan", "Sample", "plot", "read_samples", "run", "save", "verdict"]
 
@@ -166,7 +166,11 @@ def verdict(samples: list[Sample]) -> dict[str, tuple[float, float, bool]]:
 
 def _children() -> dict[str, int]:
     """Our child processes by what they are."""
-    names = {"gateway.worker": "worker", "gateway.inference_worker": "inference", "gateway.control": "control"}
+    names = {
+        "gateway.processes.worker": "worker",
+        "gateway.inference.worker": "inference",
+        "gateway.http.control": "control",
+    }
     found = {}
     for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
         with contextlib.suppress(OSError):

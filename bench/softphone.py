@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.chromium import binary, chromium, spoken_after
-from gateway.own_certificate import CERTIFICATE, KEY, host_name, issue
+from gateway.access.own_certificate import CERTIFICATE, KEY, host_name, issue
+from gateway.processes.supervisor import Gateway
 from gateway.settings import Settings, load
-from gateway.supervisor import Gateway
 
 if TYPE_CHECKING:
     from playwright.async_api import Page

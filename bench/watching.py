@@ -36,16 +36,16 @@ from audio.asr import AsrJob, Transcript
 from bench.frame_path import LINES, SETTLE_S, Feeder, Reading, machine
 from bench.lone_worker import listen
 from dialogue.bots import load_bot
-from gateway.embedded_redis import EmbeddedRedis
-from gateway.inference import Heard, TurnId, Understood
-from gateway.job_queue import Errand, Urgency
+from gateway.inference.job_queue import Errand, Urgency
+from gateway.inference.seam import Heard, TurnId, Understood
 from gateway.metrics import Metrics
 from gateway.monitoring.bridge import MonitorBridge
 from gateway.monitoring.bus import EventBus
 from gateway.monitoring.hub import MonitorHub, Watcher
 from gateway.monitoring.wire import LEASE_S
+from gateway.outside.webhooks import Webhooks
+from gateway.processes.embedded_redis import EmbeddedRedis
 from gateway.settings import load
-from gateway.webhooks import Webhooks
 from nlu.meaning import Meaning, Slot
 
 _SAID = (

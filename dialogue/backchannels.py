@@ -1,7 +1,7 @@
 """What short words over a prompt are: a listener's sounds, agreement, the hello of somebody who picks up, or more.
 
 People who listen are not silent: they say "uh-huh", "okay", "嗯", "对", and want the other to go on. Whether a "yes" is
-that or an answer depends on what is being asked, which is not known here (`gateway.interruption` decides it).
+that or an answer depends on what is being asked, which is not known here (`gateway.calls.interruption` decides it).
 
 A text is of a kind where it is made of that kind's words alone, however often they come: "yeah yeah okay" is
 agreement, "yeah but when" is not. Chinese and English stand in one list, since callers mix them ("ok 好的"). A text

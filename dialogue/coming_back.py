@@ -3,10 +3,10 @@
     new call, earlier call unfinished --offer--> yes: at its node, with its slots
                                                  no, or twice neither: from the start
 
-Whether there is an earlier call of the same caller is the gateway's to know (`gateway.callers`). Slots with a meaning
-of the earlier call's own (variables from its metadata) are the new call's. A call that stood at a webhook is not
-offered: nobody knows whether it was asked, and the new call would ask it under another key. A flow that checks who is
-calling lets the slots of that check be forgotten (`forget`): the dialogue then begins at the start again and passes
+Whether there is an earlier call of the same caller is the gateway's to know (`gateway.records.callers`). Slots with a
+meaning of the earlier call's own (variables from its metadata) are the new call's. A call that stood at a webhook is
+not offered: nobody knows whether it was asked, and the new call would ask it under another key. A flow that checks who
+is calling lets the slots of that check be forgotten (`forget`): the dialogue then begins at the start again and passes
 over what is known.
 """
 

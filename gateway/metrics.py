@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Summary
 
-from gateway.batching import BatchReport
-from gateway.job_queue import Urgency
+from gateway.inference.batching import BatchReport
+from gateway.inference.job_queue import Urgency
 from nlu.meaning import OUT_OF_SCOPE, Meaning
 
 __all__ = ["HttpMetrics", "InferenceMetrics", "Metrics"]

@@ -25,8 +25,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, V
 
 from audio.detection import DetectorSettings
 from audio.endpointing import EndpointSettings
-from gateway.origins import is_origin
-from gateway.trusted_hosts import is_trusted
+from gateway.access.origins import is_origin
+from gateway.outside.trusted_hosts import is_trusted
 
 __all__ = [
     "ApiSettings",

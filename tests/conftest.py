@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from gateway.embedded_redis import EmbeddedRedis
+from gateway.processes.embedded_redis import EmbeddedRedis
 
 pytest_plugins = ["tests.overheard"]
 

@@ -47,6 +47,6 @@ def test_folder_imports_only_what_stands_below_it(folder: str) -> None:
 def test_a_gateway_worker_imports_no_model_code() -> None:
     """A worker is sockets, detection, dialogue and playout: memory and start time depend on it."""
     heavy = ["torch", "transformers", "faster_whisper", "ctranslate2", "onnxruntime", "scipy"]
-    code = f"import sys, gateway.worker; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, gateway.processes.worker; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
     assert (done.stdout.strip(), done.returncode) == ("[]", 0), done.stderr

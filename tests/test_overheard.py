@@ -15,7 +15,7 @@ pytestmark = pytest.mark.unit
 
 ROOT = Path(__file__).parent.parent
 LEAKS = {
-    "a_record": 'logging.getLogger("gateway.session").info("heard %r", "Yes  speaking")',
+    "a_record": 'logging.getLogger("gateway.calls.session").info("heard %r", "Yes  speaking")',
     "a_quiet_record": 'logging.getLogger("nlu.engine").debug("heard " + "four four one seven")',
     "a_record_of_a_call": 'logs.CallLog(logging.getLogger("gateway.x"), lambda: "c").debug("no that is all")',
     "an_exception": (
@@ -27,7 +27,7 @@ LEAKS = {
     "a_child_with_a_file": '(tmp_path / "log").write_text("started\\ni can pay on friday")',
 }
 FINE = {
-    "numbers": 'logging.getLogger("gateway.session").info("heard %d samples, yes", 320)',
+    "numbers": 'logging.getLogger("gateway.calls.session").info("heard %d samples, yes", 320)',
     "a_client_of_the_test": 'logging.getLogger("websockets.client").error("yes speaking")',
     "what_is_printed": 'print("yes speaking")',
 }
@@ -56,7 +56,7 @@ def test_a_run_with_a_caller_s_words_in_a_log_fails_and_names_test_and_line(tmp_
     for name in LEAKS:
         assert any(re.search(rf"test_{name}\d?: ", line) for line in told), name
     assert len(told) == len(LEAKS)
-    assert any("test_leaks.py:4 (gateway.session)" in line for line in told)
+    assert any("test_leaks.py:4 (gateway.calls.session)" in line for line in told)
     assert any(line.endswith("log:2") for line in told)
 
 

@@ -65,7 +65,7 @@ async def serve(*, talks_s: float, ptime_ms: int) -> None:
         flags={"limits.calls_per_worker": 5000, "playout.ptime_ms": ptime_ms},
     )
     gc.collect()
-    gc.freeze()  # as the product's workers do (gateway.worker)
+    gc.freeze()  # as the product's workers do (gateway.processes.worker)
     probe.serve(sock.getsockname()[1])
     await asyncio.Event().wait()
 

@@ -32,9 +32,9 @@ def understanding_of(bot: Bot) -> Understand:
             "which takes the intents as written"
         )
     # torch takes seconds to import; `voicegate --help` must not
-    from gateway.faq_indexing import faq_indexes
-    from gateway.faq_serving import looked_up
-    from gateway.second_opinion import is_doubtful
+    from gateway.inference.faq_indexing import faq_indexes
+    from gateway.inference.faq_serving import looked_up
+    from gateway.inference.second_opinion import is_doubtful
     from nlu.engine import NluEngine
 
     larger = bot.second_opinion

@@ -18,8 +18,8 @@ from dialogue.rehearsal import Exchange, Rehearsal, rehearse
 from dialogue.script import SCRIPTS_FOLDER, Call, Script, load_script
 from gateway.cli.bot_model import BotArgument, bot_or_exit, understanding_of
 from gateway.cli.ending import exit_with
-from gateway.client import CallError
-from gateway.spoken_script import caller_recordings, can_be_spoken, speak_call
+from gateway.replay.client import CallError
+from gateway.replay.spoken_script import caller_recordings, can_be_spoken, speak_call
 from nlu.meaning import Meaning
 from tts_stub.espeak import EspeakSynthesizer
 from tts_stub.synthesis import SynthesisError, Voice

@@ -14,8 +14,8 @@ import typer
 
 if TYPE_CHECKING:
     from audio.formats import AudioFormat
-    from gateway.client import CallResult, Recording
-    from gateway.tape import TapeRecorder
+    from gateway.replay.client import CallResult, Recording
+    from gateway.replay.tape import TapeRecorder
 
 __all__ = ["register"]
 
@@ -60,8 +60,8 @@ def call(
     """
     from audio.files import AudioFileError, read_audio, write_wav
     from audio.formats import AudioFormat, UnsupportedFormatError
-    from gateway.client import CallError, Recording
-    from gateway.tape import SUFFIX
+    from gateway.replay.client import CallError, Recording
+    from gateway.replay.tape import SUFFIX
 
     if record is not None and (record.suffix != SUFFIX or not record.resolve().parent.is_dir()):
         typer.echo(f"Cannot place this call: --record {record}: name a *{SUFFIX} in a folder that exists", err=True)
@@ -104,9 +104,9 @@ def demo(
 
     The bundled bill reminder calls; recorded human digits and synthesised sentences answer. Nothing needs to run.
     """
-    from gateway.embedded_redis import EmbeddedRedisError
-    from gateway.processes import PortTakenError
-    from gateway.supervisor import ChildFailedError
+    from gateway.processes.embedded_redis import EmbeddedRedisError
+    from gateway.processes.facts import PortTakenError
+    from gateway.processes.supervisor import ChildFailedError
 
     try:
         result = asyncio.run(_demo(show=None if as_json else _Printer()))
@@ -128,9 +128,9 @@ async def _demo(show: Callable[[dict[str, Any]], None] | None) -> CallResult:
     from audio.files import read_audio
     from audio.formats import AudioFormat
     from gateway import logs
-    from gateway.client import Recording
+    from gateway.processes.supervisor import Gateway
+    from gateway.replay.client import Recording
     from gateway.settings import load
-    from gateway.supervisor import Gateway
 
     # A gateway of its own: free ports, embedded Redis, whatever the environment says.
     settings = load(
@@ -155,7 +155,7 @@ async def _place(
     *,
     show: Callable[[dict[str, Any]], None] | None,
 ) -> CallResult:
-    from gateway.client import CallClient
+    from gateway.replay.client import CallClient
 
     client = CallClient(url, fmt=fmt, on_event=show or (lambda event: None), **keys)
     return await client.run(recordings)
@@ -167,7 +167,7 @@ def _taping(record: Path | None, fmt: AudioFormat, bot: str | None) -> Iterator[
     if record is None:
         yield None
         return
-    from gateway.tape import TapeRecorder
+    from gateway.replay.tape import TapeRecorder
 
     with open(os.open(record, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         yield TapeRecorder(file, fmt, bot=bot)

@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
+from gateway.access.own_certificate import AUTHORITY, CERTIFICATE, KEY, MAX_DAYS, HostNameError, host_name, issue
 from gateway.cli.ending import exit_with
-from gateway.own_certificate import AUTHORITY, CERTIFICATE, KEY, MAX_DAYS, HostNameError, host_name, issue
 
 __all__ = ["register"]
 

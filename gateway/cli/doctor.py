@@ -199,7 +199,7 @@ def check_redis(url: str | None) -> Finding:
 
 def _check_embedded_redis() -> Finding:
     name = "Redis (embedded)"
-    from gateway.embedded_redis import EmbeddedRedisError, find_server_binary
+    from gateway.processes.embedded_redis import EmbeddedRedisError, find_server_binary
 
     try:
         binary = find_server_binary()

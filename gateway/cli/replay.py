@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 import typer
 
 if TYPE_CHECKING:
-    from gateway.replay_load import Load, Progress
-    from gateway.replay_record import Measured
+    from gateway.replay.load import Load, Progress
+    from gateway.replay.record import Measured
 
 __all__ = ["register", "replay"]
 
@@ -90,15 +90,15 @@ def replay(
     import uvloop
 
     from audio.files import AudioFileError
-    from gateway.embedded_redis import EmbeddedRedisError
     from gateway.machine import describe_machine
-    from gateway.processes import PortTakenError
-    from gateway.replay_load import Load, processes_for, read_callers
-    from gateway.replay_processes import ClientDiedError
-    from gateway.replay_report import Verdict, report
+    from gateway.processes.embedded_redis import EmbeddedRedisError
+    from gateway.processes.facts import PortTakenError
+    from gateway.processes.supervisor import ChildFailedError
+    from gateway.replay.client_processes import ClientDiedError
+    from gateway.replay.load import Load, processes_for, read_callers
+    from gateway.replay.report import Verdict, report
+    from gateway.replay.tape import SUFFIX
     from gateway.settings import SettingsError
-    from gateway.supervisor import ChildFailedError
-    from gateway.tape import SUFFIX
 
     if url is not None:
         _check_address(url, dialect)
@@ -146,7 +146,7 @@ def replay(
         raise typer.Exit(1) from None
     result = report(measured, machine=machine, date=datetime.now().astimezone().isoformat(timespec="seconds"))
     if html is not None:
-        from gateway.replay_page import page
+        from gateway.replay.page import page
 
         html.write_text(page(result), encoding="utf-8")
     if as_json:
@@ -162,9 +162,9 @@ async def _run(load: Load, control_url: str | None, told: Callable[[Progress], N
     from functools import partial
 
     from gateway import logs, settings
-    from gateway.replay import replay as run
-    from gateway.replay_counters import fetch_metrics
-    from gateway.supervisor import Gateway
+    from gateway.processes.supervisor import Gateway
+    from gateway.replay.bench import replay as run
+    from gateway.replay.counters import fetch_metrics
 
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
 
@@ -206,7 +206,7 @@ def _refuse(why: str) -> NoReturn:
 
 
 def _check_dialect(dialect: str) -> None:
-    from gateway.replay_lines import REPLAYED
+    from gateway.replay.lines import REPLAYED
 
     if dialect not in REPLAYED:
         _refuse(f"--dialect {dialect}: there are {', '.join(REPLAYED)}")
@@ -214,7 +214,7 @@ def _check_dialect(dialect: str) -> None:
 
 def _check_address(url: str, dialect: str) -> None:
     """An address whose path is another dialect's would fail in every call, and say so in that dialect's words."""
-    from gateway.dialects import route
+    from gateway.calls.dialects import route
 
     try:
         parts = urlsplit(url)
@@ -229,7 +229,7 @@ def _check_address(url: str, dialect: str) -> None:
 
 
 def _about_speed(speed: float) -> str:
-    """What a gateway makes of callers who are faster than time (gateway.flood)."""
+    """What a gateway makes of callers who are faster than time (gateway.calls.flood)."""
     return (
         f"at speed {speed:g} a call gets ahead of the clock by {speed - 1:g} s a second; a gateway ends it as flooding "
         f"once that is more than its limits.flood_s ({_LEAD_S:g} s unless set): raise it there for such a run"

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 
 if TYPE_CHECKING:
-    from gateway.outcome import Outcome, TurnOutcome
-    from gateway.replay_diff import Comparison
-    from gateway.tape import Tape
+    from gateway.replay.diff import Comparison
+    from gateway.replay.outcome import Outcome, TurnOutcome
+    from gateway.replay.tape import Tape
 
 __all__ = ["compare_versions"]
 
@@ -39,12 +39,12 @@ def compare_versions(
     import asyncio
 
     from audio.files import AudioFileError
-    from gateway.client import CallError
-    from gateway.embedded_redis import EmbeddedRedisError
-    from gateway.processes import PortTakenError
+    from gateway.processes.embedded_redis import EmbeddedRedisError
+    from gateway.processes.facts import PortTakenError
+    from gateway.processes.supervisor import ChildFailedError
+    from gateway.replay.client import CallError
+    from gateway.replay.tape import TapeError, read_tape
     from gateway.settings import SettingsError
-    from gateway.supervisor import ChildFailedError
-    from gateway.tape import TapeError, read_tape
 
     try:
         if len(paths) != 1:
@@ -69,7 +69,7 @@ def compare_versions(
 async def _compare(
     tape: Tape, before: str | None, after: str, bot: str | None, speed: float, token: str | None
 ) -> Comparison:
-    from gateway.replay_diff import Side, compare
+    from gateway.replay.diff import Side, compare
 
     if before is None and tape.heard is not None:
         old = Side(name="the tape", outcome=tape.heard)
@@ -85,9 +85,9 @@ async def _outcome(tape: Tape, version: str, bot: str | None, speed: float, toke
         CallError, SettingsError and what else keeps a gateway from starting.
     """
     from gateway import logs, settings
-    from gateway.client import CallClient
-    from gateway.outcome import outcome_of
-    from gateway.supervisor import Gateway
+    from gateway.processes.supervisor import Gateway
+    from gateway.replay.client import CallClient
+    from gateway.replay.outcome import outcome_of
 
     async def call(url: str, name: str | None, shown: str | None) -> Outcome:
         client = CallClient(url, fmt=tape.format, bot=name, token=shown, keep_audio=False)

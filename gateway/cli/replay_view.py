@@ -14,8 +14,8 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Column, Table
 
-from gateway.replay_load import Load, Progress
-from gateway.replay_report import BUSY_CORE, LATE_MS, BudgetLine, Report, percentile
+from gateway.replay.load import Load, Progress
+from gateway.replay.report import BUSY_CORE, LATE_MS, BudgetLine, Report, percentile
 
 __all__ = ["live_line", "ms_text", "print_report"]
 

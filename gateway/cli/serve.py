@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 if TYPE_CHECKING:
+    from gateway.processes.supervisor import Gateway
     from gateway.settings import Settings
-    from gateway.supervisor import Gateway
 
 __all__ = ["register", "start"]
 
@@ -87,10 +87,10 @@ def start(config: Path | None, flags: Mapping[str, Any]) -> NoReturn:
 
 
 async def _serve(settings: Settings, read: Callable[[], Settings]) -> int:
-    from gateway.embedded_redis import EmbeddedRedisError
-    from gateway.processes import PortTakenError
-    from gateway.service_manager import ServiceManager
-    from gateway.supervisor import ChildFailedError, Gateway
+    from gateway.processes.embedded_redis import EmbeddedRedisError
+    from gateway.processes.facts import PortTakenError
+    from gateway.processes.service_manager import ServiceManager
+    from gateway.processes.supervisor import ChildFailedError, Gateway
 
     stop = asyncio.Event()
     gateway = Gateway(settings, reread=read)
@@ -123,7 +123,7 @@ async def _serve(settings: Settings, read: Callable[[], Settings]) -> int:
 
 def _heed_signals(gateway: Gateway, stop: asyncio.Event) -> None:
     """SIGTERM and Ctrl-C drain, and the second ends at once; SIGHUP reads settings and bots again."""
-    from gateway.lifeline import SupervisionError
+    from gateway.processes.lifeline import SupervisionError
 
     loop = asyncio.get_running_loop()
     reloads: set[asyncio.Task[None]] = set()
@@ -151,7 +151,7 @@ def _tls_flags(folder: Path | None) -> dict[str, Path]:
     """Both ports' certificate, in a folder as `voicegate certificate` makes it."""
     if folder is None:
         return {}
-    from gateway.own_certificate import CERTIFICATE, KEY
+    from gateway.access.own_certificate import CERTIFICATE, KEY
 
     certificates = dict.fromkeys(("tls.certificate", "control.tls_certificate"), folder / CERTIFICATE)
     return certificates | dict.fromkeys(("tls.key", "control.tls_key"), folder / KEY)
@@ -166,7 +166,7 @@ def _addresses(settings: Settings, port: int, control_url: str) -> str:
             f"  health     {control_url}/readyz\n"
             f"  metrics    {control_url}/metrics"
         )
-    from gateway.dialects import DIALECTS, NATIVE
+    from gateway.calls.dialects import DIALECTS, NATIVE
 
     shown = f"[{settings.host}]" if ":" in settings.host else settings.host
     media = f"{'wss' if settings.tls.certificate is not None else 'ws'}://{shown}:{port}"

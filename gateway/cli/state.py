@@ -15,7 +15,7 @@ import typer
 from gateway.cli.ending import exit_with
 
 if TYPE_CHECKING:
-    from gateway.call_archive import CallArchive, StoredCall
+    from gateway.records.call_archive import CallArchive, StoredCall
     from gateway.settings import Settings
 
 __all__ = ["register"]
@@ -118,7 +118,7 @@ def _find(call_id: str, caller: str, redis_url: str, config: Path | None) -> lis
 
 async def _whose(archive: CallArchive, settings: Settings, call_id: str, caller: str) -> tuple[list[str], str | None]:
     """The calls that are meant, and whose they are where a caller was named."""
-    from gateway.callers import identity
+    from gateway.records.callers import identity
 
     if bool(call_id) == bool(caller):
         raise typer.BadParameter("name one call, or one caller with --caller")
@@ -140,7 +140,7 @@ def _with_archive(
     from dialogue.connection import connect
     from dialogue.store import StoreError
     from gateway import settings as gateway_settings
-    from gateway.call_archive import CallArchive
+    from gateway.records.call_archive import CallArchive
 
     try:
         settings = gateway_settings.load(config=config)
@@ -170,7 +170,7 @@ def _with_archive(
 
 def _embedded() -> str:
     """The embedded server of the one gateway that runs here."""
-    from gateway.embedded_redis import running_servers
+    from gateway.processes.embedded_redis import running_servers
 
     servers = running_servers()
     if not servers:

@@ -12,7 +12,7 @@ from typing import Annotated, Final
 import typer
 
 from gateway import settings
-from gateway.auth import Scope, WeakSecretError, mint
+from gateway.access.auth import Scope, WeakSecretError, mint
 from gateway.cli.ending import exit_with
 
 __all__ = ["parse_lifetime", "register"]

@@ -11,9 +11,9 @@ import time
 from fastapi import WebSocket
 from starlette.requests import HTTPConnection
 
-from gateway.auth import Identity, Scope
-from gateway.http_errors import ApiError, error_response
-from gateway.http_guard import Guard
+from gateway.access.auth import Identity, Scope
+from gateway.http.errors import ApiError, error_response
+from gateway.http.guard import Guard
 
 __all__ = ["Visitor", "admit", "admit_socket", "is_no_denial"]
 

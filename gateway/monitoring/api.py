@@ -10,8 +10,8 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query, Request, WebSocket
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.auth import Scope
-from gateway.http_errors import ApiError, Problem
+from gateway.access.auth import Scope
+from gateway.http.errors import ApiError, Problem
 from gateway.monitoring.admission import Visitor, admit, admit_socket
 from gateway.monitoring.audit import AuditError, AuditLog
 from gateway.monitoring.hub import HubError, MonitorHub

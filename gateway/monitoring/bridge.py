@@ -47,8 +47,8 @@ from gateway.monitoring.wire import (
     audio_channel,
     voice_channel,
 )
+from gateway.outside.webhooks import PostError, Webhooks
 from gateway.settings import MonitoringSettings
-from gateway.webhooks import PostError, Webhooks
 
 __all__ = ["MonitorBridge"]
 

@@ -16,7 +16,7 @@ from dialogue.bots import Bot
 from dialogue.loop import DialogueLoop
 from dialogue.slots import SlotValue
 from dialogue.state import DialogueState
-from gateway.interruption import Verdict
+from gateway.calls.interruption import Verdict
 from gateway.monitoring.bus import EventBus
 from gateway.monitoring.events import (
     BargedIn,

@@ -1,6 +1,6 @@
 """`/v1/outcomes`: what came of calls that ended, without what was said in them, for tokens with the scope `monitor`.
 
-Read from the stream of call records (`gateway.results`), which all gateways of one Redis share.
+Read from the stream of call records (`gateway.records.results`), which all gateways of one Redis share.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 from redis.exceptions import RedisError
 
-from gateway.auth import Scope
-from gateway.http_errors import ApiError, Problem
+from gateway.access.auth import Scope
+from gateway.http.errors import ApiError, Problem
 from gateway.monitoring.admission import admit
 
 __all__ = ["Outcome", "Outcomes", "outcomes_router"]

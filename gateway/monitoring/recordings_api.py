@@ -11,8 +11,8 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 
-from gateway.auth import Scope
-from gateway.http_errors import ApiError, Problem
+from gateway.access.auth import Scope
+from gateway.http.errors import ApiError, Problem
 from gateway.monitoring.admission import admit
 from gateway.monitoring.archive import Archive, ArchivedCall
 from gateway.monitoring.audit import AuditError, AuditLog

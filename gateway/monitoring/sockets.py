@@ -22,7 +22,7 @@ from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect
 
 from gateway import background, logs
-from gateway.auth import Scope
+from gateway.access.auth import Scope
 from gateway.monitoring.admission import Visitor
 from gateway.monitoring.audit import AuditError, AuditLog
 from gateway.monitoring.event_stream import EventStream

@@ -72,7 +72,7 @@ class Supervised(Protocol):
 
 
 class SupervisedCall(Protocol):
-    """A call as its worker knows it: `gateway.session.CallSession`."""
+    """A call as its worker knows it: `gateway.calls.session.CallSession`."""
 
     call_id: str
     watch: CallWatch

@@ -7,7 +7,7 @@ when a clear threw it away; the latter are no news and are dropped here. Counter
 
 Odd cases: media before the start is ignored, and so is the track `outbound`, our own voice; a payload that is no
 base64 is passed over; gaps in the sequence are counted. There is no word for hanging up: the close ends the stream,
-and TwiML goes on. Ending or transferring the call itself is a REST request (`gateway.carriers`).
+and TwiML goes on. Ending or transferring the call itself is a REST request (`gateway.outside.carriers`).
 
 Source: www.twilio.com/docs/voice/media-streams/websocket-messages, read November 2026.
 """

@@ -19,8 +19,8 @@ from ipaddress import ip_address
 from typing import Any, Final
 
 from gateway.background import stop
+from gateway.calls.playout_clock import PlayoutClock
 from gateway.logs import where
-from gateway.playout_clock import PlayoutClock
 from gateway.sip.agent import Acknowledged, AgentEvent, Invited, Keyed, LegOver, Reoffered, UserAgent
 from gateway.sip.bridged_call import BridgedCall, CallPorts
 from gateway.sip.fields import Address

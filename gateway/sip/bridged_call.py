@@ -29,8 +29,8 @@ from websockets.typing import Subprotocol
 from audio.formats import AudioFormat
 from audio.framing import decode, encode
 from gateway.background import stop
+from gateway.calls.playout_clock import PlayoutClock
 from gateway.logs import call_id_var
-from gateway.playout_clock import PlayoutClock
 from gateway.sip.agent import EndedBy, Invited
 from gateway.sip.fields import Address
 from gateway.sip.line import CallFacts, DropPlayback, Line, LineOrder, LineOver, PlayAudio, PlayMark
@@ -70,7 +70,7 @@ class _RefusedError(Exception):
 
 
 class BridgedCall:
-    """Implements `gateway.playout_clock.Player`."""
+    """Implements `gateway.calls.playout_clock.Player`."""
 
     def __init__(
         self,

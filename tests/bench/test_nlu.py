@@ -14,9 +14,9 @@ import torch
 from prometheus_client import CollectorRegistry
 
 from bench import nlu
-from gateway.batching import BatcherSettings
+from gateway.inference.batching import BatcherSettings
+from gateway.inference.model_serving import ModelServing
 from gateway.metrics import InferenceMetrics
-from gateway.model_serving import ModelServing
 from tests.fakes import KeywordNlu
 
 pytestmark = pytest.mark.model

@@ -10,8 +10,8 @@ import pytest
 from prometheus_client import generate_latest
 
 from bench.overload import Overload, Stretch, document, judge, overload, plot
-from gateway.call_ear import Recording
-from gateway.replay_load import Caller, Load
+from gateway.replay.call_ear import Recording
+from gateway.replay.load import Caller, Load
 from tests.gateway.harness import rig, speech
 
 GOOD = Overload(

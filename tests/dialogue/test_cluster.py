@@ -12,10 +12,10 @@ from dialogue.connection import connect, is_cluster, one_node
 from dialogue.loop import DialogueLoop
 from dialogue.store import RedisStore, state_keys
 from dialogue.write_back import WriteBackStore
-from gateway.answer_store import AnswerStore
-from gateway.call_archive import CallArchive
-from gateway.callers import Callers, identity
-from gateway.presence import PresentWorkers, presence_key, present_workers
+from gateway.http.answer_store import AnswerStore
+from gateway.processes.presence import PresentWorkers, presence_key, present_workers
+from gateway.records.call_archive import CallArchive
+from gateway.records.callers import Callers, identity
 from tests.dialogue.bot_calls import BILL_REMINDER, TODAY, said
 from tests.dialogue.valkey import Cluster, cluster
 

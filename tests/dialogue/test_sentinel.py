@@ -17,9 +17,9 @@ from redis.asyncio import SSLConnection
 from redis.exceptions import RedisError
 
 from dialogue.connection import connect
-from gateway.embedded_redis import find_server_binary
+from gateway.processes.embedded_redis import find_server_binary
 from tests.dialogue.valkey import free_ports
-from tests.gateway.inference_streams.pool import asking, job, pool, serving
+from tests.gateway.inference.streams.pool import asking, job, pool, serving
 
 pytestmark = [pytest.mark.redis, pytest.mark.timeout(120)]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import redis
 
-from gateway.embedded_redis import EmbeddedRedis, find_server_binary
+from gateway.processes.embedded_redis import EmbeddedRedis, find_server_binary
 
 __all__ = ["Cluster", "Valkey", "cluster", "free_ports", "valkey"]
 

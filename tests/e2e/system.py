@@ -22,7 +22,7 @@ from audio.formats import AudioFormat, Encoding, Pcm16
 from dialogue.codec import decode_state
 from dialogue.state import DialogueState
 from dialogue.store import state_keys
-from gateway.client import CallClient
+from gateway.replay.client import CallClient
 
 __all__ = ["Book", "Bridge", "bridge", "recognised", "share_heard", "spoken"]
 

@@ -21,18 +21,18 @@ from audio.files import read_audio
 from audio.formats import Pcm16
 from dialogue.bots import load_bot
 from dialogue.store import CallStore, MemoryStore
-from gateway.assistants import Assistants
-from gateway.auth import Authenticator
-from gateway.callers import Callers
-from gateway.local_inference import LocalInference
+from gateway.access.auth import Authenticator
+from gateway.calls.playout_clock import PlayoutClock
+from gateway.calls.services import Services
+from gateway.inference.local import LocalInference
 from gateway.metrics import Metrics
 from gateway.monitoring.recording import Recorder
-from gateway.playout_clock import PlayoutClock
-from gateway.results import CallRecords
-from gateway.services import Services
+from gateway.outside.assistants import Assistants
+from gateway.outside.webhooks import Webhooks
+from gateway.processes.worker import GatewayWorker, prompt_specs
+from gateway.records.callers import Callers
+from gateway.records.results import CallRecords
 from gateway.settings import Settings, load
-from gateway.webhooks import Webhooks
-from gateway.worker import GatewayWorker, prompt_specs
 from tests.fakes import KeywordNlu, ScriptedAsr, ToneSynthesizer
 from tts_stub.prompts import PromptCache
 

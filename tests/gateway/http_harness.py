@@ -17,10 +17,10 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from audio.asr import AsrJob
-from gateway.control import control_app
-from gateway.inference import Heard, Understood
-from gateway.inference_socket import InferenceServer, SocketInference
-from gateway.job_queue import Urgency
+from gateway.http.control import control_app
+from gateway.inference.job_queue import Urgency
+from gateway.inference.seam import Heard, Understood
+from gateway.inference.unix_socket import InferenceServer, SocketInference
 from gateway.metrics import HttpMetrics
 from gateway.settings import load
 from nlu.meaning import Meaning, Slot

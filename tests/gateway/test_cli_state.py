@@ -16,10 +16,10 @@ from typer.testing import CliRunner, Result
 from dialogue.connection import connect
 from dialogue.loop import DialogueLoop
 from dialogue.store import FencedError, RedisStore, state_keys
-from gateway.answer_store import AnswerStore
-from gateway.callers import Callers, identity
 from gateway.cli import state
-from gateway.results import OPEN_KEY, done_key
+from gateway.http.answer_store import AnswerStore
+from gateway.records.callers import Callers, identity
+from gateway.records.results import OPEN_KEY, done_key
 from tests.dialogue.bot_calls import BILL_REMINDER, TODAY, said
 from tests.dialogue.valkey import Valkey, valkey
 

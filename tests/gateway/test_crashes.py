@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from audio.files import read_audio
-from gateway.client import CallClient, CallResult, Recording
+from gateway.replay.client import CallClient, CallResult, Recording
 from tests.gateway.test_end_to_end import PROMISE, Server, children, serve
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -43,19 +43,19 @@ def test_each_process_may_die_under_a_call(tmp_path: Path) -> None:
     environ = {"VOICEGATE_LIMITS_REPLY_S": "45", "VOICEGATE_TURNS_FILLER_MS": "0"}
     server = serve(tmp_path / "log", "--state-dir", str(tmp_path / "state"), environ=environ)
     try:
-        alone = call_and_kill(server, "gateway.control", "ready")
+        alone = call_and_kill(server, "gateway.http.control", "ready")
         assert [turn.transcript for turn in alone.turns] == ["yes speaking", "four four one seven"]
         # The models die while the caller speaks: the reply comes late, and it comes.
-        late = call_and_kill(server, "gateway.inference_worker", "speech_started")
+        late = call_and_kill(server, "gateway.inference.worker", "speech_started")
         assert [turn.transcript for turn in late.turns] == ["yes speaking", "four four one seven"]
         assert late.ended_by == "out_of_audio"
         # They hang, and do not die: the same, as soon as that is seen.
-        hung = call_and_kill(server, "gateway.inference_worker", "speech_started", signal.SIGSTOP)
+        hung = call_and_kill(server, "gateway.inference.worker", "speech_started", signal.SIGSTOP)
         assert [turn.transcript for turn in hung.turns] == ["yes speaking", "four four one seven"]
         assert hung.ended_by == "out_of_audio"
         assert "inference died (it hung: no sign of life for 4 s)" in (tmp_path / "log").read_text()
         # The worker that holds the call dies: the line is lost at once, and a new call is served soon after.
-        lost = call_and_kill(server, "gateway.worker", "speech_started")
+        lost = call_and_kill(server, "gateway.processes.worker", "speech_started")
         assert lost.ended_by == "error"
         asyncio.run(_served_again(server))
         # The store dies: it comes back with what it kept.

@@ -135,7 +135,7 @@ def test_a_scripted_caller_goes_the_same_way_when_it_speaks(server: Server) -> N
     """The shortest; `voicegate bot test bill-reminder .../spoken.yaml --audio` has all."""
     from dialogue.bots import load_bot
     from dialogue.script import SCRIPTS_FOLDER, load_script
-    from gateway.spoken_script import caller_recordings, can_be_spoken, speak_call
+    from gateway.replay.spoken_script import caller_recordings, can_be_spoken, speak_call
     from tts_stub.espeak import EspeakSynthesizer
     from tts_stub.synthesis import Voice
 
@@ -166,7 +166,7 @@ def test_many_calls_at_once_hear_what_each_hears_alone(server: Server) -> None:
 def call_in_process(url: str, script: list[Path]) -> Any:
     """A call from this process: twenty interpreters at once would measure only their own start."""
     from audio.files import read_audio
-    from gateway.client import CallClient, Recording
+    from gateway.replay.client import CallClient, Recording
 
     recordings = [Recording(path.name, read_audio(path, 8000)) for path in script]
     return asyncio.run(CallClient(url, bot="load").run(recordings))
@@ -213,7 +213,7 @@ def test_kill_9_leaves_no_orphan_and_the_call_goes_on_after_a_restart(tmp_path: 
             first.process.kill()
 
     from audio.files import read_audio
-    from gateway.client import CallClient, Recording
+    from gateway.replay.client import CallClient, Recording
 
     recordings = [Recording(path.name, read_audio(path, 8000)) for path in PROMISE]
     client = CallClient(first.url, call_id="survivor", on_event=kill_in_the_reply)

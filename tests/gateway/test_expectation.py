@@ -10,8 +10,8 @@ import pytest
 
 from audio.asr import AsrJob, Expectation
 from dialogue.flow_yaml import load_flow
-from gateway.inference_socket import InferenceServer, SocketInference
-from gateway.local_inference import LocalInference
+from gateway.inference.local import LocalInference
+from gateway.inference.unix_socket import InferenceServer, SocketInference
 from tests.fakes import ScriptedAsr
 from tests.gateway.harness import Peer, rig, silence, speech
 

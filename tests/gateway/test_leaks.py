@@ -18,16 +18,16 @@ from audio.inbound import InboundChain
 from dialogue.connection import connect
 from dialogue.loop import DialogueLoop
 from dialogue.store import RedisStore
-from gateway.answer_store import AnswerStore
-from gateway.callers import Callers
+from gateway.calls.session import CallSession
+from gateway.calls.speaker import Speaker
+from gateway.calls.websocket import Connection
+from gateway.http.answer_store import AnswerStore
 from gateway.metrics import Metrics
-from gateway.presence import Presence, presence_key
-from gateway.results import OPEN_KEY, CallRecords
-from gateway.session import CallSession
+from gateway.outside.webhooks import Webhooks
+from gateway.processes.presence import Presence, presence_key
+from gateway.records.callers import Callers
+from gateway.records.results import OPEN_KEY, CallRecords
 from gateway.settings import load
-from gateway.speaker import Speaker
-from gateway.webhooks import Webhooks
-from gateway.websocket import Connection
 from tests.dialogue.valkey import valkey
 from tests.gateway.harness import Rig, rig, silence, speech
 

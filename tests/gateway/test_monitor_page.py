@@ -17,16 +17,16 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from dialogue.state import DialogueState
-from gateway.auth import Authenticator, Scope, mint
-from gateway.http_errors import add_error_handlers
-from gateway.http_guard import Guard
+from gateway.access.auth import Authenticator, Scope, mint
+from gateway.access.origins import OriginPolicy
+from gateway.http.errors import add_error_handlers
+from gateway.http.guard import Guard
+from gateway.http.pages_api import pages_router
 from gateway.metrics import Metrics
 from gateway.monitoring.outcomes_api import Outcome, outcomes_router
-from gateway.origins import OriginPolicy
-from gateway.pages_api import pages_router
-from gateway.results import CallRecords, Origin, done_key, record_of
+from gateway.outside.webhooks import Webhooks
+from gateway.records.results import CallRecords, Origin, done_key, record_of
 from gateway.settings import load
-from gateway.webhooks import Webhooks
 
 pytestmark = pytest.mark.redis
 

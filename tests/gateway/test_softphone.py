@@ -19,13 +19,13 @@ import uvicorn
 from fastapi import FastAPI
 
 from dialogue.bots import load_bot
-from gateway.auth import Authenticator, Scope, mint
-from gateway.http_errors import add_error_handlers
-from gateway.own_certificate import AUTHORITY, CERTIFICATE, KEY, host_name, issue
-from gateway.pages_api import load_pages, media_url, pages_router, security_policy
+from gateway.access.auth import Authenticator, Scope, mint
+from gateway.access.own_certificate import AUTHORITY, CERTIFICATE, KEY, host_name, issue
+from gateway.access.tls import ServerCertificate
+from gateway.http.errors import add_error_handlers
+from gateway.http.pages_api import load_pages, media_url, pages_router, security_policy
 from gateway.protocols.seam import CloseCode
 from gateway.settings import SettingsError, load
-from gateway.tls import ServerCertificate
 from tests.gateway.harness import write_bot
 
 pytestmark = pytest.mark.unit

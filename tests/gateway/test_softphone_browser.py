@@ -17,8 +17,8 @@ import pytest
 from audio.files import read_audio
 from audio.formats import Pcm16
 from bench.chromium import spoken_after
-from gateway.auth import Scope, mint
-from gateway.session import CallSession
+from gateway.access.auth import Scope, mint
+from gateway.calls.session import CallSession
 from tests.gateway.chromium import WAIT_MS, browser
 from tests.gateway.harness import DEMO, Rig, rig, write_bot
 from tests.gateway.http_harness import api

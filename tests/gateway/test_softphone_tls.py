@@ -16,8 +16,8 @@ import typer
 from typer.testing import CliRunner
 from websockets.asyncio.client import connect
 
+from gateway.access.own_certificate import AUTHORITY
 from gateway.cli import certificate
-from gateway.own_certificate import AUTHORITY
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(200)]
 

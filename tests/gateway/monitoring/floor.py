@@ -16,14 +16,14 @@ from prometheus_client import CollectorRegistry
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from gateway.auth import Scope, mint
+from gateway.access.auth import Scope, mint
 from gateway.metrics import Metrics
 from gateway.monitoring.bridge import MonitorBridge
 from gateway.monitoring.recording import Recorder
 from gateway.monitoring.redaction import Redactor
-from gateway.results import CallRecords
+from gateway.outside.webhooks import Webhooks
+from gateway.records.results import CallRecords
 from gateway.settings import Settings, load
-from gateway.webhooks import Webhooks
 from tests.gateway.harness import Rig, rig, write_bot
 from tests.gateway.http_harness import Api, api
 

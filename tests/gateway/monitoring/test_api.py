@@ -17,7 +17,7 @@ from starlette.websockets import WebSocketDisconnect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import InvalidStatus
 
-from gateway.auth import Identity, Scope, mint
+from gateway.access.auth import Identity, Scope, mint
 from gateway.monitoring import bridge, hub, sockets
 from gateway.monitoring.admission import Visitor
 from gateway.monitoring.audit import AuditLog

@@ -15,15 +15,15 @@ import pytest
 import redis.asyncio as redis
 from prometheus_client import CollectorRegistry
 
-from gateway.embedded_redis import EmbeddedRedis
 from gateway.metrics import Metrics
 from gateway.monitoring import bridge as bridge_module
 from gateway.monitoring.bridge import MonitorBridge
 from gateway.monitoring.bus import EventBus
 from gateway.monitoring.events import PartialHeard, Published, Redact, to_json
 from gateway.monitoring.hub import HubError, MonitorHub, Watcher
+from gateway.outside.webhooks import Webhooks
+from gateway.processes.embedded_redis import EmbeddedRedis
 from gateway.settings import SettingsError, load
-from gateway.webhooks import Webhooks
 from tests.gateway.operator import operator
 
 pytestmark = pytest.mark.redis

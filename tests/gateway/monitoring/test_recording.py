@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from gateway.auth import Scope, mint
+from gateway.access.auth import Scope, mint
 from gateway.metrics import Metrics
 from gateway.monitoring.archive import Archive
 from gateway.monitoring.audit import AuditLog

@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 from websockets.exceptions import ConnectionClosed
 
 from audio.formats import Pcm16
-from gateway.auth import Identity, Scope, mint
+from gateway.access.auth import Identity, Scope, mint
 from gateway.metrics import Metrics
 from gateway.monitoring import admission, sockets, supervision
 from gateway.monitoring.admission import Visitor
@@ -378,7 +378,7 @@ async def test_no_word_of_anybody_reaches_a_log(
 ) -> None:
     for chatty in ("websockets.client", "httpx", "httpcore"):  # the test's own
         caplog.set_level(logging.WARNING, chatty)
-    caplog.set_level(logging.WARNING, "uvicorn.error")  # as gateway.control.main does: it would log every frame
+    caplog.set_level(logging.WARNING, "uvicorn.error")  # as gateway.http.control.main does: it would log every frame
     caplog.set_level(logging.DEBUG)  # last: it is the handler's level too
     words = "aardvark five five five one two three four five"
     environ = {"VOICEGATE_MONITORING_WEBHOOK": "http://127.0.0.1:1/", "VOICEGATE_WEBHOOKS_HOSTS": "127.0.0.1"}

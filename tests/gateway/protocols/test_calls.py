@@ -11,7 +11,7 @@ import pytest
 
 from audio.framing import encode
 from audio.framing import silence as quiet
-from gateway.speaker import voice_of
+from gateway.calls.speaker import voice_of
 from tests.gateway.harness import FLOW, Rig, rig, silence, speech
 from tests.gateway.protocols.peers import MAKERS, JambonzPeer, LinePeer, dialled
 

@@ -7,7 +7,7 @@ from functools import cache
 
 import pytest
 
-from gateway.dialects import DIALECTS
+from gateway.calls.dialects import DIALECTS
 from tests.gateway.protocols.conformance import REQUIREMENTS, TESTS
 
 pytestmark = pytest.mark.unit

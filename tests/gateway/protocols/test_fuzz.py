@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audio.formats import UnsupportedFormatError
-from gateway.dialects import DIALECTS, recognise
+from gateway.calls.dialects import DIALECTS, recognise
 from gateway.protocols.seam import (
     AudioReceived,
     CallStart,

@@ -12,7 +12,7 @@ import pytest
 from audio.formats import AudioFormat, Pcm16
 from audio.framing import encode
 from dialogue.store import Claim, MemoryStore
-from gateway.dialects import DIALECTS
+from gateway.calls.dialects import DIALECTS
 from tests.gateway.harness import Rig, rig, silence, speech
 from tests.gateway.protocols.peers import (
     LINEAR,

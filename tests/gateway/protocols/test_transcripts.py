@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.dialects import DIALECTS
+from gateway.calls.dialects import DIALECTS
 from gateway.protocols.seam import CallStart, MessageIgnored, PeerFault
 from gateway.protocols.vosk import VoskProtocol
 from tests.gateway.protocols.record import RECORDED

@@ -17,12 +17,12 @@ import pytest
 from audio.formats import AudioFormat, Encoding
 from audio.framing import decode, encode
 from audio.framing import silence as quiet_of
-from gateway.auth import Scope, mint
+from gateway.access.auth import Scope, mint
+from gateway.calls.speaker import voice_of
 from gateway.sip.agent import AgentEvent, UserAgent
 from gateway.sip.bridge import BridgeError, BridgeSettings, SipBridge
 from gateway.sip.fields import Address
 from gateway.sip.lines import DIALECTS
-from gateway.speaker import voice_of
 from tests.gateway.harness import FLOW, Rig, rig, silence, speech
 from tests.gateway.sip.phone import Phone
 

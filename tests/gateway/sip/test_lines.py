@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audio.formats import AudioFormat, Encoding
-from gateway.dialects import DIALECTS as GATEWAY_DIALECTS
-from gateway.dialects import route
+from gateway.calls.dialects import DIALECTS as GATEWAY_DIALECTS
+from gateway.calls.dialects import route
 from gateway.protocols.seam import (
     AudioReceived,
     CallStart,

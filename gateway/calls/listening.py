@@ -1,0 +1,210 @@
+"""From an utterance to its meaning, with work begun during the tail.
+
+    idle --Pause--> speculating --utterance with the same samples and expectation--> used
+                        |--caller goes on--> wasted (cancelled)
+    idle | other samples or expectation --utterance--> transcribed and understood now
+
+At the pause the utterance so far is transcribed, understood, and the reply's audio made ready; nothing is written
+and no action is taken. Pause and endpoint cut the utterance alike, so a used speculation gives what the work at the
+endpoint would have given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from audio.asr import AsrJob, Expectation
+from audio.formats import Pcm16
+from audio.inbound import Pause, UtteranceEnded
+from gateway.inference.job_queue import Errand, Urgency
+from gateway.inference.seam import Inference, InferenceError, TurnId
+from gateway.metrics import Metrics
+from nlu.meaning import Meaning
+
+__all__ = ["CallerTurn", "Listener", "join_words"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallerTurn:
+    """What the caller said. `text` is empty and `meaning` None where there were no words."""
+
+    text: str
+    meaning: Meaning | None
+    version: str = ""
+    """Of the model that understood it."""
+    timing: dict[str, float] = field(default_factory=dict)
+    """ms at each stage: asr_ms, asr_queue_ms, nlu_ms, nlu_queue_ms; speculated is 1.0 where it was ready early."""
+
+
+def join_words(*parts: str) -> str:
+    """Pieces of one text as one: with a space between them, but for scripts that have none."""
+    joined = ""
+    for part in filter(None, parts):
+        # Between two characters of a script without spaces (CJK and its neighbours begin there) there is none.
+        close = joined and joined[-1] > "\u2e80" and part[0] > "\u2e80"
+        joined += part if close or not joined else f" {part}"
+    return joined
+
+
+Prepare = Callable[[CallerTurn], Awaitable[None]]
+
+
+class Listener:
+    """One call's way from utterances to meanings. At most one speculation at a time."""
+
+    def __init__(
+        self,
+        inference: Inference,
+        metrics: Metrics,
+        tasks: asyncio.TaskGroup,
+        *,
+        nlu_model: str | None,
+        language: str | None,
+        sample_rate_hz: int,
+        timeout_s: float,
+        prepare: Prepare,
+        turn: Callable[[], TurnId | None] = lambda: None,
+    ) -> None:
+        """`prepare` is given each speculated turn, those without words too, and makes the reply ready (renders its
+        prompts) without acting; its failures cost only time. `turn` tells which one the caller's next words are: one
+        version of the model answers all that is asked in it. `nlu_model` None: the bot understands nothing and every
+        turn is out of scope."""
+        self._inference = inference
+        self._metrics = metrics
+        self._tasks = tasks
+        self._nlu_model = nlu_model
+        self._language = language
+        self._rate = sample_rate_hz
+        self._timeout_s = timeout_s
+        self._prepare = prepare
+        self._turn = turn
+        self._speculation: asyncio.Task[CallerTurn | None] | None = None
+        self._errand = Errand()
+        self._partial: asyncio.Task[None] | None = None
+        self._covers: tuple[int, int, Expectation | None] = (0, 0, None)
+
+    def speculate(self, pause: Pause, expect: Expectation | None = None) -> None:
+        """Begin work on the utterance so far, by what the dialogue waits for now."""
+        self.cancel()
+        self._metrics.speculation.labels("started").inc()
+        self._covers = (pause.start, pause.end, expect)
+        self._errand = Errand(Urgency.SPECULATIVE)
+        self._speculation = self._tasks.create_task(self._ahead(pause.pcm, expect, self._errand), name="speculation")
+
+    def cancel(self) -> None:
+        """The caller went on: what was begun is void."""
+        if self._speculation is not None:
+            self._speculation.cancel()
+            self._speculation = None
+            self._metrics.speculation.labels("wasted").inc()
+
+    def watch(self, so_far: Pcm16, expect: Expectation | None, told: Callable[[str], None]) -> None:
+        """Transcribe what was said so far for whoever watches; `told` gets the words unless they come too late.
+
+        One at a time, and only while the engine has nothing better to do: a partial that is refused is not missed.
+        """
+        if self._partial is None or self._partial.done():
+            self._partial = self._tasks.create_task(self._peek(so_far, expect, told), name="partial")
+
+    def stop(self) -> None:
+        """The call is over: nothing begun is wanted."""
+        self.cancel()
+        self.stop_watching()
+
+    def stop_watching(self) -> None:
+        """The utterance has ended; its words are coming."""
+        if self._partial is not None:
+            self._partial.cancel()
+            self._partial = None
+
+    async def understand(self, utterance: UtteranceEnded, expect: Expectation | None = None) -> CallerTurn:
+        """The turn that this utterance is.
+
+        Args:
+            utterance: as the endpointer cut it.
+            expect: what the dialogue waits for now; a speculation made while it waited for something else is
+                not used, since its words could be others.
+
+        Raises:
+            InferenceError: no answer from the models.
+        """
+        speculation, self._speculation = self._speculation, None
+        if speculation is not None:
+            if self._covers == (utterance.start, utterance.end, expect):
+                was_ready = speculation.done()
+                self._errand.promote(Urgency.ENDPOINT)  # now a caller waits for it
+                turn = await speculation
+                if turn is not None:
+                    self._metrics.speculation.labels("used").inc()
+                    return CallerTurn(
+                        text=turn.text,
+                        meaning=turn.meaning,
+                        version=turn.version,
+                        timing={**turn.timing, "speculated": 1.0 if was_ready else 0.5},
+                    )
+                self._metrics.speculation.labels("failed").inc()
+            else:
+                speculation.cancel()
+                self._metrics.speculation.labels("wasted").inc()
+        return await self._hear(utterance.pcm, expect, Errand())
+
+    async def read(self, text: str) -> CallerTurn:
+        """The turn that these words are, which were put together from several utterances or keys.
+
+        Raises:
+            InferenceError: no answer from the model.
+        """
+        return await self._understand(text, {}, Errand())
+
+    async def _peek(self, so_far: Pcm16, expect: Expectation | None, told: Callable[[str], None]) -> None:
+        job = AsrJob(pcm=so_far, sample_rate_hz=self._rate, language=self._language, expect=expect)
+        try:
+            heard = await self._inference.transcribe(job, timeout_s=self._timeout_s, errand=Errand(Urgency.PARTIAL))
+        except InferenceError as exc:
+            log.debug("no partial: %s", exc)
+            return
+        if heard.transcript.text:
+            told(heard.transcript.text)
+
+    async def _ahead(self, pcm: Pcm16, expect: Expectation | None, errand: Errand) -> CallerTurn | None:
+        """A turn made ready early; None where it failed, and the endpoint will try again."""
+        try:
+            turn = await self._hear(pcm, expect, errand)
+        except InferenceError as exc:
+            log.info("speculation gave up: %s", exc)
+            return None
+        try:
+            await self._prepare(turn)
+        except Exception as exc:  # whatever it is, the reply itself will meet it, if it is ever wanted
+            log.info("the reply was not made ready: %s", type(exc).__name__)
+        return turn
+
+    async def _hear(self, pcm: Pcm16, expect: Expectation | None, errand: Errand) -> CallerTurn:
+        begun = time.monotonic()
+        job = AsrJob(pcm=pcm, sample_rate_hz=self._rate, language=self._language, expect=expect)
+        heard = await self._inference.transcribe(job, timeout_s=self._timeout_s, errand=errand)
+        asr_done = time.monotonic()
+        timing = {"asr_ms": (asr_done - begun) * 1000, "asr_queue_ms": heard.queue_ms}
+        self._metrics.stage.labels("asr").observe(asr_done - begun)
+        text = heard.transcript.text.strip()
+        if not text:
+            return CallerTurn(text="", meaning=None, timing=timing)
+        return await self._understand(text, timing, errand)
+
+    async def _understand(self, text: str, timing: dict[str, float], errand: Errand) -> CallerTurn:
+        if self._nlu_model is None:
+            return CallerTurn(text=text, meaning=Meaning("oos", 0.0), timing=timing)
+        begun = time.monotonic()
+        understood = await self._inference.understand(
+            self._nlu_model, text, timeout_s=self._timeout_s, errand=errand, turn=self._turn()
+        )
+        nlu_s = time.monotonic() - begun
+        self._metrics.stage.labels("nlu").observe(nlu_s)
+        timing = {**timing, "nlu_ms": nlu_s * 1000, "nlu_queue_ms": understood.queue_ms}
+        return CallerTurn(text=text, meaning=understood.meaning, version=understood.version, timing=timing)

@@ -1,0 +1,278 @@
+"""What dies, and who does its work: inference workers as real processes, killed and stopped; askers; Redis itself."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from audio.asr import AsrJob
+from dialogue.connection import connect
+from gateway import background
+from gateway.inference.job_queue import Errand, Urgency
+from gateway.inference.seam import InferenceError
+from gateway.inference.streams.client import StreamInference
+from gateway.inference.streams.recovery import ASKER, GROUP, RedisClock
+from gateway.inference.streams.wire import Kind, ShardKeys
+from gateway.settings import InferenceSettings
+from tests.dialogue.valkey import cluster, valkey
+from tests.gateway.inference.streams.pool import Models, asking, child, job, pool, serving, until
+
+pytestmark = pytest.mark.redis
+
+OPERATIONS = Path(__file__).parent.parent.parent.parent.parent / "docs" / "operations.md"
+
+
+async def ask(client: StreamInference, utterance: AsrJob) -> str:
+    return (await client.transcribe(utterance, timeout_s=60)).transcript.text
+
+
+async def test_a_killed_workers_jobs_are_done_by_another_once(redis_url: str) -> None:
+    settings = pool()
+    async with asking(redis_url, settings, wait=False) as client:
+        async with child(redis_url, settings) as victim:
+            waiting = [asyncio.create_task(ask(client, job(100 + n))) for n in range(3)]
+            await victim.said("102")
+            await victim.kill()
+            async with serving(redis_url, settings) as models:
+                assert await asyncio.gather(*waiting) == ["100", "101", "102"]
+                assert sorted(models.asked) == ["100", "101", "102"]
+                assert await ask(client, job(400)) == "400"
+    assert await nothing_left(redis_url, settings)
+
+
+async def test_what_a_killed_worker_had_answered_is_not_done_again(redis_url: str) -> None:
+    settings = pool()
+    both = {"hung": asyncio.Event(), "quick": asyncio.Event()}
+
+    class Halves(Models):
+        async def _work(self, what: str, timeout_s: float, errand: Errand) -> None:
+            await super()._work(what, timeout_s, errand)
+            if what == "101":
+                both["hung"].set()
+                await asyncio.Event().wait()
+
+    async with asking(redis_url, settings, wait=False) as client:
+        waiting = [asyncio.create_task(ask(client, job(100 + n))) for n in range(3)]
+        await until(lambda: client._waiting and client._outbox.is_empty)  # they share entries: they came at once
+        async with serving(redis_url, settings, Halves()) as first:
+            await both["hung"].wait()
+            await until(lambda: waiting[0].done() and waiting[2].done())
+        async with serving(redis_url, settings) as second:
+            assert await asyncio.gather(*waiting) == ["100", "101", "102"]
+        assert sorted(first.asked) == ["100", "101", "102"]
+        assert second.asked == ["101"]
+
+
+async def test_a_worker_that_was_only_slow_answers_too_late_and_is_not_heard(redis_url: str) -> None:
+    settings = pool()
+    async with asking(redis_url, settings, wait=False) as client:
+        async with child(redis_url, settings) as slow:
+            waiting = asyncio.create_task(ask(client, job(300)))
+            await slow.said("300")
+            slow.signal(signal.SIGSTOP)
+            async with serving(redis_url, settings) as models:
+                assert await waiting == "300"
+                assert models.asked == ["300"]
+                slow.signal(signal.SIGCONT)
+                slow.answer()
+                await until(lambda: len(client._workers) == 2)  # it is back among the living
+                assert sorted(await asyncio.gather(*(ask(client, job(500 + n)) for n in range(8)))) == [
+                    str(500 + n) for n in range(8)
+                ]
+                assert not client._waiting
+    assert await nothing_left(redis_url, settings)
+
+
+async def test_a_request_under_which_two_workers_died_is_given_up(redis_url: str) -> None:
+    settings = pool()
+    async with asking(redis_url, settings, wait=False) as client:
+        waiting = asyncio.create_task(ask(client, job(300)))
+        for _ in range(2):
+            async with child(redis_url, settings) as victim:
+                await victim.said("300")
+                await victim.kill()
+        async with serving(redis_url, settings) as models:
+            with pytest.raises(InferenceError, match="died 2 times under this request"):
+                await waiting
+            assert await ask(client, job(400)) == "400"
+            assert models.asked == ["400"]
+
+
+async def test_a_worker_that_stops_in_order_leaves_its_jobs_to_others_at_once(redis_url: str) -> None:
+    settings = pool(dead_after_s=60)
+    async with asking(redis_url, settings, wait=False) as client:
+        stuck = Models()
+        stuck.gate.clear()
+        async with serving(redis_url, settings, stuck):
+            waiting = asyncio.create_task(ask(client, job(300)))
+            await until(lambda: stuck.asked == ["300"])
+        async with serving(redis_url, settings):
+            assert await waiting == "300"
+
+
+async def test_an_asker_that_died_costs_nothing_and_leaves_no_key(redis_url: str) -> None:
+    settings = pool()
+    async with serving(redis_url, settings, batch=1) as models:
+        models.gate.clear()
+        dead = StreamInference(redis_url, settings)
+        await dead.__aenter__()
+        asked = [asyncio.create_task(ask(dead, job(100 + n))) for n in range(40)]
+        await until(lambda: models.asked)
+        await until(lambda: dead._outbox.is_empty)
+        await background.stop(dead._tasks)  # it does nothing any more: no leave, no word about its jobs
+        await until(lambda: models.cancelled)
+        models.gate.set()
+        left = connect(redis_url, timeout_s=5.0)
+        keys = ShardKeys(settings.pool, 0)
+        async with asyncio.timeout(20):
+            while await left.hexists(keys.beats, ASKER + dead.name) or await left.exists(keys.answers(dead.name)):
+                await asyncio.sleep(0.01)
+            while sum([await left.xlen(stream) for stream in keys.all_jobs]):
+                await asyncio.sleep(0.01)
+        await background.stop(asked)
+        await left.aclose()
+        await dead.__aexit__()
+        assert len(models.asked) < 40
+
+
+async def test_entries_that_were_given_and_never_seen_are_found(redis_url: str) -> None:
+    """The connection broke under the answer of a read."""
+    settings = pool()
+    async with serving(redis_url, settings, batch=1) as models, asking(redis_url, settings) as client:
+        models.gate.clear()
+        waiting = []
+        for number in range(3):  # it holds two, and reads no more
+            waiting.append(asyncio.create_task(ask(client, job(100 + number))))
+            await until(lambda number=number: len(models.asked) == min(2, number + 1))
+        await until(lambda: client._waiting and client._outbox.is_empty)
+        lost = connect(redis_url, timeout_s=5.0, decode_responses=False)
+        stream = ShardKeys(settings.pool, 0).jobs(Kind.ASR, Urgency.ENDPOINT)
+        (worker,) = client._workers
+        ((_, entries),) = await lost.xreadgroup(GROUP, worker, {stream: ">"}, block=10_000)
+        assert len(entries) == 1
+        await lost.aclose()
+        models.gate.set()
+        assert await asyncio.gather(*waiting) == ["100", "101", "102"]
+
+
+async def nothing_left(url: str, settings: InferenceSettings) -> bool:
+    """Whether all entries were done and acknowledged."""
+    client = connect(url, timeout_s=5.0)
+    try:
+        async with asyncio.timeout(20):
+            while sum([await client.xlen(stream) for stream in ShardKeys(settings.pool, 0).all_jobs]):
+                await asyncio.sleep(0.01)
+        return True
+    finally:
+        await client.aclose()
+
+
+# The server itself.
+
+
+async def test_a_server_that_comes_back_without_its_memory_is_asked_again() -> None:
+    with valkey(lasting=False) as server:
+        settings = pool()
+        async with asking(server.url, settings, wait=False) as client, serving(server.url, settings) as models:
+            await client.wait_connected()
+            models.gate.clear()
+            waiting = [asyncio.create_task(ask(client, job(100 + n))) for n in range(3)]
+            await until(lambda: len(models.asked) == 3)
+            server.kill()
+            await until(lambda: not client.connected)
+            with pytest.raises(InferenceError, match="no inference worker is connected"):
+                await client.transcribe(job(), timeout_s=0.1)
+            with pytest.raises(InferenceError, match="for a partial job"):
+                await client.transcribe(job(), errand=Errand(Urgency.PARTIAL))
+            waiting.append(asyncio.create_task(ask(client, job(103))))
+            models.gate.set()
+            server.start()
+            assert await asyncio.gather(*waiting) == ["100", "101", "102", "103"]
+            await until(lambda: not client._waiting)
+
+
+async def test_an_asker_that_was_taken_for_dead_is_answered_all_the_same(redis_url: str) -> None:
+    """Its jobs were dropped, and its stream: it was stopped for too long, or cut off."""
+    settings = pool()
+    async with asking(redis_url, settings, wait=False) as client, serving(redis_url, settings) as models:
+        await client.wait_connected()
+        models.gate.clear()
+        waiting = asyncio.create_task(ask(client, job(300)))
+        await until(lambda: models.asked)
+        undertaker = connect(redis_url, timeout_s=5.0)
+        keys = ShardKeys(settings.pool, 0)
+        await undertaker.hdel(keys.beats, ASKER + client.name)
+        await undertaker.delete(keys.answers(client.name))
+        await undertaker.aclose()
+        await until(lambda: len(models.asked) == 2)  # again
+        models.gate.set()
+        assert await waiting == "300"
+        await until(lambda: not client._waiting)
+
+
+async def test_a_server_that_hangs_is_waited_for() -> None:
+    with valkey(lasting=False) as server:
+        settings = pool(dead_after_s=1)
+        async with asking(server.url, settings, wait=False) as client:
+            async with serving(server.url, settings) as models:
+                await client.wait_connected()
+                server.pause()
+                waiting = asyncio.create_task(ask(client, job(300)))
+                await until(lambda: not client.connected)
+                server.go_on()
+                assert await waiting == "300"
+                assert await ask(client, job(301)) == "301"
+                assert "301" in models.asked
+
+
+async def test_a_user_with_no_more_rights_than_the_documents_say() -> None:
+    rights = re.search(r"An ACL user needs `([^`]+)`", OPERATIONS.read_text(encoding="utf-8"))
+    assert rights is not None
+    with valkey(lasting=False) as server:
+        admin = connect(server.url, timeout_s=5.0)
+        await admin.execute_command("ACL", "SETUSER", "models", "on", ">secret", *rights[1].split())
+        await admin.execute_command("ACL", "SETUSER", "default", "off")
+        await admin.aclose()
+        url, settings = server.url.replace("unix://", "unix://models:secret@"), pool()
+        async with asking(url, settings, wait=False) as client:
+            async with child(url, settings) as victim:
+                waiting = asyncio.create_task(ask(client, job(300)))
+                await victim.said("300")
+                await victim.kill()
+            async with serving(url, settings):
+                assert await waiting == "300"
+                withdrawn = asyncio.create_task(ask(client, job(400)))
+                await until(lambda: client._waiting and client._outbox.is_empty)
+                withdrawn.cancel()
+                await until(lambda: client._outbox.is_empty)
+
+
+async def test_shards_of_a_cluster() -> None:
+    with cluster() as three:
+        settings = pool(shards=3, dead_after_s=20)
+        clients = [StreamInference(three.url, settings) for _ in range(3)]
+        async with serving(three.url, settings) as models, AsyncExitStack() as stack, asyncio.timeout(60):
+            for client in clients:
+                await stack.enter_async_context(client)
+            heard = await asyncio.gather(*(ask(clients[n % 3], job(100 + n)) for n in range(30)))
+            assert heard == [str(100 + n) for n in range(30)]
+            assert sorted(models.asked) == heard
+
+
+# Its clock.
+
+
+def test_ages_are_by_the_servers_clock_and_never_negative() -> None:
+    clock = RedisClock()
+    assert clock.age_ms(b"1000-0", now=5.0) == 0  # nothing is known yet
+    clock.told(10_000, now=5.0)
+    assert clock.age_ms(b"9000-3", now=5.0) == pytest.approx(1000)
+    assert clock.age_ms(b"9000-3", now=5.5) == pytest.approx(1500)
+    assert clock.age_ms(b"20000-0", now=5.5) == 0
+    clock.told(9_000, now=6.0)  # it jumped back
+    assert clock.age_ms(b"9000-3", now=6.0) == 0

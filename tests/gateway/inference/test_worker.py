@@ -1,0 +1,40 @@
+"""What the inference worker makes of its settings."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.inference.worker import nlu_batches
+from gateway.settings import NluSettings, load
+
+pytestmark = pytest.mark.unit
+
+
+def settings(**chosen: object) -> NluSettings:
+    return NluSettings.model_validate(chosen)
+
+
+def test_on_a_cpu_a_batch_waits_for_nobody_and_is_short() -> None:
+    batches = nlu_batches(settings(), cuda=False)
+    assert (batches.max_batch, batches.max_wait_ms, batches.max_cost, batches.engines) == (32, 0.0, 512, 1)
+    assert (batches.max_padding, batches.batch_cost, batches.max_ride_cost) == (0.1, 28, 28)
+
+
+def test_on_a_gpu_it_waits_a_little_and_is_long() -> None:
+    batches = nlu_batches(settings(), cuda=True)
+    assert 0 < batches.max_wait_ms <= 5
+    assert batches.max_cost >= 32 * 128, "a full batch of the longest lines"
+    assert batches.batch_cost > 28
+
+
+@pytest.mark.parametrize("cuda", [False, True])
+def test_what_is_set_holds_on_both(cuda: bool) -> None:
+    chosen = settings(max_batch=8, max_wait_ms=0, max_padded_tokens=100, engines=3)
+    batches = nlu_batches(chosen, cuda=cuda)
+    assert (batches.max_batch, batches.max_wait_ms, batches.max_cost, batches.engines) == (8, 0.0, 100, 3)
+
+
+def test_folders_of_models_come_from_the_environment_too() -> None:
+    found = load(environ={"VOICEGATE_NLU_MODEL_DIRS": "/srv/models,/srv/more", "VOICEGATE_NLU_ENGINES": "2"}).nlu
+    assert [str(folder) for folder in found.model_dirs] == ["/srv/models", "/srv/more"]
+    assert found.engines == 2

@@ -1,0 +1,228 @@
+"""Webhooks against a real HTTP server: what is sent, what is tried again, what is never asked."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis.asyncio as redis
+from prometheus_client import CollectorRegistry
+
+from dialogue.bots import Bot, load_bot
+from dialogue.store import MemoryStore
+from dialogue.turns import CallWebhook, WebhookAnswered
+from gateway.http.answer_store import AnswerStore
+from gateway.http.bodies import ChatAnswer, ChatRequest
+from gateway.http.text_dialogues import TextDialogues
+from gateway.metrics import Metrics
+from gateway.outside.webhooks import Webhooks
+from gateway.settings import Settings, SettingsError, load
+from tests.gateway.harness import rig, silence, speech, write_bot
+from tests.gateway.http_harness import ScriptedInference
+from tests.gateway.operator import Answer, Operator, Posted, operator, slow
+
+pytestmark = pytest.mark.unit
+
+FLOW = """
+start: greet
+slots: {ticket: {type: digits}}
+webhooks: {note: {url: "URL", send: [ticket], take: {ticket: id}, timeout_ms: 300}}
+nodes:
+  greet: {say: Hello this is a bot, no_input: {after_ms: never}, on: {affirm: note, more: {stay: ask}}}
+  note: {say: One moment, webhook: note, then: noted, failed: sorry}
+  noted: {say: "It is {ticket}", hang_up: noted}
+  sorry: {say: Sorry, hang_up: not_noted}
+"""
+ASKED = CallWebhook(webhook="note", node="note", act=2, send=(("ticket", "4417"),))
+SECRET = "a secret that nobody guesses, ever"
+
+
+@pytest.fixture
+def crm() -> Iterator[Operator]:
+    with operator() as made:
+        yield made
+
+
+def settings_for(crm: Operator, **more: Any) -> Settings:
+    flags = {"webhooks.hosts": (crm.host,), **{f"webhooks.{name}": value for name, value in more.items()}}
+    return load(environ={}, flags=flags)
+
+
+def bot_for(folder: Path, url: str) -> Bot:
+    return load_bot(write_bot(folder / "tester", flow=FLOW.replace("URL", url)))
+
+
+async def ask(settings: Settings, bot: Bot) -> tuple[WebhookAnswered, dict[str, float]]:
+    """The event, and how often each outcome was counted."""
+    registry = CollectorRegistry()
+    webhooks = Webhooks(settings.webhooks, Metrics(registry))
+    try:
+        event = await webhooks.ask(ASKED, bot=bot, call_id="c1", round_id=3)
+    finally:
+        await webhooks.aclose()
+    names = ("answered", "failed", "refused")
+    counts = {n: registry.get_sample_value("voicegate_webhooks_total", {"outcome": n}) or 0 for n in names}
+    return event, {name: count for name, count in counts.items() if count}
+
+
+async def test_what_is_sent_and_what_comes_back(tmp_path: Path, crm: Operator) -> None:
+    crm.answer = lambda posted: (200, b'{"id": 4711, "ok": true, "who": "Mary", "more": [1], "none": null}')
+    event, counts = await ask(settings_for(crm, secret=SECRET), bot_for(tmp_path, crm.url))
+    assert event == WebhookAnswered(webhook="note", act=2, answer=(("id", "4711"), ("ok", "yes"), ("who", "Mary")))
+    assert counts == {"answered": 1}
+    (posted,) = crm.posted
+    assert posted.path == "/crm" and posted.headers["Idempotency-Key"] == "c1/2"
+    assert posted.body == {
+        "call_id": "c1",
+        "round_id": 3,
+        "bot": "tester",
+        "webhook": "note",
+        "slots": {"ticket": "4417"},
+    }
+    at, _, digest = posted.headers["X-Voicegate-Signature"].partition(",v1=")
+    expected = hmac.new(SECRET.encode(), at.removeprefix("t=").encode() + b"." + posted.raw, hashlib.sha256)
+    assert digest == expected.hexdigest()
+
+
+@pytest.mark.parametrize("trouble", [503, 429, 408, -1])
+async def test_what_may_pass_is_tried_again_under_the_same_key(tmp_path: Path, crm: Operator, trouble: int) -> None:
+    crm.answer = lambda posted: (trouble, b"") if len(crm.posted) < 3 else (200, b'{"id": "1"}')
+    event, counts = await ask(settings_for(crm), bot_for(tmp_path, crm.url))
+    assert event.answer == (("id", "1"),) and counts == {"answered": 1}
+    assert [posted.headers["Idempotency-Key"] for posted in crm.posted] == ["c1/2"] * 3
+
+
+@pytest.mark.parametrize(
+    ("answer", "posted", "outcome"),
+    [
+        ((503, b""), 3, "failed"),
+        ((400, b""), 1, "refused"),
+        ((302, b""), 1, "refused"),
+        ((200, b"<html>"), 1, "refused"),
+        ((200, b"[1]"), 1, "refused"),
+        ((200, b"x" * 70_000), 1, "refused"),
+    ],
+)
+async def test_without_a_good_answer_there_is_none(
+    tmp_path: Path, crm: Operator, answer: Answer, posted: int, outcome: str
+) -> None:
+    crm.answer = lambda request: answer
+    event, counts = await ask(settings_for(crm), bot_for(tmp_path, crm.url))
+    assert event.answer is None and counts == {outcome: 1}
+    assert len(crm.posted) == posted
+
+
+async def test_an_empty_answer_is_an_answer(tmp_path: Path, crm: Operator) -> None:
+    crm.answer = lambda posted: (204, b"")
+    event, _ = await ask(settings_for(crm), bot_for(tmp_path, crm.url))
+    assert event.answer == ()
+
+
+async def test_a_slow_system_is_waited_for_no_longer_than_was_said(tmp_path: Path, crm: Operator) -> None:
+    crm.answer = slow(0.6)
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    event, counts = await ask(settings_for(crm, retries=5, total_s=0.5), bot_for(tmp_path, crm.url))
+    assert event.answer is None and counts == {"failed": 1}
+    assert loop.time() - begun < 2
+
+
+async def test_a_system_that_is_not_there(tmp_path: Path, crm: Operator) -> None:
+    settings = load(environ={}, flags={"webhooks.hosts": ("127.0.0.1",), "webhooks.retries": 1})
+    event, counts = await ask(settings, bot_for(tmp_path, "http://127.0.0.1:9/"))
+    assert event.answer is None and counts == {"failed": 1}
+
+
+@pytest.mark.parametrize(
+    ("url", "hosts", "why"),
+    [
+        ("http://127.0.0.1:9/", (), "not among webhooks.hosts"),
+        ("https://crm.example/notes", ("example",), "not among webhooks.hosts"),
+        ("https://crm.example:444/notes", ("crm.example:443",), "not among webhooks.hosts"),
+        ("https://crm.example@evil.example/", ("crm.example",), "not among webhooks.hosts"),
+        ("http://crm.example/notes", ("crm.example",), "without encryption"),
+    ],
+)
+async def test_hosts_that_may_not_be_asked_are_told_before_and_never_asked(
+    tmp_path: Path, url: str, hosts: tuple[str, ...], why: str
+) -> None:
+    settings = load(environ={}, flags={"webhooks.hosts": hosts})
+    bot = bot_for(tmp_path, url)
+    webhooks = Webhooks(settings.webhooks, Metrics(CollectorRegistry()))
+    (told,) = webhooks.refused_hosts(bot)
+    await webhooks.aclose()
+    assert why in told and "webhook note" in told
+    event, counts = await ask(settings, bot)
+    assert event.answer is None and counts == {"refused": 1}
+
+
+async def test_nothing_sent_or_answered_goes_to_a_log(
+    tmp_path: Path, crm: Operator, caplog: pytest.LogCaptureFixture
+) -> None:
+    crm.answer = lambda posted: (400, b'{"error": "no such Mary Brown"}')
+    with caplog.at_level(logging.DEBUG):
+        await ask(settings_for(crm, secret=SECRET), bot_for(tmp_path, crm.url + "?token=s3cret"))
+    assert "answers 400" in caplog.text
+    for private in ("4417", "Mary", "s3cret", SECRET):
+        assert private not in caplog.text
+
+
+def test_a_secret_that_can_be_guessed_is_a_fault() -> None:
+    with pytest.raises(SettingsError, match="webhooks.secret: shorter"):
+        load(environ={"VOICEGATE_WEBHOOKS_SECRET": "short"})
+
+
+@pytest.mark.parametrize(
+    ("answer", "words", "reason"),
+    [((200, b'{"id": "12"}'), "It is one two", "noted"), ((404, b""), "Sorry", "not_noted")],
+)
+async def test_a_call_asks_and_goes_on_by_the_answer(
+    tmp_path: Path, crm: Operator, answer: Answer, words: str, reason: str
+) -> None:
+    def answered(posted: Posted) -> Answer:
+        return answer
+
+    crm.answer = answered
+    environ = {"VOICEGATE_WEBHOOKS_HOSTS": crm.host}
+    async with rig(tmp_path, flow=FLOW.replace("URL", crm.url), environ=environ) as gateway:
+        peer = await gateway.peer(start={"call_id": "asks"})
+        await peer.event("ready")
+        await peer.send(speech())
+        await peer.send(silence(1500))
+        assert (await peer.event("hangup", timeout_s=10))["reason"] == reason
+        said = [event["text"] for event in peer.events if event["type"] == "prompt"]
+        assert said[-2:] == ["One moment", words]
+    (posted,) = crm.posted
+    assert posted.headers["Idempotency-Key"] == "asks/1" and posted.body["round_id"] == 1
+
+
+@pytest.mark.redis
+async def test_a_conversation_in_text_asks_too_and_its_retry_answers_the_same(
+    tmp_path: Path, redis_url: str, crm: Operator
+) -> None:
+    crm.answer = lambda posted: (200, b'{"id": "12"}')
+    settings, bot = settings_for(crm), bot_for(tmp_path, crm.url)
+    webhooks = Webhooks(settings.webhooks, Metrics(CollectorRegistry()))
+    client, store = redis.Redis.from_url(redis_url, decode_responses=True), MemoryStore()
+
+    def served(ttl_s: int) -> TextDialogues:
+        answers = AnswerStore(client, ttl_s=ttl_s)
+        return TextDialogues({bot.name: bot}, ScriptedInference(), store, answers, timeout_s=1, webhooks=webhooks)
+
+    request = ChatRequest(uid="texts", seq=1, query="yes")
+    try:
+        first = ChatAnswer.model_validate_json(await served(60).chat(request))
+        assert first.reply == "One moment It is one two"
+        await client.delete("vg:{chat/tester/texts}:answer:1")  # lost before it was kept; the steps were written
+        again = ChatAnswer.model_validate_json(await served(60).chat(request))
+        assert (again.reply, again.state) == (first.reply, first.state)
+    finally:
+        await webhooks.aclose()
+        await client.aclose()
+    assert {posted.headers["Idempotency-Key"] for posted in crm.posted} == {"chat/tester/texts/1"}
