@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +17,8 @@ from audio.files import read_audio
 from audio.formats import Pcm16
 from bench.crowd import Crowd
 from gateway import background
-from gateway.auth import Scope, mint
+from gateway.access.auth import Scope, mint
+from gateway.monitoring import admission, hub, sockets, supervision
 from tests.gateway.harness import DEMO, silence, speech
 from tests.gateway.monitor_watch import heard, keeping, over, streaming, turn, watch
 from tests.gateway.test_softphone_browser import _NAMELESS, SPEECH, likeness, text, until
@@ -54,6 +57,14 @@ _HEAR_PLAYER = """() => {
     context.createMediaElementSource(document.getElementById("sound")).connect(tap).connect(context.destination);
 }"""
 _PRESS = "(id) => { const button = document.getElementById(id); button.disabled = false; button.click() }"
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine so busy that a browser's microphone, or a worker, is not heard for seconds hands no call back."""
+    monkeypatch.setattr(sockets, "LEASE_S", 120.0)
+    monkeypatch.setattr(supervision, "LEASE_S", 120.0)
+    monkeypatch.setattr(hub, "_ANSWER_S", 20.0)
 
 
 async def test_a_call_appears_is_followed_and_ends(tmp_path: Path, redis_url: str) -> None:
@@ -117,6 +128,7 @@ async def test_a_call_appears_is_followed_and_ends(tmp_path: Path, redis_url: st
         await page.wait_for_selector("#outcome-hint >> text=From the records")
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_supervisor_hears_whispers_speaks_hands_back_and_hangs_up(tmp_path: Path, redis_url: str) -> None:
     async with watch(tmp_path, redis_url) as here:
         peer = await here.call("helped")
@@ -214,6 +226,58 @@ async def test_what_a_token_allows_is_shown_and_enforced(tmp_path: Path, redis_u
         await page.wait_for_selector("#call-alerts >> text=ann speaks")
         await boss.close()  # whoever leaves hands back
         await page.wait_for_selector("#story .line[data-side=note] >> text=handed the call back")
+
+
+@pytest.mark.usefixtures("patient")
+async def test_a_call_is_taken_from_another_by_name_and_a_token_that_expires_is_asked_for_anew(
+    tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(time=time.time)
+    monkeypatch.setattr(admission, "time", clock)
+    monkeypatch.setattr(sockets, "_LOOK_S", 0.05)
+    async with watch(tmp_path, redis_url, environ={"VOICEGATE_AUTH_SECRET": SECRET}) as here:
+
+        async def show(page: Page, who: str, lifetime_s: float) -> None:
+            await page.fill("#token", mint(SECRET, who, [Scope.SUPERVISE], lifetime_s))
+            await page.keyboard.press("Enter")
+
+        await here.call("shared", token=mint(SECRET, "pbx", [Scope.CALL], 600))
+        ann, ben = await here.page("#shared"), await here.page("#shared")
+        await show(ann, "ann", 600)
+        await show(ben, "ben", 7200)
+        await ann.click("#take >> text=/^Take over$/")
+        await ann.wait_for_selector("#desk >> text=You speak to the caller")
+
+        # Whoever takes it from somebody sees from whom, and they see who has it.
+        await ben.wait_for_selector("#desk >> text=ann speaks to the caller")
+        await ben.click("#take >> text=Take over from ann")
+        await ben.wait_for_selector("#desk >> text=You speak to the caller")
+        await ann.wait_for_selector("#desk-problem >> text=You no longer have the call: ben has the call now.")
+        await ann.wait_for_selector("#take >> text=Take over from ben")
+        await ann.click("#give-back >> text=Hand back for ben")
+        await ben.wait_for_selector("#desk-problem >> text=You no longer have the call: the bot has the call again.")
+        await ann.wait_for_selector("#give-back", state="hidden")
+
+        # What the token opened ends with it; nothing goes on with it.
+        await ann.click("#take >> text=/^Take over$/")
+        await ann.wait_for_selector("#desk >> text=You speak to the caller")
+        await ben.wait_for_selector("#take >> text=Take over from ann")
+        clock.time = lambda: time.time() + 3600
+        await ann.wait_for_selector("#token-known >> text=Your token has expired")
+        assert await ann.is_hidden("#floor") and await ann.input_value("#token") == ""
+        await ann.wait_for_selector("#stream >> text=Not watching")
+        assert await ann.evaluate("() => [document.activeElement.id, sessionStorage.length]") == ["token", 0]
+        await ben.wait_for_selector("#take >> text=/^Take over$/")
+        opened = await ann.evaluate("() => sockets.length")
+
+        await show(ann, "ann", 7200)
+        await ann.wait_for_selector("#stream[data-state=good] >> text=1 call")
+        await ann.wait_for_selector("#who >> text=Unknown caller")
+        await ann.wait_for_selector("#desk-problem >> text=Your token expired, so the bot has the call again")
+        assert await ann.evaluate("() => sockets.length") == opened + 1, "of the sound none, until somebody asks"
+        await ann.click("#listen")
+        await ann.wait_for_selector("#desk >> text=You hear both sides")
+        assert await ann.is_hidden("#desk-problem")
 
 
 async def test_another_token_sees_nothing_that_the_one_before_was_shown(tmp_path: Path, redis_url: str) -> None:
