@@ -49,7 +49,7 @@ def string_of_digits(count: int) -> tuple[Pcm16, str]:
 
 
 def test_names_itself_and_its_costs(engine: WhisperEngine) -> None:
-    assert engine.name == "en-small-2"
+    assert engine.name == "en-small-3"
     assert engine.sample_rate_hz == 8000
     costs = [engine.padded_frames(AsrJob(pcm=np.zeros(int(s * 8000), np.int16))) for s in (0.1, 0.42, 0.45, 2, 10)]
     assert costs[:4] == [50, 50, 100, 250]

@@ -27,8 +27,8 @@ ODD = f"{HERE}/test_calls_odd.py::test_"
 SHAKES = f"{HERE}/test_handshakes.py::test_"
 PACE = f"{HERE}/test_pace.py::test_fifty_frames_a_second_in_every_dialect"
 FUZZ = f"{HERE}/test_fuzz.py::test_"
-AUTH = "gateway/test_dialect_auth.py::test_"
-SOCKET = "gateway/test_websocket.py::test_"
+AUTH = "gateway/access/test_dialect_auth.py::test_"
+SOCKET = "gateway/calls/test_websocket.py::test_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ REQUIREMENTS: Mapping[str, tuple[Requirement, ...]] = {
             "a tenth of the frames may be missing": ["a_tenth_of_the_frames_may_be_missing"],
             "first words within 200 ms, bit-exact": [f"{CALLS}the_greeting_comes_at_once"],
             "50.0 frames a second": [PACE],
-            "at most 200 ms ahead": ["gateway/test_playout.py::test_first_frames_leave_at_once"],
+            "at most 200 ms ahead": ["gateway/calls/test_playout.py::test_first_frames_leave_at_once"],
             "barge-in clears the peer": [f"{CALLS}speech_over_the_prompt_clears_what_the_peer_has"],
             "no pings unless they are asked for": [
                 f"{SHAKES}the_gateway_sends_no_pings",
@@ -216,11 +216,11 @@ REQUIREMENTS: Mapping[str, tuple[Requirement, ...]] = {
                 f"{AUTH}twilios_signature_opens_and_a_wrong_one_does_not",
             ],
             "numbers may come as strings": ["numbers_may_be_strings"],
-            "the REST call that ends or transfers": ["gateway/test_carriers.py::test_"],
+            "the REST call that ends or transfers": ["gateway/outside/test_carriers.py::test_"],
         },
     ),
     "vosk": _asked(
-        "gateway/test_recognition.py::test_",
+        "gateway/calls/test_recognition.py::test_",
         {
             "one reply to each audio message, none to a config": ["a_sample_client_gets_one_reply_a_message"],
             "partial and final texts": ["words_appear_while_the_utterance_goes_on", "a_sample_client_gets"],
