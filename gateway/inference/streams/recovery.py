@@ -172,6 +172,11 @@ class Recovery:
         self.gone = (self.gone | self._askers) - present
         self._askers = present
 
+    async def is_gone(self, asker: str) -> bool:
+        """Whether nobody waits for the jobs of an asker. One that was gone at the last look may be back: it beats, and
+        asks again at once. One that has not beaten yet will find itself forgotten, and ask again then."""
+        return asker in self.gone and not await self._client.hexists(self._keys.beats, ASKER + asker)
+
     async def claim(self, most: int) -> tuple[list[Claimed], set[tuple[str, bytes]]]:
         """Take over up to `most` entries of workers without a heartbeat.
 

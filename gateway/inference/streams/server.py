@@ -243,14 +243,12 @@ class _Shard:
             await self._make_groups()  # the server has lost its memory
             return
         for entry_id, fields in (entry for _, entries in read or () for entry in entries):
-            self._accept(stream, entry_id, fields.get(FIELD.encode(), b""))
+            await self._accept(stream, entry_id, fields.get(FIELD.encode(), b""))
 
-    def _accept(self, stream: str, entry_id: bytes, data: bytes, done: Collection[int] = ()) -> None:
-        """Begin the jobs of an entry, but for those that are `done`, withdrawn, or begun."""
+    async def _accept(self, stream: str, entry_id: bytes, data: bytes, done: Collection[int] = ()) -> None:
+        """Begin the jobs of an entry, but for those that are `done`, withdrawn, or begun. Raises RedisError or OSError;
+        then the entry is found among those that were given and never seen."""
         place = (stream, entry_id)
-        if place in self._held:
-            return
-        self._missed.discard(place)
         kind, urgency = _of_stream(stream)
         try:
             entry = unpack_jobs(data)
@@ -258,11 +256,15 @@ class _Shard:
             log.error("a gateway worker sent what are no jobs: %s", exc)
             self._finish(place)
             return
+        is_gone = await self._recovery.is_gone(entry.asker)
+        if place in self._held:
+            return
+        self._missed.discard(place)
         jobs = [
             job
             for job in entry.jobs
             if job.ident not in done
-            and entry.asker not in self._recovery.gone
+            and not is_gone
             and self._said.get((entry.asker, job.ident)) is not Word.WITHDRAW
             and (entry.asker, job.ident) not in self._running
         ]
@@ -366,9 +368,10 @@ class _Shard:
         """One heartbeat, and what it tells."""
         if not self._alive.is_set():
             await self._make_groups()
+        begun = list(self._running.items())  # what comes while we look is of askers that are there again
         await self._recovery.beat(time.monotonic())
         self._alive.set()
-        for (asker, _), running in list(self._running.items()):
+        for (asker, _), running in begun:
             if asker in self._recovery.gone:
                 running.task.cancel()
         free = 0 if self._leaving else min(room.free(Urgency.ENDPOINT) for room in self._rooms.values())
@@ -379,7 +382,7 @@ class _Shard:
         missing = own - self._held.keys() - self._replies.acknowledging
         for stream, entry_id in missing & self._missed:
             if (data := await self._recovery.fetch(stream, entry_id)) is not None:
-                self._accept(stream, entry_id, data)
+                await self._accept(stream, entry_id, data)
         self._missed = missing
         await asyncio.sleep(self._beat_s)
 
@@ -395,7 +398,7 @@ class _Shard:
             return
         if entry.deliveries < ATTEMPTS:
             log.warning("taking over %d jobs of a dead inference worker", len(jobs.jobs) - len(done))
-            self._accept(entry.stream, entry.entry_id, entry.data, done)
+            await self._accept(entry.stream, entry.entry_id, entry.data, done)
             return
         for job in jobs.jobs:
             if job.ident not in done:

@@ -7,6 +7,7 @@ import re
 import signal
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -210,6 +211,33 @@ async def test_an_asker_that_was_taken_for_dead_is_answered_all_the_same(redis_u
         await undertaker.delete(keys.answers(client.name))
         await undertaker.aclose()
         await until(lambda: len(models.asked) == 2)  # again
+        models.gate.set()
+        assert await waiting == "300"
+        await until(lambda: not client._waiting)
+
+
+async def test_an_asker_that_the_workers_missed_first_is_answered_when_it_is_back(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asks again with its next heartbeat, before they look for it the next time."""
+    settings = pool(dead_after_s=8)  # a look every half second
+    async with asking(redis_url, settings, wait=False) as client, serving(redis_url, settings) as models:
+        await client.wait_connected()
+        look, may_look = client._look_script, asyncio.Event()
+
+        async def look_later(**arguments: Any) -> Any:
+            await may_look.wait()
+            return await look(**arguments)
+
+        monkeypatch.setattr(client, "_look_script", look_later)
+        models.gate.clear()
+        waiting = asyncio.create_task(ask(client, job(300)))
+        await until(lambda: models.asked)
+        async with connect(redis_url, timeout_s=5.0) as undertaker:
+            await undertaker.hdel(ShardKeys(settings.pool, 0).beats, ASKER + client.name)
+        await until(lambda: models.cancelled)  # they have seen that it is gone
+        may_look.set()
+        await until(lambda: len(models.asked) == 2)
         models.gate.set()
         assert await waiting == "300"
         await until(lambda: not client._waiting)
