@@ -124,7 +124,7 @@ def run_watchers(redis_url: str, pipe: Pipe) -> None:
         async def read(watcher: Watcher) -> None:
             nonlocal seen
             while True:
-                seen += len([json.loads(line) for line in await watcher.some()])
+                seen += len([json.loads(line) for line in await watcher.some() if isinstance(line, str)])
 
         async with MonitorHub(redis_url) as hub:
             while True:
