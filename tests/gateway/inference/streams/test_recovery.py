@@ -272,8 +272,9 @@ async def test_a_user_with_no_more_rights_than_the_documents_say() -> None:
                 waiting = asyncio.create_task(ask(client, job(300)))
                 await victim.said("300")
                 await victim.kill()
-            async with serving(url, settings):
+            async with serving(url, settings) as models:
                 assert await waiting == "300"
+                models.gate.clear()
                 withdrawn = asyncio.create_task(ask(client, job(400)))
                 await until(lambda: client._waiting and client._outbox.is_empty)
                 withdrawn.cancel()
