@@ -31,6 +31,9 @@ class Schedule:
     """Noisy copies an epoch, by lines (see `nlu.noise`)."""
     noise_rates: tuple[float, float] = (0.03, 0.24)
     """Word errors of a copy lie between these; 12 % on average is a telephone line on a fair day."""
+    cycles: int = 0
+    """Epochs after the others, each beginning anew with `cycle_rate` of the rates (see `nlu.averaging`)."""
+    cycle_rate: float = 0.5
 
     @classmethod
     def for_size(cls, examples: int, epochs: int | None = None, *, pretrained: bool = True) -> Schedule:
@@ -38,7 +41,7 @@ class Schedule:
 
         One core learns about 130 lines a second, noisy copies included (a 6-layer, 384-wide encoder). A bot of its
         own has hundreds of lines: as many epochs as fit two minutes. From some thousands on, an epoch is long and
-        few are needed: 15,000 lines take 8 epochs of about 3 minutes.
+        few are needed: 15,000 lines take 8 epochs of about 3 minutes, and 3 cycles of one each.
         An encoder that is not `pretrained` learns all it knows here: at one rate with the head, and for longer.
         """
         if not pretrained:
@@ -54,7 +57,19 @@ class Schedule:
             # Patient, for slots start late: with few steps an epoch their F1 is 0 for some epochs.
             patience = max(4, epochs // 2)
             return cls(epochs=epochs, batch_size=16, encoder_rate=8e-5, head_rate=2e-3, patience=patience)
-        return cls(epochs=epochs or 8, batch_size=32, encoder_rate=3e-4, head_rate=1e-3, patience=3)
+        epochs = epochs or 8
+        cycles = min(3, epochs // 2)
+        return cls(epochs=epochs, batch_size=32, encoder_rate=3e-4, head_rate=1e-3, patience=3, cycles=cycles)
+
+    def rate(self, done: float) -> float:
+        """What share of the rates to learn at: up from zero while warming up, then down to zero in a line.
+
+        Args:
+            done: the share of all steps that is behind, 0..1.
+        """
+        if done < self.warm_up_share:
+            return done / self.warm_up_share
+        return (1 - done) / (1 - self.warm_up_share)
 
 
 def threads_for(examples: int) -> int:

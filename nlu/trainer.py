@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nlu.averaging import WeightMean
 from nlu.calibration import energies
 from nlu.checkpoint import Checkpoint, CheckpointFile
 from nlu.data import Example
@@ -37,7 +38,7 @@ _SCORED_AT_ONCE = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """Where a training run is. `dev` is the score of the last finished epoch."""
+    """Where a training run is. `epochs` counts cycles too; `dev` is the score of the last finished epoch."""
 
     epoch: int
     epochs: int
@@ -105,6 +106,7 @@ class Trainer:
         nn.init.ones_(self._rejection.weight)
         nn.init.zeros_(self._rejection.bias)
         self._optimizer = self._new_optimizer()
+        self._mean = WeightMean()  # of the best weights before the cycles and those at the end of each
         self._best_score: tuple[float, float] | None = None
         self.best_state: dict[str, Tensor] = {}
         self.best_epoch = 0
@@ -118,7 +120,7 @@ class Trainer:
         fingerprint: str,
         progress: Callable[[Progress], None] | None,
     ) -> None:
-        """Learn until the schedule ends or dev no longer improves; go on from a checkpoint where there is one.
+        """Learn while there are epochs and dev improves, then in cycles; go on from a checkpoint where there is one.
 
         Raises:
             CheckpointError: the checkpoint is broken or of another run, or none can be written.
@@ -130,11 +132,13 @@ class Trainer:
         copies = round(schedule.noisy_share * len(training)) if self._noise else 0
         steps = -(-(len(clean) + copies) // schedule.batch_size)
         score: Evaluation | None = None
-        while self.epochs_run < schedule.epochs and self.epochs_run - self.best_epoch < schedule.patience:
+        while self._goes_on():
+            cycling = self._mean.count > 0
             samples = [*clean, *self._noisy(training, copies)]
             self._model.train()
             for step, batch in enumerate(self._batches(samples)):
-                self._set_rates((self.epochs_run * steps + step) / (schedule.epochs * steps))
+                done = step / steps if cycling else (self.epochs_run * steps + step) / (schedule.epochs * steps)
+                self._set_rates(schedule.rate(done) * (schedule.cycle_rate if cycling else 1.0))
                 self._optimizer.zero_grad(set_to_none=True)
                 loss = self._loss(batch)
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -144,7 +148,7 @@ class Trainer:
                     progress(
                         Progress(
                             epoch=self.epochs_run + 1,
-                            epochs=schedule.epochs,
+                            epochs=schedule.epochs + schedule.cycles,
                             step=step + 1,
                             steps=steps,
                             loss=float(loss.detach()),
@@ -152,7 +156,9 @@ class Trainer:
                         )
                     )
             self.epochs_run += 1
-            score = self._keep_if_best(dev)
+            score = self._keep_mean(dev) if cycling else self._keep_if_best(dev)
+            if schedule.cycles and not cycling and not self._goes_on():
+                self._begin_cycles()
             checkpoints.write(Checkpoint(epoch=self.epochs_run, fingerprint=fingerprint, state=self._state()))
 
     def predict(self, texts: list[str], *, reject: bool = True) -> list[Meaning]:
@@ -260,24 +266,53 @@ class Trainer:
             fused=True,  # a step of the optimizer takes half the time of the plain one
         )
 
-    def _set_rates(self, done: float) -> None:
-        """Warm up, then fall to zero in a line. `done` is the share of all steps that is behind."""
-        warm_up = self._schedule.warm_up_share
-        factor = min(done / warm_up, (1 - done) / (1 - warm_up)) if warm_up else 1 - done
+    def _set_rates(self, share: float) -> None:
+        """Learn at this share of the schedule's rates from now on."""
         rates = (self._schedule.encoder_rate, self._schedule.head_rate)
         for group, rate in zip(self._optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate * factor
+            group["lr"] = rate * share
+
+    def _goes_on(self) -> bool:
+        """Whether another epoch is to come: a cycle once these have begun, before them one while dev improves."""
+        schedule = self._schedule
+        if self._mean.count:
+            return self._mean.count <= schedule.cycles
+        return self.epochs_run < schedule.epochs and self.epochs_run - self.best_epoch < schedule.patience
+
+    def _begin_cycles(self) -> None:
+        """Go back to the best weights, and learn from there as if for the first time."""
+        self._model.load_state_dict(self.best_state, strict=False)
+        self._mean.add(self.best_state)
+        self._optimizer = self._new_optimizer()
 
     def _keep_if_best(self, dev: Sequence[Example]) -> Evaluation:
         """Score dev; intents and slots count alike, whole sentences decide between equals, then the later epoch."""
-        self._decoder = dataclasses.replace(self._decoder, transitions=self._model.head.transitions())
-        result = evaluate(self, dev)
+        result = self._score(dev)
         parts = [part for part in (result.intent_accuracy, result.slot_f1) if part is not None]
         score = (sum(parts) / max(1, len(parts)), result.sentence_accuracy or 0.0)
         if self._best_score is None or score >= self._best_score:
             self._best_score, self.best_epoch = score, self.epochs_run
             self.best_state = self._learnt()
         return result
+
+    def _keep_mean(self, dev: Sequence[Example]) -> Evaluation:
+        """Keep the mean with the present weights in it, and go on from the present weights, not from the mean.
+
+        Whatever dev says of it: the best of many epochs was chosen on these lines, which flatters it there, and the
+        mean is the better of the two on lines that neither saw.
+        """
+        present = self._learnt()
+        self._mean.add(present)
+        self._model.load_state_dict(self._mean.weights, strict=False)
+        result = self._score(dev)
+        self.best_epoch, self.best_state = self.epochs_run, self._mean.weights
+        self._model.load_state_dict(present, strict=False)
+        return result
+
+    def _score(self, dev: Sequence[Example]) -> Evaluation:
+        """What the present weights make of dev."""
+        self._decoder = dataclasses.replace(self._decoder, transitions=self._model.head.transitions())
+        return evaluate(self, dev)
 
     def _learnt(self) -> dict[str, Tensor]:
         """A copy of all weights that training changes."""
@@ -296,6 +331,8 @@ class Trainer:
             "best_score": self._best_score,
             "best_epoch": self.best_epoch,
             "best_state": self.best_state,
+            "mean_count": self._mean.count,
+            "mean_weights": self._mean.weights,
             "chance": self._chance.getstate(),
             "torch": torch.get_rng_state(),
         }
@@ -307,6 +344,7 @@ class Trainer:
         self._optimizer.load_state_dict(state["optimizer"])
         self._best_score, self.best_epoch = state["best_score"], state["best_epoch"]
         self.best_state = state["best_state"]
+        self._mean = WeightMean(state["mean_count"], state["mean_weights"])
         self._chance.setstate(state["chance"])
         torch.set_rng_state(state["torch"])
         self.epochs_run = checkpoint.epoch

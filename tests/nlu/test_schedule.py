@@ -14,6 +14,17 @@ def test_the_schedule_fits_the_time_that_the_size_allows(examples: int, epochs: 
     assert Schedule.for_size(examples, 3).epochs == 3
 
 
+@pytest.mark.parametrize(("examples", "epochs", "cycles"), [(600, None, 0), (15_000, None, 3), (15_000, 3, 1)])
+def test_only_many_examples_are_learnt_in_cycles_too(examples: int, epochs: int | None, cycles: int) -> None:
+    assert Schedule.for_size(examples, epochs).cycles == cycles
+    assert Schedule.for_size(examples, epochs, pretrained=False).cycles == 0
+
+
+def test_the_rate_rises_to_its_full_height_and_falls_to_zero() -> None:
+    schedule = Schedule.for_size(600)
+    assert [schedule.rate(done) for done in (0.0, 0.05, 0.1, 0.55, 1.0)] == pytest.approx([0.0, 0.5, 1.0, 0.5, 0.0])
+
+
 def test_a_bots_own_examples_train_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: range(8))
     monkeypatch.setattr("os.getloadavg", lambda: (2.6, 9.0, 9.0))

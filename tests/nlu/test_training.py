@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import torch
 
 from nlu.artefact import read_artefact
+from nlu.averaging import WeightMean
 from nlu.checkpoint import CheckpointError
 from nlu.data import DataError
 from nlu.engine import NluEngine
@@ -133,6 +136,53 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
     epochs: list[int] = []
     train(resumed, lambda progress: epochs.append(progress.epoch))
     assert set(epochs) == {3}
+    assert digest(config.out) == digest(resumed.out)
+
+
+def in_cycles(encoder: Path, data: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> TrainConfig:
+    """Of four epochs and two cycles, as if the 64 lines were many."""
+    monkeypatch.setattr("nlu.schedule._FEW", 10)
+    return TrainConfig(train=data, dev=data, out=out, encoder=str(encoder), head_size=8, epochs=4, threads=1)
+
+
+def test_the_mean_of_the_cycles_is_kept(
+    encoder: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models: list[torch.Tensor] = []
+
+    class Watched(WeightMean):
+        def add(self, weights: Mapping[str, torch.Tensor]) -> None:
+            models.append(weights["head.intent.weight"])
+            super().add(weights)
+
+    monkeypatch.setattr("nlu.trainer.WeightMean", Watched)
+    seen: list[tuple[int, int]] = []
+    config = in_cycles(encoder, data, tmp_path / "m", monkeypatch)
+    summary = train(config, lambda progress: seen.append((progress.epoch, progress.epochs)))
+    assert list(dict.fromkeys(seen)) == [(epoch, 6) for epoch in range(1, 7)]
+    assert (summary.epochs, len(models)) == (6, 3)
+    assert not torch.equal(models[1], models[2])
+    assert summary.best_epoch == 6
+    kept = torch.stack(models).mean(dim=0)
+    _, state, _ = read_artefact(config.out)
+    torch.testing.assert_close(state["head.intent.weight"], kept, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("epoch", [5, 6])
+def test_a_run_interrupted_in_a_cycle_goes_on_to_the_same_bytes(
+    encoder: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int
+) -> None:
+    config = in_cycles(encoder, data, tmp_path / "a" / "m", monkeypatch)
+    train(config)
+
+    def interrupt(progress: Progress) -> None:
+        if progress.epoch == epoch:
+            raise Interrupted
+
+    resumed = dataclasses.replace(config, out=tmp_path / "b" / "m", resume=True)
+    with pytest.raises(Interrupted):
+        train(resumed, interrupt)
+    train(resumed)
     assert digest(config.out) == digest(resumed.out)
 
 
