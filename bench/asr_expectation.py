@@ -1,6 +1,7 @@
 """What does a recogniser gain when the dialogue says what it waits for, and what does it cost other callers?
 
     python -m bench.asr_expectation [--data ../shared/data] [--model FOLDER] [--json FILE]
+    python -m bench.asr_expectation --model OUT/ct2 --hold-out george jackson   those whom `asr train` held out of it
     python -m bench.asr_expectation --no-gates --margins 2,2.5,3     on the development split, to choose a margin
 
 Answers to the question (word error rate, without and with the expectation), and sentences that are no answer to it at
@@ -8,7 +9,8 @@ a node that waits for digits (how many are transcribed as if nothing was expecte
 noise at 10 dB, mu-law). Development and test share no speaker, recording, voice or sentence:
 
     Speech Commands   by speaker, as `asr train` keeps them from training
-    FSDD              test: recordings 0-4 of every digit and speaker, the authors' split: known speakers
+    FSDD              test: recordings 0-4 of every digit and speaker, the authors' split: known speakers; all
+                      recordings of those held out, and of them alone, where any were
     espeak-ng         voices that no training uses, half of them each; sentences of the bill reminder's examples
 
 CPU is this process's for the model, recordings read and resampled before.
@@ -99,10 +101,10 @@ class Row:
     cpu_ms_with: float
 
 
-def kinds(data: Path, *, test: bool) -> Iterator[Kind]:
-    """Everything that is measured, of one split."""
+def kinds(data: Path, *, test: bool, held_out: Sequence[str] = ()) -> Iterator[Kind]:
+    """Everything that is measured, of one split; the test's digits of FSDD are those of `held_out`, if anybody was."""
     rng, generator = Random(SEED), np.random.default_rng(SEED)
-    recordings = Recordings.load(data)
+    recordings = Recordings.load(data, held_out)
     for recorded, clips in (recordings.test if test else recordings.train).items():
         if recorded.name != "speech_commands":
             continue
@@ -114,7 +116,8 @@ def kinds(data: Path, *, test: bool) -> Iterator[Kind]:
             fit = [clip for clip in clips if clip.text in words]
             chosen = rng.sample(fit, min(PER_KIND, len(fit)))
             yield Kind(name=name, expect=expect, said=[Said(c.text, c.samples) for c in chosen])
-    digits = recordings.digits_test if test else recordings.digits_train
+    tested = recordings.digits_unheard or recordings.digits_test
+    digits = tested if test else recordings.digits_train
     singles = [clip for by_digit in digits.values() for clips in by_digit.values() for clip in clips]
     chosen = rng.sample(singles, min(PER_KIND, len(singles)))
     yield Kind(name="FSDD, one digit", expect=Expectation.DIGITS, said=[Said(c.text, c.samples) for c in chosen])
@@ -247,6 +250,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     parser.add_argument("--model", default=str(bundled_model_path()))
+    parser.add_argument("--hold-out", nargs="*", default=[], metavar="SPEAKER")
     parser.add_argument("--margins", type=lambda text: [float(part) for part in text.split(",")])
     parser.add_argument("--no-gates", action="store_true", help="recogniser alone")
     parser.add_argument("--json", type=Path)
@@ -254,7 +258,7 @@ def main() -> None:
     engine = load_engine(arguments.model, device="cpu", gates=OPEN if arguments.no_gates else None)
     corpus = [
         (kind, condition, over(condition, kind.said))
-        for kind in kinds(arguments.data, test=arguments.margins is None)
+        for kind in kinds(arguments.data, test=arguments.margins is None, held_out=arguments.hold_out)
         for condition in CONDITIONS
     ]
     runs = []

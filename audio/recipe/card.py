@@ -28,8 +28,9 @@ knows, so only the rows on new templates say how it does on new text.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardFacts:
-    """What the card tells of a training. `started_from` names the model of a warm start, "" for none;
-    `baseline` is its name in the comparing column, with `baseline_figures` on the same clips."""
+    """What the card tells of a training. `started_from` names the model of a warm start, "" for none; `held_out` are
+    speakers kept for tests by name; `baseline` is its name in the comparing column, with `baseline_figures` on the
+    same clips."""
 
     name: str
     version: str
@@ -42,6 +43,7 @@ class CardFacts:
     voices: Sequence[str]
     test_voices: Sequence[str]
     recordings: Sequence[str]
+    held_out: Sequence[str] = ()
     figures: Sequence[Figure]
     baseline: str = ""
     baseline_figures: Sequence[Figure] = ()
@@ -79,8 +81,8 @@ def _training(facts: CardFacts) -> str:
         "what that model had heard counts as heard here too, and it had heard all four speakers of the Free "
         "Spoken Digit Dataset, these recordings among them, so no figure on that set is for an unheard speaker."
         if facts.started_from
-        else "Trained from random weights. The rows on the Free Spoken Digit Dataset are of speakers that "
-        "training heard, in recordings it did not."
+        else "Trained from random weights. Of the Free Spoken Digit Dataset, rows on known speakers are of "
+        "people that training heard, in recordings it did not."
     )
     return (
         "## Training\n"
@@ -95,10 +97,11 @@ def _data(facts: CardFacts) -> str:
     lines += [f"- {line}" for line in facts.recordings]
     lines.append("- Text: the recipe's own phrase grammar; requests of BANKING77 (CC BY 4.0)")
     held = "; ".join(facts.test_voices)
+    also = f", and {', '.join(facts.held_out)}" if facts.held_out else ""
     return (
         "## Training data and licences\n"
         + "\n".join(lines)
-        + f"\n\nKept for tests: {held}; every tenth human speaker; one phrase template in eight; "
+        + f"\n\nKept for tests: {held}; every tenth human speaker{also}; one phrase template in eight; "
         "recorded noises of a kitchen and a running tap.\n"
     )
 

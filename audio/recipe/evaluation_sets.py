@@ -13,7 +13,7 @@ Conditions: `clean`; `mulaw` and `alaw` (300-3400 Hz, then G.711 there and back)
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
@@ -25,7 +25,7 @@ from audio.recipe.channel import Background, add_noise, companding, non_speech, 
 from audio.recipe.examples import spliced_digits
 from audio.recipe.phrases import TOPICS, draw_sentence
 from audio.recipe.recordings import Recordings
-from audio.recipe.speech import SAMPLE_RATE_HZ, Samples, SpeechMaker, to_pcm16
+from audio.recipe.speech import SAMPLE_RATE_HZ, Clip, Samples, SpeechMaker, to_pcm16
 from audio.recipe.spoken_forms import SLOTS
 
 __all__ = ["CONDITIONS", "TestKind", "build_tests", "read_tests"]
@@ -97,19 +97,9 @@ def _speech_tests(
 ) -> Iterator[tuple[str, list[tuple[str, Samples]]]]:
     generator = np.random.default_rng(SEED)
     if recordings.digits_test:
-        singles = [
-            (clip.text, clip.samples)
-            for by_digit in recordings.digits_test.values()
-            for clips in by_digit.values()
-            for clip in clips
-        ]
-        yield "human, one digit (FSDD, known speakers, unheard recordings)", singles
-        speakers = sorted(recordings.digits_test)
-        strings = [
-            spliced_digits(rng, recordings.digits_test[speakers[i % len(speakers)]], rng.randint(3, 6), generator)
-            for i in range(100)
-        ]
-        yield "human, 3-6 digits spliced (FSDD, known speakers, unheard recordings)", strings
+        yield from _digit_tests(recordings.digits_test, "known speakers, unheard recordings", rng, generator)
+    if recordings.digits_unheard:
+        yield from _digit_tests(recordings.digits_unheard, "unheard speakers", rng, generator)
     for recorded, clips in recordings.test.items():
         chosen, label = rng.sample(clips, min(200, len(clips))), recorded.licence.split(",")[0]
         title = f"human, {label} (unheard speakers)"
@@ -144,6 +134,21 @@ def _speech_tests(
         for title, slots in (("dates", ["DATE"]), ("amounts", ["AMT"]), ("4-8 digits", ["D4", "D6", "D8"])):
             values = [SLOTS[rng.choice(slots)](rng) for _ in range(size * 2 // 3)]
             yield f"{name}: {title}", [(text, maker.speak(text, rng).samples) for text in values]
+
+
+def _digit_tests(
+    digits: Mapping[str, dict[int, list[Clip]]], whose: str, rng: Random, generator: np.random.Generator
+) -> Iterator[tuple[str, list[tuple[str, Samples]]]]:
+    """Of FSDD, speaker -> digit -> recordings: each recording by itself, and a hundred strings of one speaker each."""
+    singles = [
+        (clip.text, clip.samples) for by_digit in digits.values() for clips in by_digit.values() for clip in clips
+    ]
+    yield f"human, one digit (FSDD, {whose})", singles
+    speakers = sorted(digits)
+    strings = [
+        spliced_digits(rng, digits[speakers[i % len(speakers)]], rng.randint(3, 6), generator) for i in range(100)
+    ]
+    yield f"human, 3-6 digits spliced (FSDD, {whose})", strings
 
 
 _DIGITS = frozenset("zero one two three four five six seven eight nine".split())

@@ -54,6 +54,8 @@ class TrainingSettings:
     """Hugging Face folder to start from: weights and tokenizer."""
     bot: Path | None = None
     """Folder of a bot whose `examples.jsonl` is taught as well."""
+    held_out: tuple[str, ...] = ()
+    """Speakers that are not learnt from but tested on, beside every tenth; so FSDD's few get figures too."""
     shape: Shape = field(default_factory=Shape)
     vocabulary_tokens: int = 1000
     frame_budget: int = 4000

@@ -101,7 +101,7 @@ class Trainer:
         self._stream = ExampleStream(
             seed=self._rng.getrandbits(32),
             maker=maker,
-            recordings=Recordings.load(settings.data),
+            recordings=Recordings.load(settings.data, settings.held_out),
             cached=[ClipStore(folder) for folder in sorted((settings.out / "speech").glob("*"))],
             texts=Texts.load(settings.data, settings.bot),
         )

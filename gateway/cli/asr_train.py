@@ -59,6 +59,7 @@ Examples:
   voicegate asr train --out run --data data --bot mybot \\
       --init-from other-run/model --minutes 60
   voicegate asr train --out run --data data --export-only --test-limit 50
+  voicegate asr train --out sibling --data data --hold-out george
 """
 
 
@@ -77,6 +78,10 @@ def train_command(
     bot: Annotated[
         Path | None,
         typer.Option(help="Bot folder: its examples.jsonl is taught too, examples.dev.jsonl is a test."),
+    ] = None,
+    hold_out: Annotated[
+        list[str] | None,
+        typer.Option(help="Speaker to test on instead of learning from, FSDD's theo or gsc_0ab3b47d; repeatable."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Draws weights, text, voices, channels.")] = 1,
     ranks: Annotated[int, typer.Option(min=1, help="Processes that train together; one a core.")] = 1,
@@ -103,6 +108,12 @@ def train_command(
     from tts_stub.training_voices import available_voices
 
     console = Console(file=sys.stderr)
+    if hold_out and init_from:
+        raise typer.BadParameter(
+            f"nobody can say that the weights of {init_from} never heard {', '.join(hold_out)}; "
+            "leave out --init-from to learn from the beginning",
+            param_hint="--hold-out",
+        )
     settings = TrainingSettings(
         out=out,
         data=data,
@@ -112,6 +123,7 @@ def train_command(
         device=_device(device),
         init_from=init_from,
         bot=bot,
+        held_out=tuple(hold_out or ()),
     )
     try:
         voices = available_voices()
@@ -181,7 +193,7 @@ def _build_tests(settings: TrainingSettings, voices: VoiceSet, console: Console)
         if settings.bot and (settings.bot / "examples.dev.jsonl").exists():
             said = bot_utterances(settings.bot / "examples.dev.jsonl")
             texts.append((f"{settings.bot.name}, examples.dev.jsonl", said))
-        build_tests(folder, Recordings.load(settings.data), voices.unheard, texts)
+        build_tests(folder, Recordings.load(settings.data, settings.held_out), voices.unheard, texts)
 
 
 def _export(
@@ -225,7 +237,8 @@ def _export(
             started_from="" if started_from == "None" else _short(Path(started_from)),
             voices=[voices.live().name, *(maker.name for maker in voices.slow)],
             test_voices=[test for test, _ in voices.unheard],
-            recordings=Recordings.load(settings.data).sources(),
+            recordings=Recordings.load(settings.data, settings.held_out).sources(),
+            held_out=settings.held_out,
             figures=figures,
             baseline=_short(baseline) if baseline else "",
             baseline_figures=tested(baseline, CONDITIONS[:1]) if baseline else (),

@@ -35,6 +35,19 @@ def test_first_recordings_of_a_digit_are_held_out(recordings: Recordings) -> Non
     assert {len(clips) for clips in recordings.digits_test["ann"].values()} == {1}
 
 
+def test_a_speaker_may_be_held_out_whole(tmp_path: Path) -> None:
+    recordings = Recordings.load(write_data(tmp_path / "data"), ("ann", "speaker1"))
+    assert not recordings.digits_train and not recordings.digits_test
+    assert {len(clips) for clips in recordings.digits_unheard["ann"].values()} == {3}
+    assert "speaker1" in {clip.speaker for clips in recordings.test.values() for clip in clips}
+    assert "speaker1" not in {clip.speaker for clips in recordings.train.values() for clip in clips}
+
+
+def test_whom_to_hold_out_must_be_known(tmp_path: Path) -> None:
+    with pytest.raises(TrainingDataError, match=r"'bob' to hold out.*FSDD has ann"):
+        Recordings.load(write_data(tmp_path / "data"), ("bob",))
+
+
 def test_a_noise_is_held_out_by_name(recordings: Recordings) -> None:
     assert (len(recordings.noise_train), len(recordings.noise_test)) == (1, 1)
 

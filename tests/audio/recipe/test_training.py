@@ -158,6 +158,19 @@ def test_tests_are_manifests_in_every_condition(tests_folder: Path) -> None:
             assert all(bool(row["text"]) != kind.rejection for row in rows)
 
 
+def test_digits_of_speakers_held_out_are_tests_beside_the_others(
+    tests_folder: Path, data: Path, tmp_path: Path
+) -> None:
+    build_tests(tmp_path, Recordings.load(data, ("ann",)), VOICES.unheard, [("requests", ["where's my card"])], size=3)
+    known, unheard = ({kind.title: kind.count for kind in read_tests(folder)} for folder in (tests_folder, tmp_path))
+    of_fsdd = {title: count for title, count in unheard.items() if title not in known}
+    assert of_fsdd == {
+        "human, one digit (FSDD, unheard speakers)": 30,
+        "human, 3-6 digits spliced (FSDD, unheard speakers)": 100,
+    }
+    assert {title for title in known if "unheard recordings" in title} == known.keys() - unheard.keys()
+
+
 def test_scores_count_word_errors_and_words_in_noise(tests_folder: Path) -> None:
     first = read_tests(tests_folder)[0]
     manifest = tests_folder / first.folder / "clean.jsonl"
