@@ -8,12 +8,13 @@ entries are shared. How long the oldest job of each stream has waited is looked 
 speculations and partials are shed here, before they cost anything, by the same limits as at an engine.
 
 Time. A job says how long its asker would wait; only the asker's own clock decides that it is over. Inference workers
-judge by the server's clock whether a job is worth beginning. Where that clock jumped they may say "late" too soon: then
-it is asked again.
+judge by the server's clock whether a job is worth beginning. Where that clock was set, one that was not there to see it
+may say "late" too soon: then it is asked again, but found late `ATTEMPTS` times it is over.
 
-Away. While the server does not answer, requests wait for it until their time is up. When its memory was lost, or this
-asker was taken for dead, its own count of heartbeats has fallen: all that is waited for is asked again. A request is
-asked `ATTEMPTS` times at most; asking twice is safe, since models change nothing and the first answer is taken.
+Away. While the server does not answer, requests wait for it until their time is up. The server notes which heartbeat of
+an asker was the first that it knows of. Where that is another than before, its memory was lost, or this asker was taken
+for dead: all that is waited for is asked again, however often it happens. That is safe, since models change nothing and
+the first answer is taken.
 """
 
 from __future__ import annotations
@@ -50,7 +51,15 @@ from gateway.inference.messages import (
 from gateway.inference.model_commands import ModelCommand, ModelError
 from gateway.inference.seam import Heard, InferenceError, TurnId, Understood
 from gateway.inference.streams.outbox import Outbox, StreamRequest
-from gateway.inference.streams.recovery import ASKER, GROUP, WORKER, beat_every_s, beats_of
+from gateway.inference.streams.recovery import (
+    ASKER,
+    BORN,
+    GROUP,
+    WORKER,
+    RedisClock,
+    beat_every_s,
+    beats_of,
+)
 from gateway.inference.streams.wire import (
     FIELD,
     Answered,
@@ -79,13 +88,17 @@ _BLOCK_MS: Final = 2000
 # KEYS[1+i] a stream of jobs
 # ARGV[1]   this asker's field of the heartbeats
 # ARGV[2]   the consumer group
+# ARGV[3]   the field that says which heartbeat was the first
+# ARGV[4]   this heartbeat
 #
-# Returns its count, all counts, and for each stream how many ms ago the oldest entry came that no worker has.
+# Returns the first heartbeat, all counts, for each stream the oldest entry that no worker has ('' where there is none),
+# and the server's time in ms.
 _LOOK: Final = """
-local mine = redis.call('HINCRBY', KEYS[1], ARGV[1], 1)
+if redis.call('HINCRBY', KEYS[1], ARGV[1], 1) == 1 then
+  redis.call('HSET', KEYS[1], ARGV[3], ARGV[4])
+end
 local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local ages = {}
+local oldest = {}
 for i = 2, #KEYS do
   local from = '-'
   local groups = redis.pcall('XINFO', 'GROUPS', KEYS[i])
@@ -95,9 +108,10 @@ for i = 2, #KEYS do
     end
   end
   local first = redis.call('XRANGE', KEYS[i], from, '+', 'COUNT', 1)[1]
-  ages[i - 1] = first and math.max(0, now - tonumber(string.match(first[1], '^%d+'))) or 0
+  oldest[i - 1] = first and first[1] or ''
 end
-return {mine, redis.call('HGETALL', KEYS[1]), ages}
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+return {redis.call('HGET', KEYS[1], ARGV[3]), redis.call('HGETALL', KEYS[1]), oldest, now}
 """
 
 
@@ -128,6 +142,7 @@ class StreamInference:
         self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._keys = ShardKeys(settings.pool, shard_of(self.name, settings.shards))
         self._field = ASKER + self.name
+        self._born_field = BORN + self._field
         self._client = connect(redis_url, timeout_s=_COMMAND_S, decode_responses=False)
         self._reader = connect(redis_url, timeout_s=None, decode_responses=False)  # its reads block
         self._look_script = self._client.register_script(_LOOK)
@@ -137,12 +152,13 @@ class StreamInference:
         self._on_shed = on_shed
         self._idents = itertools.count(1)
         self._waiting: dict[int, StreamRequest] = {}
-        self._outbox = Outbox(
-            self._client, self._keys, self.name, limit=settings.queue_entries, ask_again=self._ask_again
-        )
+        self._outbox = Outbox(self._client, self._keys, self.name, limit=settings.queue_entries, ask_again=self._put)
         self._commands: dict[int, _Command] = {}
         self._read_from: bytes = b"0-0"
-        self._count = 0
+        self._looks = itertools.count(1)
+        self._born = b"1"
+        """The first heartbeat that the server knew of when it last answered one."""
+        self._clock = RedisClock()
         self._workers: set[str] = set()
         self._ages_s: dict[tuple[Kind, Urgency], float] = {}
         self._connected = asyncio.Event()
@@ -162,7 +178,7 @@ class StreamInference:
     async def __aexit__(self, *exc_info: object) -> None:
         await background.stop(self._tasks)
         try:
-            await self._client.hdel(self._keys.beats, self._field)
+            await self._client.hdel(self._keys.beats, self._field, self._born_field)
             await self._client.delete(self._keys.answers(self.name))
         except (RedisError, OSError) as exc:
             log.info("no leave taken of the inference workers (%s); they will see it", type(exc).__name__)
@@ -274,10 +290,9 @@ class StreamInference:
         raise InferenceError(f"{kind}: {refusal}")
 
     def _put(self, waiting: StreamRequest) -> None:
-        """Have it sent under a number of its own."""
+        """Have it sent under a number of its own; again, where it was sent before."""
         ident = next(self._idents)
         waiting.idents.append(ident)
-        waiting.attempts += 1
         self._waiting[ident] = waiting
         self._outbox.put(waiting)
 
@@ -286,11 +301,6 @@ class StreamInference:
         for ident in waiting.idents:
             del self._waiting[ident]
         self._outbox.withdraw(waiting)
-
-    def _ask_again(self, waiting: StreamRequest) -> None:
-        """Under another number, unless it was tried often enough."""
-        if waiting.attempts < ATTEMPTS:
-            self._put(waiting)
 
     # Answers.
 
@@ -320,8 +330,10 @@ class StreamInference:
         if "late" not in answered.answer:
             waiting.answer.set_result(answered.answer)
         elif not waiting.idents:  # else it was asked again already
-            self._ask_again(waiting)
-            if not waiting.idents:
+            waiting.late += 1
+            if waiting.late < ATTEMPTS:
+                self._put(waiting)
+            else:
                 waiting.answer.set_result({"error": f"{waiting.kind}: waited past its deadline"})
 
     # Heartbeats.
@@ -341,23 +353,33 @@ class StreamInference:
 
     async def _look(self) -> None:
         keys = [self._keys.beats, *self._keys.all_jobs]
-        count, flat, ages_ms = await self._look_script(keys=keys, args=[self._field, GROUP])
+        args: list[str | int] = [self._field, GROUP, self._born_field, next(self._looks)]
+        born, flat, oldest, time_ms = await self._look_script(keys=keys, args=args)
         now = time.monotonic()
-        if count <= self._count:
-            log.warning("the server has forgotten this gateway worker; asking again what is waited for")
-            self._read_from = b"0-0"
-            for waiting in set(self._waiting.values()):
-                if waiting.sent and not waiting.answer.done():
-                    self._ask_again(waiting)
-        self._count = count
+        if born != self._born:
+            self._born = born
+            self._forgotten()
         self._liveness.look(beats_of(flat, WORKER), now)
         self._workers = self._liveness.alive(now)
         streams = itertools.product(Kind, Urgency)
-        self._ages_s = {stream: age_ms / 1000 for stream, age_ms in zip(streams, ages_ms, strict=True)}
+        self._clock.told(time_ms, now)
+        self._ages_s = {
+            stream: self._clock.age_ms(entry_id, now) / 1000 if entry_id else 0.0
+            for stream, entry_id in zip(streams, oldest, strict=True)
+        }
         if self._workers:
             self._connected.set()
         else:
             self._connected.clear()
+
+    def _forgotten(self) -> None:
+        """The server knows nothing of what was sent to it."""
+        self._read_from = b"0-0"
+        lost = [waiting for waiting in set(self._waiting.values()) if waiting.sent and not waiting.answer.done()]
+        if lost:  # none where the server was only late to be there
+            log.warning("the server has forgotten this gateway worker; asking again for %d answers", len(lost))
+        for waiting in lost:
+            self._put(waiting)
 
 
 def _merged(loaded: Iterable[VersionStatus]) -> list[VersionStatus]:

@@ -71,7 +71,8 @@ class StreamRequest:
     answer: asyncio.Future[Body]
     idents: list[int] = field(default_factory=list)
     """Numbers under which an answer is open: the last, and those before it where it was asked again."""
-    attempts: int = 0
+    late: int = 0
+    """How often an inference worker found that it came too late."""
     sent: bool = False
     """Under its last number; perhaps: then it must be withdrawn."""
     place: tuple[str, bytes] | None = None
@@ -194,7 +195,6 @@ class Outbox:
                     self.say(Word.PROMOTE, request.idents[-1])
                 elif not request.answer.done():  # nor was it meanwhile
                     self.say(Word.WITHDRAW, request.idents[-1])
-                    request.attempts -= 1  # nobody died of it
                     self._ask_again(request)
             self._promoted.remove(request)
 

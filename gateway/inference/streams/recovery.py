@@ -12,6 +12,8 @@ all the same, since the dead one lived after all, is answered twice, and the ask
 from __future__ import annotations
 
 import itertools
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -21,17 +23,21 @@ import redis.asyncio as redis
 from gateway.inference.streams.wire import FIELD, ShardKeys, unpack_answers
 from gateway.processes.liveness import Liveness
 
-__all__ = ["ASKER", "GROUP", "WORKER", "Claimed", "Recovery", "RedisClock", "beat_every_s", "beats_of"]
+__all__ = ["ASKER", "BORN", "GROUP", "WORKER", "Claimed", "Recovery", "RedisClock", "beat_every_s", "beats_of"]
 
 ASKER: Final = "asker:"
 WORKER: Final = "worker:"
 """What a field of the heartbeats begins with."""
+BORN: Final = "born:"
+"""Begins a field beside an asker's: which of its heartbeats found none of before."""
 GROUP: Final = "inference"
 
 _BEATS_TO_DEATH: Final = 8
 _SLOWEST_BEAT_S: Final = 0.5
 _OWN_LISTED: Final = 1000
 _GONE_REMEMBERED: Final = 1000
+_JUMP_MS: Final = 1000
+"""A server's clock that is so far ahead of what was reckoned was set."""
 
 # KEYS[1]  the heartbeats
 # ARGV[1]  one's field
@@ -47,10 +53,11 @@ return {mine, redis.call('HGETALL', KEYS[1]), time[1] * 1000 + math.floor(time[2
 # KEYS[1+i]  a stream that the i-th of the dead leaves, if it is an asker
 # ARGV[2i-1] its field
 # ARGV[2i]   the count that it stopped at
+# Beside an asker's field stands one that begins with BORN.
 _BURY: Final = """
 for i = 1, #ARGV / 2 do
   if redis.call('HGET', KEYS[1], ARGV[2 * i - 1]) == ARGV[2 * i] then
-    redis.call('HDEL', KEYS[1], ARGV[2 * i - 1])
+    redis.call('HDEL', KEYS[1], ARGV[2 * i - 1], 'born:' .. ARGV[2 * i - 1])
     redis.call('DEL', KEYS[1 + i])
   end
 end
@@ -105,21 +112,33 @@ class Claimed:
 
 
 class RedisClock:
-    """The server's clock, reckoned on from when it was last told: how old entries are. It may jump; then this is wrong
-    until it is told again, and nothing worse than a job refused too soon or done too late may come of it."""
+    """The server's clock, reckoned on from when it was last told: how old entries are.
+
+    That clock may be set. Ahead: ids from before it are told by their being below the time that was reckoned when it
+    was found out, and their ages are reckoned as before. Back: new ids stand still at the newest of before until the
+    clock has caught up, so that entries look too young, and nothing but their askers ends them. Only until the clock is
+    told again may they look too old.
+    """
 
     def __init__(self) -> None:
         self._ahead_ms: float | None = None
+        self._set_at_ms = -math.inf
+        """Up to this id the clock was `_was_ahead_ms` ahead."""
+        self._was_ahead_ms = 0.0
 
     def told(self, time_ms: int, now: float) -> None:
         """The server's time, at `now` (monotonic seconds)."""
+        if self._ahead_ms is not None and time_ms - (reckoned_ms := now * 1000 + self._ahead_ms) > _JUMP_MS:
+            self._set_at_ms, self._was_ahead_ms = reckoned_ms, self._ahead_ms
         self._ahead_ms = time_ms - now * 1000
 
     def age_ms(self, entry_id: bytes, now: float) -> float:
         """How long ago an entry was added; 0 where that is not known, or would be in the future."""
         if self._ahead_ms is None:
             return 0.0
-        return max(0.0, now * 1000 + self._ahead_ms - int(entry_id.partition(b"-")[0]))
+        added_ms = int(entry_id.partition(b"-")[0])
+        ahead_ms = self._was_ahead_ms if added_ms <= self._set_at_ms else self._ahead_ms
+        return max(0.0, now * 1000 + ahead_ms - added_ms)
 
 
 def beat_every_s(dead_after_s: float) -> float:
@@ -171,6 +190,16 @@ class Recovery:
             self.gone.clear()
         self.gone = (self.gone | self._askers) - present
         self._askers = present
+
+    async def age_ms(self, entry_id: bytes, *, patience_ms: float) -> float:
+        """How long ago an entry was added. Before that is more than an asker's patience, the server is asked what time
+        it is: its clock may have been set back since the last heartbeat."""
+        if (age_ms := self.clock.age_ms(entry_id, time.monotonic())) < patience_ms:
+            return age_ms
+        now = time.monotonic()
+        _, _, time_ms = await self._beat_script(keys=[self._keys.beats], args=[WORKER + self._name])
+        self.clock.told(time_ms, now)
+        return self.clock.age_ms(entry_id, time.monotonic())
 
     async def is_gone(self, asker: str) -> bool:
         """Whether nobody waits for the jobs of an asker. One that was gone at the last look may be back: it beats, and

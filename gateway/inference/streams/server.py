@@ -257,6 +257,9 @@ class _Shard:
             self._finish(place)
             return
         is_gone = await self._recovery.is_gone(entry.asker)
+        age_ms = await self._recovery.age_ms(
+            entry_id, patience_ms=min((job.budget_ms for job in entry.jobs), default=0)
+        )
         if place in self._held:
             return
         self._missed.discard(place)
@@ -269,7 +272,6 @@ class _Shard:
             and (entry.asker, job.ident) not in self._running
         ]
         self._held[place] = held = _Held(len(jobs))
-        age_ms = self._recovery.clock.age_ms(entry_id, time.monotonic())
         for job in jobs:
             key = (entry.asker, job.ident)
             errand = Errand(Urgency.ENDPOINT if self._said.get(key) is Word.PROMOTE else urgency)

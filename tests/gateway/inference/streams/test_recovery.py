@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
+import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from gateway.inference.job_queue import Errand, Urgency
 from gateway.inference.seam import InferenceError
 from gateway.inference.streams.client import StreamInference
 from gateway.inference.streams.recovery import ASKER, GROUP, RedisClock
-from gateway.inference.streams.wire import Kind, ShardKeys
+from gateway.inference.streams.server import StreamServer
+from gateway.inference.streams.wire import FIELD, Kind, ShardKeys
 from gateway.settings import InferenceSettings
 from tests.dialogue.valkey import cluster, valkey
 from tests.gateway.inference.streams.pool import Models, asking, child, job, pool, serving, until
@@ -197,6 +199,51 @@ async def test_a_server_that_comes_back_without_its_memory_is_asked_again() -> N
             await until(lambda: not client._waiting)
 
 
+async def test_memory_that_is_lost_again_and_again_is_asked_again_each_time() -> None:
+    with valkey(lasting=False) as server:
+        settings = pool(dead_after_s=2)
+        async with serving(server.url, settings) as models, asking(server.url, settings) as client:
+            models.gate.clear()
+            waiting = asyncio.create_task(ask(client, job(300)))
+            async with connect(server.url, timeout_s=5.0) as forgetting:
+                for times in range(1, 5):
+                    await until(lambda times=times: models.asked == ["300"] * times)
+                    await forgetting.flushall()
+            await until(lambda: len(models.asked) == 5)
+            models.gate.set()
+            assert await waiting == "300"
+            await until(lambda: not client._waiting)
+
+
+async def test_a_young_asker_whose_replies_are_lost_learns_that_it_was_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The server has begun anew, and counts more of its heartbeats than it had answered before."""
+    with valkey(lasting=False) as server:
+        settings = pool(dead_after_s=2)
+        async with serving(server.url, settings) as models, asking(server.url, settings) as client:
+            look, lost = client._look_script, [0]
+
+            async def look_in_vain(**arguments: Any) -> Any:
+                answer = await look(**arguments)
+                if lost[0] > 0:
+                    lost[0] -= 1
+                    raise ConnectionError
+                return answer
+
+            monkeypatch.setattr(client, "_look_script", look_in_vain)
+            models.gate.clear()
+            waiting = asyncio.create_task(ask(client, job(300)))
+            await until(lambda: models.asked)
+            async with connect(server.url, timeout_s=5.0) as forgetting:
+                count: Any = await forgetting.hget(ShardKeys(settings.pool, 0).beats, ASKER + client.name)
+                lost[0] = 5 + int(count)
+                await forgetting.flushall()
+            await until(lambda: len(models.asked) == 2)
+            models.gate.set()
+            assert await waiting == "300"
+
+
 async def test_an_asker_that_was_taken_for_dead_is_answered_all_the_same(redis_url: str) -> None:
     """Its jobs were dropped, and its stream: it was stopped for too long, or cut off."""
     settings = pool()
@@ -303,5 +350,52 @@ def test_ages_are_by_the_servers_clock_and_never_negative() -> None:
     assert clock.age_ms(b"9000-3", now=5.0) == pytest.approx(1000)
     assert clock.age_ms(b"9000-3", now=5.5) == pytest.approx(1500)
     assert clock.age_ms(b"20000-0", now=5.5) == 0
-    clock.told(9_000, now=6.0)  # it jumped back
+    clock.told(9_000, now=6.0)  # it was set back
     assert clock.age_ms(b"9000-3", now=6.0) == 0
+
+
+def test_entries_from_before_the_clock_was_set_ahead_are_as_old_as_they_were() -> None:
+    clock, minutes_ms = RedisClock(), 300_000
+    clock.told(10_000, now=5.0)
+    clock.told(10_500 + minutes_ms, now=5.5)
+    assert clock.age_ms(b"9900-0", now=5.5) == pytest.approx(600)
+    assert clock.age_ms(b"%d-0" % (10_400 + minutes_ms), now=6.5) == pytest.approx(1100)
+    clock.told(12_000, now=7.0)  # set right again
+    assert clock.age_ms(b"11900-0", now=7.0) == pytest.approx(100)
+
+
+def test_a_clock_that_is_only_told_late_was_not_set() -> None:
+    clock = RedisClock()
+    clock.told(10_000, now=5.0)
+    clock.told(11_000, now=5.5)  # the reply took half a second
+    assert clock.age_ms(b"9500-0", now=5.5) == pytest.approx(1500)
+
+
+@pytest.mark.parametrize("set_by_ms", [-600_000, -60_000, 60_000, 600_000])
+async def test_a_clock_that_was_set_ends_no_job_and_keeps_none(redis_url: str, set_by_ms: int) -> None:
+    """Workers and askers still reckon by the clock of before. Ids never fall: where it was set back, a new entry has
+    that of the newest before, which may have come a while ago."""
+    settings = pool(dead_after_s=2)
+    stream, models = ShardKeys(settings.pool, 0).jobs(Kind.ASR, Urgency.ENDPOINT), Models()
+    server = StreamServer(redis_url, settings, models, batches=dict.fromkeys(Kind, 64))
+    await server.start()
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(server.stop, drain_s=0.05)
+        client = await stack.enter_async_context(asking(redis_url, settings))
+        async with connect(redis_url, timeout_s=5.0) as setting:
+            now_s, microseconds = await setting.time()
+            now_ms = now_s * 1000 + microseconds // 1000
+            if set_by_ms < 0:
+                newest = await setting.xadd(stream, {FIELD: "no jobs"}, id=f"{now_ms - set_by_ms // 2}-0")
+                assert newest
+        for clock in (*(shard._recovery.clock for shard in server._shards), client._clock):
+            clock.told(now_ms - set_by_ms, time.monotonic())
+        assert (await client.transcribe(job(300), timeout_s=60)).transcript.text == "300"
+        assert models.timeouts_s[0] > 20
+        models.gate.clear()
+        with pytest.raises(InferenceError, match=r"asr within 0\.2 s"):
+            await client.transcribe(job(400), timeout_s=0.2)
+        await until(lambda: models.cancelled == models.asked.count("400"))
+        models.gate.set()
+        assert await ask(client, job(500)) == "500"
+    assert await nothing_left(redis_url, settings)
