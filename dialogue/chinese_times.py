@@ -1,6 +1,6 @@
 """Times of day in Chinese: 下午五点半, 早上九点一刻, 17:30, 中午. The twin of `dialogue.english_times`.
 
-A time without a part of the day is between eight in the morning and eight in the evening: 五点 is 17:00.
+A time without a part of the day is one of the twelve hours from eight in the morning: 五点 is 17:00.
 """
 
 from __future__ import annotations
@@ -21,17 +21,21 @@ _BARE = re.compile(rf"^\D*?{_PART}(?P<hour>[01]?\d|2[0-3])\D*$")
 _NAMED = ((re.compile("正午|中午"), time(12)), (re.compile("午夜|半夜12点|零点"), time(0)))
 
 
-def find_time(text: str, *, bare: bool) -> time | None:
-    """The last time of day in `text`; with `bare` an hour alone counts too."""
+def find_time(text: str, *, bare: bool, first_hour: int = _FIRST_HOUR) -> time | None:
+    """The last time of day in `text`; with `bare` an hour alone counts too.
+
+    What is said without a part of the day is one of the twelve hours from `first_hour`, 1 to 23.
+    """
     plain = normalize(text).text
     for source, form in ((text, _CLOCK), (plain, _QUARTER_TO), (plain, _TIME), *(((plain, _BARE),) if bare else ())):
-        found = [read for match in form.finditer(source) if (read := _read(match, form is _QUARTER_TO)) is not None]
+        read = [_read(match, form is _QUARTER_TO, first_hour) for match in form.finditer(source)]
+        found = [value for value in read if value is not None]
         if found:
             return found[-1]
     return next((named for pattern, named in _NAMED if pattern.search(plain)), None)
 
 
-def _read(match: re.Match[str], to: bool) -> time | None:
+def _read(match: re.Match[str], to: bool, first_hour: int) -> time | None:
     parts = match.groupdict()
     hour, said = int(parts["hour"]), parts.get("minute") or "0"
     minute = 15 if said == "一刻" else int(said.removesuffix("分"))
@@ -39,8 +43,8 @@ def _read(match: re.Match[str], to: bool) -> time | None:
         hour += 12
     elif parts["am"] and hour == 12:
         hour = 0
-    elif not parts["am"] and not parts["pm"] and 1 <= hour < _FIRST_HOUR and not parts["hour"].startswith("0"):
-        hour += 12
+    elif not parts["am"] and not parts["pm"] and 1 <= hour <= 12 and not parts["hour"].startswith("0"):
+        hour = (first_hour + (hour - first_hour) % 12) % 24
     minutes = hour * 60 + (-minute if to else minute)
     return time(minutes // 60 % 24, minutes % 60) if minutes >= 0 else None
 

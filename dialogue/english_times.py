@@ -1,7 +1,7 @@
 """Times of day in English: "half past five", "at 5:30 pm", "eight in the morning", "noon".
 
-A time without a part of the day is between eight in the morning and eight in the evening: "at five" is 17:00 and "at
-nine" 09:00. People mean that on the telephone, and it is read back.
+A time without a part of the day is one of the twelve hours from eight in the morning: "at five" is 17:00 and "at nine"
+09:00. People mean that on the telephone, and it is read back. Who knows better asks for the twelve from another hour.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _NUMBERS = {
 _WORD = re.compile(
     rf"\b(?:(twenty|thirty|forty|fifty)[ -](one|two|three|four|five|six|seven|eight|nine)|({'|'.join(_NUMBERS)}))\b"
 )
-_FIRST_HOUR = 8  # of those that need no part of the day
+_FIRST_HOUR = 8
 
 _PART = (
     r"(?:\s*(?P<am>a\.?\s?m\b\.?|in the morning|this morning|morning)"
@@ -50,18 +50,19 @@ _BARE = re.compile(rf"(?<![\d.:/]){_HOUR}(?![.:]?\d|[%/]| ?{_UNITS}|th\b|st\b|nd
 _NAMED = ((re.compile(r"\b(?:noon|midday)\b"), time(12)), (re.compile(r"\bmidnight\b"), time(0)))
 
 
-def find_time(text: str, *, bare: bool) -> time | None:
+def find_time(text: str, *, bare: bool, first_hour: int = _FIRST_HOUR) -> time | None:
     """The last time of day in `text`.
 
     Args:
         bare: an hour alone counts too ("five"); right only where the bot has just asked for a time.
+        first_hour: 1 to 23; what is said without a part of the day is one of the twelve hours from here.
     """
     plain = _figures(unicodedata.normalize("NFKC", text).lower().replace("’", "'"))
     for pattern, named in _NAMED:
         if pattern.search(plain):
             return named
     for form in (*_FORMS, *((_BARE,) if bare else ())):
-        found = [read for match in form.finditer(plain) if (read := _read(match)) is not None]
+        found = [read for match in form.finditer(plain) if (read := _read(match, first_hour)) is not None]
         if found:
             return found[-1]
     return None
@@ -72,7 +73,7 @@ def _figures(text: str) -> str:
     return _WORD.sub(lambda match: str(sum(_NUMBERS[word] for word in match.groups() if word)), text)
 
 
-def _read(match: re.Match[str]) -> time | None:
+def _read(match: re.Match[str], first_hour: int) -> time | None:
     parts = match.groupdict()
     hour = int(parts["hour"])
     minute = (
@@ -86,8 +87,8 @@ def _read(match: re.Match[str]) -> time | None:
         hour += 12
     elif parts["am"] and hour == 12:
         hour = 0
-    elif not parts["am"] and not parts["pm"] and 1 <= hour < _FIRST_HOUR and not parts["hour"].startswith("0"):
-        hour += 12
+    elif not parts["am"] and not parts["pm"] and 1 <= hour <= 12 and not parts["hour"].startswith("0"):
+        hour = (first_hour + (hour - first_hour) % 12) % 24
     minutes = hour * 60 + (-minute if parts.get("way") in ("to", "before") else minute)
     return time(minutes // 60 % 24, minutes % 60) if minutes >= 0 else None
 

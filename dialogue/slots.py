@@ -42,7 +42,7 @@ class ValueLanguage(Protocol):
     def find_digit_runs(self, text: str) -> list[str]: ...
     def find_amount(self, text: str, *, bare: bool) -> Decimal | None: ...
     def find_date(self, text: str, today: date, *, past: bool = False) -> date | None: ...
-    def find_time(self, text: str, *, bare: bool) -> time | None: ...
+    def find_time(self, text: str, *, bare: bool, first_hour: int = ...) -> time | None: ...
     def find_yes_no(self, text: str) -> bool | None: ...
     def mentions(self, text: str, words: str) -> bool: ...
 
@@ -210,14 +210,23 @@ def _parse_date(spec: SlotSpec, text: str, today: date) -> SlotValue | InvalidVa
 
 
 def _parse_time(spec: SlotSpec, text: str, asked: bool) -> SlotValue | InvalidValue | None:
-    value = LANGUAGES[spec.language].find_time(text, bare=asked)
-    if value is None:
+    """As it is usually meant, else in the half of the day that the slot takes: "at eight", said to who opens at six."""
+    find_time = LANGUAGES[spec.language].find_time
+    usual = find_time(text, bare=asked)
+    if usual is None:
         return None
+    first_hour = max(1, spec.earliest.hour) if spec.earliest is not None else 1
+    readings = (usual, find_time(text, bare=asked, first_hour=first_hour) or usual)
+    value = next((value for value in readings if _out_of_bounds(spec, value) is None), usual)
+    return _out_of_bounds(spec, value) or SlotValue(text, f"{value:%H:%M}")
+
+
+def _out_of_bounds(spec: SlotSpec, value: time) -> InvalidValue | None:
     if spec.earliest is not None and value < spec.earliest:
         return InvalidValue(f"before {spec.earliest:%H:%M}")
     if spec.latest is not None and value > spec.latest:
         return InvalidValue(f"after {spec.latest:%H:%M}")
-    return SlotValue(text, f"{value:%H:%M}")
+    return None
 
 
 def _parse_choice(spec: SlotSpec, text: str) -> SlotValue | None:

@@ -120,3 +120,43 @@ def test_a_time_is_a_slot() -> None:
     assert parse_slot(spec, "five", today=today, known={}, asked=True) == SlotValue("five", "17:00")
     assert say_slot(spec, "17:30", today=today) == "5:30 pm"
     assert all(callable(language.find_time) for language in LANGUAGES.values())
+
+
+EVENING = SlotSpec(name="at", type=SlotType.TIME, entity="time", earliest=time(18), latest=time(22))
+BREAKFAST = SlotSpec(name="at", type=SlotType.TIME, entity="time", latest=time(10, 30))
+EVENING_ZH = SlotSpec(name="at", type=SlotType.TIME, entity="time", language="zh", earliest=time(18), latest=time(22))
+
+
+@pytest.mark.parametrize(
+    ("slot", "text", "value"),
+    [
+        (EVENING, "at eight", "20:00"),
+        (EVENING, "half past nine", "21:30"),
+        (EVENING, "quarter to ten", "21:45"),
+        (EVENING, "at seven", "19:00"),
+        (BREAKFAST, "at seven", "07:00"),
+        (BREAKFAST, "at nine", "09:00"),
+        (EVENING_ZH, "八点", "20:00"),
+        (EVENING_ZH, "九点半", "21:30"),
+    ],
+)
+def test_an_hour_without_a_part_of_the_day_is_in_the_half_that_the_slot_takes(
+    slot: SlotSpec, text: str, value: str
+) -> None:
+    assert parse_slot(slot, text, today=date(2026, 11, 21), known={}) == SlotValue(text, value)
+
+
+@pytest.mark.parametrize(
+    ("slot", "text", "reason"),
+    [
+        (EVENING, "at eight in the morning", "before 18:00"),
+        (EVENING, "08:00", "before 18:00"),
+        (EVENING, "at five", "before 18:00"),
+        (EVENING, "at twelve", "before 18:00"),
+        (BREAKFAST, "at twelve", "after 10:30"),
+        (BREAKFAST, "at seven in the evening", "after 10:30"),
+        (EVENING_ZH, "早上八点", "before 18:00"),
+    ],
+)
+def test_a_part_of_the_day_that_is_said_stands(slot: SlotSpec, text: str, reason: str) -> None:
+    assert parse_slot(slot, text, today=date(2026, 11, 21), known={}) == InvalidValue(reason)
