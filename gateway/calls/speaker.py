@@ -9,8 +9,8 @@ sent.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,6 @@ __all__ = ["ReplyClock", "Speaker", "voice_of"]
 _HEARD_GRACE_S = 0.25  # a peer's own buffer: it plays a little later than it receives
 _MOST_LAG_S = 2.0  # a mark that comes later than this says more about the peer's program than about its buffer
 _MOST_RELAYED_S = 1.0  # of a supervisor's voice that may wait: what is older than this confuses
-_KEPT_S = 2.0  # of what was played: as far back as echo is looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +112,6 @@ class Speaker:
         self._reports: dict[str, _Report] = {}
         self._begun_at: float | None = None  # the call's first prompt sound
         self._sounded = (-1, 0.0)  # the last round that has been heard of, and since when
-        self._played: deque[tuple[float, memoryview]] = deque()  # (heard at, audio) of the last `_KEPT_S`
         self._count = 0
         self._last_mark = ""
         self._heard_timer: asyncio.TimerHandle | None = None
@@ -264,8 +262,6 @@ class Speaker:
             report.heard_at = None
             if not report.told:
                 report.clock = None
-        while self._played and self._played[-1][0] > now:
-            self._played.pop()  # sent ahead, and dropped by the peer
         self._cancel_heard_timer()
         self._cancel_held_timer()
         self._held_timer = self._loop.call_later(self._services.settings.limits.held_prompt_s, self.resume)
@@ -293,10 +289,11 @@ class Speaker:
         """
         rate = self._format.sample_rate_hz
         since = until - samples / rate
-        if not self._played or self._played[-1][0] < since:
+        pieces = self._playout.heard_since(since)
+        if not pieces:
             return None
         heard = np.zeros(samples, np.int16)
-        for at, audio in self._played:
+        for at, audio in pieces:
             first = round((at - since) * rate)
             pcm = decode(self._format, bytes(audio))[max(0, -first) :]
             place = heard[max(0, first) :][: len(pcm)]
@@ -361,7 +358,6 @@ class Speaker:
             if isinstance(step, AudioDue):
                 for message in self._protocol.send_audio(step.audio):
                     self._connection.send(message)
-                self._played.append((step.heard_at, step.audio))
                 if (tap := self._watch.tap) is not None:
                     tap.bot(step.audio, step.heard_at)
                 if step.first_sound:
@@ -374,9 +370,7 @@ class Speaker:
                     delay_s = max(0.0, step.heard_at + self._playout.lag_s - now) + _HEARD_GRACE_S
                     self._cancel_heard_timer()
                     self._heard_timer = self._loop.call_later(delay_s, self._all_heard)
-        while self._played and self._played[0][0] < now - _KEPT_S:
-            self._played.popleft()
-        return self._playout.get_timer() is not None
+        return self._playout.next_at != math.inf
 
     def _play(self, now: float) -> None:
         if self.playout_tick(now):
@@ -408,8 +402,7 @@ class Speaker:
         self._cancel_heard_timer()
         if self._reports:
             self._watch.prompt_ended(heard)
-        # Frames are views of whole prompts: what is kept of them must not keep those.
-        self._played = deque((at, memoryview(bytes(audio))) for at, audio in self._played)
+        self._playout.let_go(time.monotonic())
         self._reports.clear()
         self.heard.set()
         self._on_heard()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -207,3 +209,71 @@ def test_a_prompt_after_a_pause_begins_at_once_though_the_peer_plays_late() -> N
         "the lead and the frame that is due, not what the pause has saved up"
     )
     assert steps[0][0] == 0.5 and isinstance(steps[0][1], AudioDue) and steps[0][1].heard_at == pytest.approx(0.5)
+
+
+def heard(playout: Playout, since: float) -> list[tuple[float, bytes]]:
+    return [(round(at, 6), bytes(audio)) for at, audio in playout.heard_since(since)]
+
+
+def test_a_prompt_behind_a_dropped_one_begins_at_once() -> None:
+    playout = Playout(bytes_per_ms=BYTES_PER_MS)
+    playout.enqueue(item(10_000), 0.0)
+    run(playout, 0.0, 0.5)
+    playout.drop()
+    after = item(100)
+    playout.enqueue(after, 0.6)
+    assert audio(run(playout, 0.6, 0.7)) == bytes(after.audio)
+
+
+def test_what_was_heard_is_known_with_its_times_however_it_was_held_and_dropped() -> None:
+    playout = Playout(bytes_per_ms=BYTES_PER_MS, lead_ms=100)
+    first, second = item(400, "a"), item(400, "b")
+    playout.enqueue(first, 1.0)
+    playout.enqueue(second, 1.0)
+    run(playout, 1.0, 1.5)
+    playout.hold(1.5)
+    assert heard(playout, 0.0) == [(1.0, bytes(first.audio)), (1.4, bytes(second.audio[: 100 * BYTES_PER_MS]))]
+    playout.resume(2.0)
+    run(playout, 2.0, 2.1)
+    playout.hold(2.1)
+    playout.drop()
+    rest = (2.0, bytes(second.audio[100 * BYTES_PER_MS : 200 * BYTES_PER_MS]))
+    assert heard(playout, 1.45) == [(1.45, bytes(second.audio[50 * BYTES_PER_MS : 100 * BYTES_PER_MS])), rest]
+    assert heard(playout, 2.2) == []
+
+
+def test_of_what_was_heard_two_seconds_are_kept_in_memory_of_their_own() -> None:
+    playout = Playout(bytes_per_ms=BYTES_PER_MS)
+    prompt = item(5000)
+    playout.enqueue(prompt, 0.0)
+    run(playout, 0.0, 5.0)
+    playout.let_go(5.0)
+    assert heard(playout, 0.0) == [(3.0, bytes(prompt.audio[-2000 * BYTES_PER_MS :]))]
+    assert all(audio.obj is not prompt.audio.obj for _, audio in playout.heard_since(0.0))
+    following = item(100)
+    playout.enqueue(following, 6.0)
+    run(playout, 6.0, 6.1)
+    assert heard(playout, 4.5) == [(3.0, bytes(prompt.audio[-2000 * BYTES_PER_MS :])), (6.0, bytes(following.audio))]
+    playout.enqueue(following, 9.0)
+    assert heard(playout, 0.0) == []
+
+
+def test_a_call_that_is_talked_to_keeps_no_object_for_each_frame() -> None:
+    """A garbage collection walks through all that a worker's calls keep, and stops them all meanwhile."""
+    playout = Playout(bytes_per_ms=BYTES_PER_MS)
+    playout.enqueue(item(60_000), 0.0)
+    run(playout, 0.0, 1.0)
+    gc.collect()
+    before = len(gc.get_objects())
+    run(playout, 1.0, 59.0)
+    gc.collect()
+    assert len(gc.get_objects()) - before < 20
+    assert len(playout.heard_since(57.0)) == 1
+
+
+def test_prompts_heard_long_ago_are_let_go() -> None:
+    playout = Playout(bytes_per_ms=BYTES_PER_MS)
+    for number in range(50):
+        playout.enqueue(item(1000, str(number)), float(number))
+        run(playout, float(number), number + 0.98)
+    assert len(playout._items) <= 4
