@@ -71,6 +71,8 @@ class Section:
         self._asked: set[str] = set()
         self._nodes: dict[str, yaml.Node] = {}
         self._lines: dict[str, int] = {}
+        self._in_braces = isinstance(node, yaml.MappingNode) and bool(node.flow_style)
+        """There a comma in an unquoted text ends it, and what follows is a key without a value."""
         if not isinstance(node, yaml.MappingNode):
             faults.add(self.line, f"{what} is {_kind(node)}, not a mapping", "write `key: value` lines")
             return
@@ -172,9 +174,13 @@ class Section:
 
     def finish(self) -> None:
         """Note each key that nothing asked for. Call it last."""
-        for key in self._nodes:
-            if key not in self._asked:
-                self._faults.add(self._lines[key], f"{self.what} has an unknown key {key!r}", suggest(key, self._asked))
+        for key, value in self._nodes.items():
+            if key in self._asked:
+                continue
+            mend = suggest(key, self._asked)
+            if self._in_braces and isinstance(value, yaml.ScalarNode) and not value.value:
+                mend = f'quote the text before it, which holds a comma: "..., {key}"'
+            self._faults.add(self._lines[key], f"{self.what} has an unknown key {key!r}", mend)
 
     def _take(self, key: str) -> yaml.Node | None:
         self._asked.add(key)

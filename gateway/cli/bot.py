@@ -9,7 +9,7 @@ import typer
 
 from dialogue.bots import Bot, BotError, bundled_bots, load_bot
 from gateway.cli import bot_chat, bot_graph, bot_new, bot_schema, bot_scripts
-from gateway.cli.bot_model import BotArgument
+from gateway.cli.bot_model import BotArgument, training_command
 
 __all__ = ["register"]
 
@@ -63,8 +63,8 @@ def check(
         facts = ", ".join(f"{value} {key.replace('_', ' ')}" for key, value in _summary(found).items())
         typer.echo(f"{found.name} {found.version}: no faults ({facts})")
         if found.nlu_path is not None and not found.nlu_path.is_dir():
-            typer.echo(f"Not trained yet: {found.nlu_path} does not exist; see `voicegate nlu train --help`.")
-        if name_or_dir not in bundled_bots():
+            typer.echo(f"Not trained yet: {training_command(found)}")
+        elif name_or_dir not in bundled_bots():
             typer.echo(f"Try it: voicegate serve --bot {name_or_dir}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated
 
 import typer
@@ -11,7 +12,7 @@ from dialogue.text_call import Understand
 from gateway.cli.ending import exit_with
 from nlu.meaning import Meaning, NluError
 
-__all__ = ["BotArgument", "bot_or_exit", "understanding_of"]
+__all__ = ["BotArgument", "bot_or_exit", "training_command", "understanding_of"]
 
 BotArgument = Annotated[str, typer.Argument(metavar="DIR|NAME", help="A bot's folder, or a bundled bot.")]
 
@@ -24,13 +25,21 @@ def bot_or_exit(name_or_dir: str) -> Bot:
         exit_with(str(error))
 
 
+def training_command(bot: Bot) -> str:
+    """What trains the bot's model from the examples that bot.yaml names, of which the second file is to measure by."""
+    learn, *dev = bot.examples or (bot.directory / "examples.jsonl",)
+    words = ["voicegate", "nlu", "train", "--train", learn, "--out", bot.nlu_path]
+    words += ["--dev", dev[0]] if dev else []
+    words += ["--language", bot.language] if bot.language != "en" else []
+    return shlex.join(map(str, words))
+
+
 def understanding_of(bot: Bot) -> Understand:
     """The bot's NLU model and its FAQ, on the CPU; a program that cannot have them ends, saying how to get them."""
-    if bot.nlu_path is None or not bot.nlu_path.is_dir():
-        exit_with(
-            f"bot {bot.name!r} has no trained model; train one with `voicegate nlu train`, or use --no-model, "
-            "which takes the intents as written"
-        )
+    if bot.nlu_path is None:
+        exit_with(f"bot {bot.name!r} names no model; add `nlu: nlu` to its bot.yaml and train it, or use --no-model")
+    if not bot.nlu_path.is_dir():
+        exit_with(f"bot {bot.name!r} is not trained: {training_command(bot)}\nOr use --no-model")
     # torch takes seconds to import; `voicegate --help` must not
     from gateway.inference.faq_indexing import faq_indexes
     from gateway.inference.faq_serving import looked_up

@@ -156,6 +156,13 @@ def test_fault(tmp_path: Path, name: str) -> None:
     assert all(fault.mend for fault in faults)
 
 
+def test_a_comma_that_cuts_an_unquoted_text_is_told_from_a_key(tmp_path: Path) -> None:
+    _, faults = load(tmp_path, GOOD.replace("{say: Bye.,", "{say: Thanks, bye.,"))
+    assert [(fault.line, fault.what, fault.mend) for fault in faults] == [
+        (17, "node 'bye' has an unknown key 'bye.'", 'quote the text before it, which holds a comma: "..., bye."')
+    ]
+
+
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words", "a: b: c", "\0", "a: &x [*x]", "? {a: b}\n: c"])
 def test_what_is_no_flow_at_all(tmp_path: Path, text: str) -> None:
     flow, faults = load(tmp_path, text)

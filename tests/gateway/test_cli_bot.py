@@ -165,6 +165,20 @@ def test_a_new_bot_works_at_once(tmp_path: Path) -> None:
     assert (folder / "faq.schema.json").read_text() == shown and json.loads(shown)["title"] == "voicegate FAQ"
 
 
+def test_a_bot_that_is_not_trained_shows_the_command_that_trains_it(tmp_path: Path) -> None:
+    folder = tmp_path / "my-bot"
+    shutil.copytree(load_bot("bill-reminder-zh").directory, folder)
+    shutil.rmtree(folder / "nlu")
+    command = (
+        f"voicegate nlu train --train {folder / 'examples.jsonl'} --out {folder / 'nlu'} "
+        f"--dev {folder / 'examples.dev.jsonl'} --language zh"
+    )
+    checked = runner.invoke(app, ["bot", "check", str(folder)])
+    assert checked.exit_code == 0 and checked.stdout.splitlines()[1:] == [f"Not trained yet: {command}"]
+    refused = runner.invoke(app, ["bot", "chat", str(folder)])
+    assert refused.exit_code == 1 and command in refused.stderr and "--no-model" in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [("My Bot", "no bot's name"), ("load", "a bundled bot is named"), ("taken", "is not empty")],
