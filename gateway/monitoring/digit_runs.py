@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-__all__ = ["DigitRun", "find_digit_runs", "fold"]
+__all__ = ["DigitRun", "find_digit_runs", "fold", "holds_digits"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,13 +122,27 @@ _TOLD_APART: Final = re.compile(
     r"|(?<![\d])\d+(?:st|nd|rd|th)\b"
 )
 
-_COUNTS: Final = re.compile(rf"\d|[{''.join(_HAN)}]|\b(?:{'|'.join((*_UNITS, *_TEENS, *_TENS, *_REPEATS))})\b")
+_NUMBER_WORDS: Final = (*_UNITS, *_TEENS, *_TENS, *_REPEATS)
+_NUMBER_WORD_SET: Final = frozenset(_NUMBER_WORDS)
+_LETTERS: Final = re.compile(r"[a-z]+")
+_FIGURE: Final = re.compile(r"\d")
+_NUMERAL: Final = re.compile(rf"[\d{''.join(_HAN)}]")
+_COUNTS: Final = re.compile(rf"{_NUMERAL.pattern}|\b(?:{'|'.join(_NUMBER_WORDS)})\b")
 _DIGITS_SAID: Final = rf"(?:[{''.join(_HAN)}]|\b(?:{'|'.join((*_UNITS, *_REPEATS))})\b)"
 _MAY_STAND_BETWEEN: Final = rf"(?:[\s,\-嗯呃额啊哦]|\b(?:{'|'.join(_HESITATIONS)})\b)"
 _GOES_ON: Final = re.compile(f"{_MAY_STAND_BETWEEN}*{_DIGITS_SAID}")
 """What follows a numeral whose number is still being dictated."""
 _FEWEST_COUNTS: Final = 3
 """Of what `_COUNTS` finds, in a run of seven digits: "triple five double four oh oh". Most texts have fewer."""
+
+
+def holds_digits(folded: str) -> bool:
+    """Whether a digit is written or said anywhere: in most texts none is, and they need no closer look.
+
+    Args:
+        folded: a text as `fold` gives it.
+    """
+    return _NUMERAL.search(folded) is not None or not _NUMBER_WORD_SET.isdisjoint(_LETTERS.findall(folded))
 
 
 def find_digit_runs(folded: str) -> Iterator[DigitRun]:
@@ -139,7 +153,7 @@ def find_digit_runs(folded: str) -> Iterator[DigitRun]:
     """
     if sum(1 for _ in islice(_COUNTS.finditer(folded), _FEWEST_COUNTS)) < _FEWEST_COUNTS:
         return
-    apart = list(_TOLD_APART.finditer(folded))
+    apart = list(_TOLD_APART.finditer(folded)) if _FIGURE.search(folded) else []  # each of them has a figure
     draft = _Draft()
     tokens = list(_TOKEN.finditer(folded))
     index = 0

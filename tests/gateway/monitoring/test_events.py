@@ -62,6 +62,14 @@ def test_unredacted_an_event_differs_in_nothing_else(kind: type[CallEvent]) -> N
     assert raw.replace("words", "hidden") == to_json(published, lambda _: "hidden")
 
 
+@pytest.mark.parametrize("kind", EVENT_TYPES.values(), ids=EVENT_TYPES)
+@pytest.mark.parametrize("words", ['she said "no"\\', "line\nline\x00", "号码 \u2028 é", ""])
+def test_a_line_is_what_a_json_encoder_writes(kind: type[CallEvent], words: str) -> None:
+    line = to_json(Published(sample(kind), words, 7, 4210, 1.0), lambda _: words)
+    assert line == json.dumps(json.loads(line), ensure_ascii=False, separators=(",", ":"))
+    assert "\n" not in line and json.loads(line)["call_id"] == words
+
+
 def test_a_turns_slots_and_a_snapshots_history_keep_their_shape() -> None:
     understood = TurnUnderstood(round_id=1, intent="pay", score=0.9, slots=(("date", "friday"),), model="8c07")
     assert json.loads(to_json(Published(understood, "c", 1, 0, 0.0), None))["slots"] == [["date", "friday"]]

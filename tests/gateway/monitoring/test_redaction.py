@@ -14,6 +14,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from gateway.monitoring import digit_runs, redaction
 from gateway.monitoring.digit_runs import find_digit_runs, fold
 from gateway.monitoring.redaction import Redactor, is_card, is_chinese_id, is_iban
 
@@ -103,6 +104,30 @@ def test_any_text_passes_and_is_the_same_the_second_time(text: str) -> None:
 def test_near_misses_pass_too(text: str) -> None:
     once = redact(text)
     assert redact(once) == once
+
+
+_PIECES = (
+    "zero one Nine twelve twenty double o oh hundred fOur it's o'nine four-five _six 七 三个八 幺 ４１ 7 42 555 4111 "
+    "٣ gb29 nwbk 1.5 $ dollars 21st at @ 艾特 圈a dot Dot . 点 。 com co.uk ann example and uh is"
+).split()
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(_PIECES), st.sampled_from(["", " ", " ", " ", ", ", "-", "\t", "_"])), max_size=24
+    ),
+    st.booleans(),
+)
+def test_the_quick_looks_let_nothing_through_that_the_rules_would_find(
+    said: list[tuple[str, str]], amounts: bool
+) -> None:
+    text = "".join(piece + between for piece, between in said)
+    found = Redactor(amounts=amounts).find(text)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(redaction, "holds_digits", lambda _: True)
+        patched.setattr(redaction, "_HOST_END", re.compile(""))
+        patched.setattr(digit_runs, "_FIGURE", re.compile(""))
+        assert Redactor(amounts=amounts).find(text) == found
 
 
 _ENGLISH = "zero one two three four five six seven eight nine".split()
