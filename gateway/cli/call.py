@@ -66,6 +66,7 @@ def call(
     if record is not None and (record.suffix != SUFFIX or not record.resolve().parent.is_dir()):
         typer.echo(f"Cannot place this call: --record {record}: name a *{SUFFIX} in a folder that exists", err=True)
         raise typer.Exit(2)
+    _check_folder_of(save_audio)
     try:
         fmt = AudioFormat.parse(encoding, sample_rate, 1)
         recordings = [Recording(path.name, read_audio(path, fmt.sample_rate_hz)) for path in audio]
@@ -96,6 +97,13 @@ def call(
     raise typer.Exit(1 if result.ended_by == "error" else 0)
 
 
+def _check_folder_of(save_audio: Path | None) -> None:
+    """Before the call: a recording that cannot be written would be known only when it is over."""
+    if save_audio is not None and not save_audio.resolve().parent.is_dir():
+        typer.echo(f"Cannot place this call: --save-audio {save_audio}: its folder does not exist; make it", err=True)
+        raise typer.Exit(2)
+
+
 def demo(
     as_json: JsonFlag = False,
     save_audio: Annotated[Path | None, typer.Option(help="Write what the caller heard to this WAV.")] = None,
@@ -104,6 +112,7 @@ def demo(
 
     The bundled bill reminder calls; recorded human digits and synthesised sentences answer. Nothing needs to run.
     """
+    _check_folder_of(save_audio)
     from gateway.processes.embedded_redis import EmbeddedRedisError
     from gateway.processes.facts import PortTakenError
     from gateway.processes.supervisor import ChildFailedError

@@ -31,6 +31,8 @@ def ask(url: str, token: str, method: str, path: str, body: dict[str, Any] | Non
     Raises:
         NoAnswerError: nobody answered, or what did is no gateway.
     """
+    if not url.startswith(("http://", "https://")):
+        exit_with(f"--url is no address; it looks like {URL}")
     request = urllib.request.Request(f"{url.rstrip('/')}{path}", method=method)
     if body is not None:
         request.data = json.dumps(body).encode()

@@ -27,7 +27,11 @@ _OPEN_S = 10.0
 _AGAIN_S = 1.0
 _DRAWN_EVERY_S = 0.25
 _EXPIRED = 4401
-_REFUSED = {401: "show a good token with --token", 403: "the token needs the scope monitor (and monitor:raw for --raw)"}
+_REFUSED = {
+    401: "show a good token with --token",
+    403: "the token needs the scope monitor (and monitor:raw for --raw)",
+    404: "is --url its control port? Calls come to another one",
+}
 
 
 def watch(

@@ -214,7 +214,10 @@ def why_no_connection(url: str, exc: Exception) -> CallError:
         case 401:
             why = f"{url} wants a token: --token, or VOICEGATE_TOKEN; make one with `voicegate token`"
         case 403:
-            why = f"{url} does not allow this token to place calls; it needs the scope `call`"
+            why = (
+                f"{url} does not let us place calls: a token needs the scope `call`, and without authentication only "
+                "the gateway's own machine may. If that is the control port, calls come to the other one"
+            )
         case 404:
             why = f"{url} has no such path; calls come to /v1/call"
         case 503:
@@ -223,6 +226,8 @@ def why_no_connection(url: str, exc: Exception) -> CallError:
             why = f"nothing listens at {url}; start a gateway with `voicegate serve`"
         case _ if isinstance(exc, TimeoutError):
             why = f"no answer from {url} within {CONNECT_S:g} s"
+        case _ if isinstance(exc, InvalidURI):
+            why = f"{url} is no gateway's address; it looks like ws://127.0.0.1:8765/v1/call"
         case _:
             why = f"no call to {url}: {exc}"
     return CallError(why, status)
