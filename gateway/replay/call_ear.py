@@ -38,6 +38,9 @@ class Recording:
     name: str
     pcm: Pcm16
     keys: str = ""
+    over_ms: int | None = None
+    """Said over the bot's prompt, so long after that began; None: when it was heard. In our own dialect only, which
+    tells when a prompt begins."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -180,6 +183,8 @@ class Ear:
         self.prompt_heard = not replies
         """The bot's prompt has been heard to its end: the caller's turn."""
         self.heard_since = 0.0
+        self.talking_since: float | None = None
+        """When the bot began the turn that it has; None: it has none, or does not tell."""
 
     @property
     def playing_until(self) -> float:
@@ -195,6 +200,7 @@ class Ear:
     def spoke(self, name: str, *, keys: bool = False) -> None:
         """The caller begins to say this."""
         self.prompt_heard = False
+        self.talking_since = None
         self.spoken, self._keyed = name, keys
         self._speech_end = self._reply_ms = None
 
@@ -230,7 +236,7 @@ class Ear:
             messages += self._line.played(name)
             if name == self._last_mark:
                 self.result.frames_after_last_mark = 1  # the one about to go out
-                self.prompt_heard, self.heard_since = True, now
+                self.prompt_heard, self.heard_since, self.talking_since = True, now, None
         waiting_s = self._player.end - now
         messages += self._line.queued(round(waiting_s * 1000) if waiting_s > 0 else 0)
         return messages
@@ -274,6 +280,7 @@ class Ear:
                 turn.intent, turn.score, turn.slots = event["intent"], event["score"], event["slots"]
             case "prompt":
                 self.prompt_heard = False
+                self.talking_since = now if self.talking_since is None else self.talking_since
                 self._last_mark = ""  # an earlier prompt's mark no longer ends the bot's turn
                 self._prompt(event)
             case "transfer":

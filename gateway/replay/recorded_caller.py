@@ -1,9 +1,9 @@
 """A caller made of recordings: what is said when, as values; who sends it is somebody else.
 
 It behaves like a person in a quiet room: audio in 20 ms messages from the first moment to the last, silence while the
-bot speaks, the next recording when its prompt has been heard.
+bot speaks, the next recording when its prompt has been heard; or over it, where the recording wants that.
 
-    listening --prompt heard, or none came--> speaking --recording over--> listening
+    listening --prompt heard, or none came, or time to interrupt--> speaking --recording over--> listening
     listening --nothing left to say, a second after the last prompt--> over
 """
 
@@ -49,6 +49,8 @@ class Said:
     loud_frame: int
     """Which of them holds the last sample above -50 dBFS."""
     keys: str
+    over_ms: int | None = None
+    """As in `Recording`."""
 
 
 def as_said(recordings: Iterable[Recording], fmt: AudioFormat) -> list[Said]:
@@ -75,7 +77,8 @@ def _as_said(recording: Recording, fmt: AudioFormat) -> Said:
     if rest := coded[len(frames) * len(frame) :]:
         frames.append(rest + frame[len(rest) :])
     last = last_sound(recording.pcm)
-    return Said(recording.name, frames, (last if last is not None else 0) // fmt.samples(20), recording.keys)
+    loud_frame = (last if last is not None else 0) // fmt.samples(20)
+    return Said(recording.name, frames, loud_frame, recording.keys, recording.over_ms)
 
 
 def _quiet(fmt: AudioFormat) -> bytes:
@@ -146,8 +149,15 @@ class RecordedCaller:
                 # The bot may hang up now: it waits for the mark that says its goodbye was heard.
                 elif now - ear.heard_since > _LINGER_S:
                     return None
+            elif self._interrupts(now):
+                messages += self._begin(self._queue.pop(0), now)
         result.frames_sent += 1
         return messages
+
+    def _interrupts(self, now: float) -> bool:
+        """Whether what comes next is to be said over the prompt that is being heard."""
+        over_ms, since = (self._queue[0].over_ms if self._queue else None), self._ear.talking_since
+        return over_ms is not None and since is not None and (now - since) * 1000 >= over_ms
 
     def _begin(self, said: Said, now: float) -> Messages:
         """From the next frame on, say this; its keys are pressed now."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -81,12 +82,27 @@ def test_he_waits_until_the_prompt_was_heard_and_then_speaks() -> None:
     assert talk.go(0.1) == [QUIET] * 5
     talk.hear(HELLO, prompt(0, first_utterance_ms=2.0), mark("p1"))
     assert talk.go(0.09) == [QUIET] * 5, "the bot is heard for 100 ms"
-    sent = talk.go(0.06)
+    sent = talk.go(0.1)
     assert [message for message in sent if message != QUIET] == [REACHED, LOUD.tobytes()]
     assert sent.index(REACHED) < sent.index(LOUD.tobytes())
     assert talk.ear.result.unspoken == [] and talk.ear.spoken == "yes.wav"
     assert talk.go(0.04) == [LOUD.tobytes(), QUIET]
     assert talk.latencies == [("first_utterance_ms", 2.0, None)]
+
+
+def test_an_impatient_recording_is_said_over_the_prompt_and_only_once_it_has_begun() -> None:
+    talk = Talk(YES, replace(YES, name="wait.wav", over_ms=300))
+    talk.hear(prompt(0), HELLO, mark("p0"))
+    talk.go(0.2)
+    assert talk.ear.spoken == "yes.wav", "the first waits to be asked"
+    talk.go(5.0)
+    assert talk.ear.spoken == "yes.wav", "nothing to interrupt"
+    talk.hear(prompt(1), *[HELLO] * 10)
+    talk.go(0.28)
+    assert talk.ear.spoken == "yes.wav"
+    talk.hear(prompt(1))  # more of the same turn
+    sent = talk.go(0.1)
+    assert talk.ear.spoken == "wait.wav" and LOUD.tobytes() in sent
 
 
 def test_a_reply_is_counted_from_the_last_loud_frame_to_the_first_sound() -> None:
