@@ -82,7 +82,7 @@ def test_he_waits_until_the_prompt_was_heard_and_then_speaks() -> None:
     assert talk.go(0.1) == [QUIET] * 5
     talk.hear(HELLO, prompt(0, first_utterance_ms=2.0), mark("p1"))
     assert talk.go(0.09) == [QUIET] * 5, "the bot is heard for 100 ms"
-    sent = talk.go(0.1)
+    sent = talk.go(0.06)
     assert [message for message in sent if message != QUIET] == [REACHED, LOUD.tobytes()]
     assert sent.index(REACHED) < sent.index(LOUD.tobytes())
     assert talk.ear.result.unspoken == [] and talk.ear.spoken == "yes.wav"
