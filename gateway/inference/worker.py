@@ -75,10 +75,6 @@ def nlu_batches(settings: NluSettings, *, cuda: bool) -> BatcherSettings:
 
 
 async def _serve(settings: Settings, path: Path, lifeline: int) -> None:
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
     asr = load_asr(settings.asr)
     bots = [load_bot(name) for name in settings.all_bots]
     source = BotModels(bots, settings.nlu)
@@ -97,6 +93,11 @@ async def _serve(settings: Settings, path: Path, lifeline: int) -> None:
         max_wait_ms=settings.asr.max_wait_ms,
         max_padding=0.0,
     )
+    faqs = faq_indexes(bots, device=settings.nlu.device)
+    # Not before: loading keeps the loop for seconds, and a signal meanwhile shall end it then and there.
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with LocalInference(
         asr,
         own,
@@ -104,7 +105,7 @@ async def _serve(settings: Settings, path: Path, lifeline: int) -> None:
         nlu_settings=nlu_settings,
         seconds=seconds,
         metrics=metrics,
-        faqs=faq_indexes(bots, device=settings.nlu.device),
+        faqs=faqs,
         load=source.load,
         retire_after_s=settings.nlu.retire_after_s,
         changed=record.write,

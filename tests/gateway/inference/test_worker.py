@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import pytest
 
 from gateway.inference.worker import nlu_batches
@@ -38,3 +47,43 @@ def test_folders_of_models_come_from_the_environment_too() -> None:
     found = load(environ={"VOICEGATE_NLU_MODEL_DIRS": "/srv/models,/srv/more", "VOICEGATE_NLU_ENGINES": "2"}).nlu
     assert [str(folder) for folder in found.model_dirs] == ["/srv/models", "/srv/more"]
     assert found.engines == 2
+
+
+def test_a_worker_told_to_stop_while_it_loads_stops_at_once(tmp_path: Path) -> None:
+    bot = tmp_path / "bot"
+    bot.mkdir()
+    (bot / "bot.yaml").write_text("name: bot\nlanguage: en\nflow: flow.yaml\n")
+    os.mkfifo(bot / "flow.yaml")  # who reads it waits, as for a model on a slow disk
+    (tmp_path / "settings.json").write_text(load(environ={"VOICEGATE_BOT": str(bot)}).dump_json())
+    ours, theirs = socket.socketpair()
+    arguments = {
+        "--settings": tmp_path / "settings.json",
+        "--parent": os.getpid(),
+        "--lifeline": theirs.fileno(),
+        "--socket": tmp_path / "inference.sock",
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "gateway.inference.worker",
+        *(str(part) for pair in arguments.items() for part in pair),
+    ]
+    with ours, theirs, subprocess.Popen(command, pass_fds=[theirs.fileno()]) as worker:
+        try:
+            writer = _opened_by_a_reader(bot / "flow.yaml", worker)
+            worker.send_signal(signal.SIGTERM)
+            assert worker.wait(timeout=20) == -signal.SIGTERM
+            os.close(writer)
+        finally:
+            worker.kill()
+
+
+def _opened_by_a_reader(fifo: Path, reader: subprocess.Popen[bytes]) -> int:
+    """The writing end, as soon as the process reads."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError as exc:
+            assert exc.errno == errno.ENXIO and reader.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
