@@ -1,5 +1,7 @@
 # Everything a person or CI runs. Needs Python 3.11+ and make; nothing else.
 PYTHON ?= python3
+# Processes that share the tests: 0 for one after the other in the order of the files, auto for two a core.
+JOBS ?= 0
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -15,7 +17,7 @@ demo: $(READY) ## place a real call through the gateway and print the conversati
 	@$(BIN)/voicegate demo
 
 test: $(READY) ## run every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 fuzz: $(READY) ## look for what the property tests' fixed examples do not show: other random ones every time
 	SEARCH=1 $(BIN)/python -m pytest --timeout 1800 -m hypothesis

@@ -14,7 +14,7 @@ from hypothesis import settings
 
 from gateway.processes.embedded_redis import EmbeddedRedis
 
-pytest_plugins = ["tests.overheard"]
+pytest_plugins = ["tests.overheard", "tests.sharing"]
 
 # The same examples on every machine, whatever its pace: a submission is judged by what it changes, not by its luck.
 # New examples are looked for by `make fuzz`; what it finds becomes a test by values and a mend.

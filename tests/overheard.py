@@ -4,6 +4,8 @@
     other loggers, as far as they are on               --+--> caller's words? --> the run fails, naming test and line
     children's stderr: captured, or in a log file      --'
 
+Where several processes share the tests (pytest-xdist), each tells the first what it heard as it ends.
+
 Words that the product prints on purpose (`voicegate call`, `voicegate watch`) go to stdout, which is no log.
 """
 
@@ -11,9 +13,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -95,6 +97,7 @@ def _talks(logger: logging.Logger) -> bool:
 
 
 _KEY: Final = pytest.StashKey[Overheard]()
+_TOLD: Final = "overheard"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -133,8 +136,17 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     factory = getattr(session.config, "_tmp_path_factory", None)
     if factory is not None and factory._basetemp is not None:  # there is one only where a test wanted it
         overheard.look_at_files(factory.getbasetemp())
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput[_TOLD] = [astuple(finding) for finding in overheard.findings]
     if overheard.findings and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """What one of several processes heard. Of one that crashed nothing is known; its test has failed."""
+    told = getattr(node, "workeroutput", {}).get(_TOLD, ())
+    node.config.stash[_KEY].findings.extend(Finding(*finding) for finding in told)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

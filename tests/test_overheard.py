@@ -33,12 +33,12 @@ FINE = {
 }
 
 
-def run(folder: Path, tests: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, tests: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
     lines = ["import logging, subprocess, sys", "from gateway import logs"]
     lines += [f"def test_{name}(tmp_path):\n    {body}\n" for name, body in tests.items()]
     (folder / "test_leaks.py").write_text("\n".join(lines), encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.overheard", "-p", "no:hypothesispytest"]
-    command += ["-c", "/dev/null"]
+    command += ["-c", "/dev/null", *options]
     return subprocess.run(
         [*command, "--rootdir", str(folder), "--basetemp", str(folder / "temp"), str(folder / "test_leaks.py")],
         capture_output=True,
@@ -48,8 +48,9 @@ def run(folder: Path, tests: dict[str, str]) -> subprocess.CompletedProcess[str]
     )
 
 
-def test_a_run_with_a_caller_s_words_in_a_log_fails_and_names_test_and_line(tmp_path: Path) -> None:
-    done = run(tmp_path, {**LEAKS, **FINE})
+@pytest.mark.parametrize("processes", ["0", "2"])
+def test_a_run_with_a_caller_s_words_in_a_log_fails_and_names_test_and_line(tmp_path: Path, processes: str) -> None:
+    done = run(tmp_path, {**LEAKS, **FINE}, "-n", processes)
     assert f"{len(LEAKS) + len(FINE)} passed" in done.stdout, done.stdout + done.stderr
     assert done.returncode == pytest.ExitCode.TESTS_FAILED
     told = [line for line in done.stdout.splitlines() if re.search(r": '.*' from ", line)]

@@ -18,8 +18,8 @@ from redis.exceptions import RedisError
 
 from dialogue.connection import connect
 from gateway.processes.embedded_redis import find_server_binary
-from tests.dialogue.valkey import free_ports
 from tests.gateway.inference.streams.pool import asking, job, pool, serving
+from tests.ports import free_ports
 
 pytestmark = [pytest.mark.redis, pytest.mark.timeout(120)]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -15,8 +14,9 @@ from pathlib import Path
 import redis
 
 from gateway.processes.embedded_redis import EmbeddedRedis, find_server_binary
+from tests.ports import free_ports
 
-__all__ = ["Cluster", "Valkey", "cluster", "free_ports", "valkey"]
+__all__ = ["Cluster", "Valkey", "cluster", "valkey"]
 
 
 class Valkey:
@@ -144,16 +144,6 @@ class Cluster:
             except redis.ConnectionError:  # it is starting, or loads its file
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
-
-
-def free_ports(wanted: int) -> list[int]:
-    """Free ones, whose partners on the cluster's own bus (10000 higher) exist."""
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(8 * wanted)]
-    ports = [int(probe.getsockname()[1]) for probe in probes]
-    for probe in probes:
-        probe.close()
-    low = [port for port in ports if port < 55_000]
-    return low[:wanted] if len(low) >= wanted else [21_000 + 7 * n for n in range(wanted)]
 
 
 @contextmanager

@@ -514,7 +514,7 @@ async def test_a_peer_that_does_not_answer_our_close_is_cut_off_even_while_it_ta
 
 
 @pytest.mark.parametrize("how", ["reset", "hang_up"])
-@pytest.mark.parametrize("within", [b"", frame(Opcode.BINARY, bytes(320))[:50]])
+@pytest.mark.parametrize("within", [b"", frame(Opcode.BINARY, bytes(320))[:50]], ids=["between", "within"])
 async def test_a_peer_that_vanishes_is_told_as_1006(how: str, within: bytes) -> None:
     async with serving() as served, served.peer() as (peer, ear):
         peer.send(frame(Opcode.BINARY, b"x"), within)

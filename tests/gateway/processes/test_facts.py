@@ -12,35 +12,29 @@ import time
 import pytest
 
 from gateway.processes.facts import PortTakenError, claim_port, free_listener
+from tests.ports import free_port
 
 pytestmark = pytest.mark.unit
 
 LINUX_ONLY = pytest.mark.skipif(sys.platform != "linux", reason="the parent-death signal is Linux's")
 
 
-def unused_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
-
-
 @LINUX_ONLY
 def test_a_claimed_port_is_refused_to_others_until_it_is_let_go() -> None:
-    port = unused_port()
+    port = free_port()
     with claim_port(port):
         with pytest.raises(PortTakenError, match=f"port {port} already.*--port"):
             claim_port(port)
         claim = f"import sys; from gateway.processes.facts import claim_port; claim_port({port})"
         other = subprocess.run([sys.executable, "-c", claim], capture_output=True, text=True, check=False)
         assert other.returncode == 1 and "PortTakenError" in other.stderr
-        claim_port(unused_port()).close()
+        claim_port(free_port()).close()
     claim_port(port).close()
 
 
 @LINUX_ONLY
 def test_a_claim_dies_with_its_owner_killed_or_not() -> None:
-    port = unused_port()
+    port = free_port()
     claim = (
         f"from gateway.processes.facts import claim_port; lock = claim_port({port}); print('held', flush=True); input()"
     )

@@ -20,7 +20,8 @@ from gateway.processes.fleet import Fleet
 from gateway.processes.lifeline import SupervisionError
 from gateway.processes.reloading import plan_reload
 from gateway.settings import Settings, load
-from tests.gateway.processes.test_facts import LINUX_ONLY, unused_port
+from tests.gateway.processes.test_facts import LINUX_ONLY
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.unit, LINUX_ONLY]
 
@@ -58,7 +59,7 @@ async def fleet(
         return {}
 
     with socket.create_server(("127.0.0.1", 0)) as control:
-        known = {"port": port or unused_port(), "control_port": 1, "redis_url": "redis://nowhere"}
+        known = {"port": port or free_port(), "control_port": 1, "redis_url": "redis://nowhere"}
         made = Fleet(settings, runtime=runtime, control=control, known=known, asked=asked, on_fault=print)
         made.start()
         try:
@@ -148,7 +149,7 @@ async def test_models_of_before_stay_until_who_asks_them_is_gone(
 async def test_newcomers_wait_for_the_only_worker_that_is_back_in_a_moment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    port = unused_port()
+    port = free_port()
     async with fleet(tmp_path, of(workers=1), monkeypatch, port=port) as made:
         (victim,) = [status.pid for status in made.statuses() if status.name == "worker 0"]
         os.kill(victim, signal.SIGKILL)
