@@ -1,13 +1,15 @@
-"""What becomes of calls when a worker is killed, or Redis stops answering, in the middle of them?
+"""What becomes of calls when a worker or Redis is killed, or Redis stops answering, in the middle of them?
 
     python -m bench.outages worker [--calls 50]
     python -m bench.outages redis [--calls 50] [--seconds 10]
+    python -m bench.outages redis-killed [--calls 50] [--seconds 10]
 
 A whole gateway: supervisor, worker, models, control plane, and a Valkey of the bench's own with an append-only file.
 Callers in this process press their way through a bot of `--steps` questions, every third answer of which is an act: a
 request to an operator's system, also here, that notes who asked what under which key. When every caller has answered
-three, the worker gets SIGKILL, or Valkey SIGSTOP and later SIGCONT. A caller whose line is lost calls again with the
-same call id and answers what it is asked.
+three, the worker gets SIGKILL, or Valkey SIGSTOP and later SIGCONT, or SIGKILL and later a successor that reads its
+file. A caller whose line is lost calls again with the same call id and answers what it is asked. When inference is
+killed: `bench.model_outages`.
 
     went_on          calls that came to their end with every question answered once; the others are `lost`
     greeted_again    calls that were asked again from the start; must be 0
@@ -33,7 +35,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -234,14 +236,15 @@ class Tally:
 
 
 async def run(what: str, *, calls: int, seconds: float, steps: int) -> Tally:
-    """One outage under `calls` calls. `what` is "worker" or "redis"; must run on the main thread."""
+    """One outage under `calls` calls. `what` is "worker", "redis" or "redis-killed"; must run on the main thread."""
     with tempfile.TemporaryDirectory(prefix="vg-") as name, operator() as crm:
         folder = Path(name)
         bot = folder / "outage"
         bot.mkdir()
         (bot / "bot.yaml").write_text(BOT)
         (bot / "flow.yaml").write_text(flow(steps, crm.url))
-        with EmbeddedRedis(folder / "state", folder / "run") as valkey:
+        with ExitStack() as servers:
+            valkey = servers.enter_context(EmbeddedRedis(folder / "state", folder / "run"))
             flags = {
                 "port": 0,
                 "control_port": 0,
@@ -261,6 +264,13 @@ async def run(what: str, *, calls: int, seconds: float, steps: int) -> Tally:
                 if what == "worker":
                     for pid in _workers():
                         os.kill(pid, signal.SIGKILL)
+                elif what == "redis-killed":
+                    os.kill(valkey.pid, signal.SIGKILL)
+                    valkey.stop()
+                    await asyncio.sleep(seconds)
+                    valkey = servers.enter_context(
+                        EmbeddedRedis(folder / "state", folder / "run")
+                    )  # on the same socket
                 else:
                     os.kill(valkey.pid, signal.SIGSTOP)
                     await asyncio.sleep(seconds)
@@ -317,11 +327,9 @@ async def _tally(
 def main() -> None:
     """Print the figures; exit code 1 where a call was lost or an act repeated."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("worker", "redis"), help="what goes away")
+    parser.add_argument("what", choices=("worker", "redis", "redis-killed"), help="what goes away")
     parser.add_argument("--calls", type=int, default=50, help="default %(default)s")
-    parser.add_argument(
-        "--seconds", type=float, default=10.0, help="Redis is stopped for so long (default %(default)s)"
-    )
+    parser.add_argument("--seconds", type=float, default=10.0, help="Redis is away for so long (default %(default)s)")
     parser.add_argument("--steps", type=int, default=24, help="questions of a call (default %(default)s)")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     args = parser.parse_args()
