@@ -111,6 +111,8 @@ def demo(
     """Start a gateway of its own, place a real call from recorded callers, print the conversation, stop.
 
     The bundled bill reminder calls; recorded human digits and synthesised sentences answer. Nothing needs to run.
+
+    Example: voicegate demo --save-audio heard.wav
     """
     _check_folder_of(save_audio)
     from gateway.processes.embedded_redis import EmbeddedRedisError

@@ -21,7 +21,10 @@ _NoWait = Annotated[bool, typer.Option("--no-wait", help="Do not wait for it to 
 
 
 def processes(url: ControlUrl = URL, token: AdminToken = "", as_json: AsJson = False) -> None:
-    """The gateway's processes: what each does, for how long, with how many calls, and what died of what."""
+    """The gateway's processes: what each does, for how long, with how many calls, and what died of what.
+
+    Example: voicegate processes --url http://127.0.0.1:8080
+    """
     told = _ask(url, token, "GET", "/v1/processes")
     if as_json:
         typer.echo(json.dumps(told))

@@ -46,7 +46,10 @@ def list_models(
     token: AdminToken = "",
     as_json: AsJson = False,
 ) -> None:
-    """Every version in memory: who answers what share of the calls, and how."""
+    """Every version in memory: who answers what share of the calls, and how.
+
+    Example: voicegate models list my-bot
+    """
     query = f"?{urlencode({'bot': bot})}" if bot else ""
     _show(_ask(url, token, "GET", f"/v1/models{query}"), as_json)
 
@@ -60,7 +63,10 @@ def load(
     token: AdminToken = "",
     as_json: AsJson = False,
 ) -> None:
-    """Load a version, warm it up, and let it answer all calls. The one before is unloaded once it is idle."""
+    """Load a version, warm it up, and let it answer all calls. The one before is unloaded once it is idle.
+
+    Example: voicegate models load my-bot my-bot/model-2
+    """
     body = {"bot": bot, "path": _absolute(folder), "version": version}
     _show(_ask(url, token, "POST", "/v1/models/load", body), as_json)
 
@@ -75,20 +81,29 @@ def canary(
     token: AdminToken = "",
     as_json: AsJson = False,
 ) -> None:
-    """Load a version, warm it up, and let it answer a share of the calls. Give it again to change the share."""
+    """Load a version, warm it up, and let it answer a share of the calls. Give it again to change the share.
+
+    Example: voicegate models canary my-bot my-bot/model-2 --share 0.1
+    """
     body = {"bot": bot, "path": _absolute(folder), "version": version, "share": share}
     _show(_ask(url, token, "POST", "/v1/models/canary", body), as_json)
 
 
 @models_app.command()
 def promote(bot: _Bot, url: ControlUrl = URL, token: AdminToken = "", as_json: AsJson = False) -> None:
-    """Let the version on trial answer all calls."""
+    """Let the version on trial answer all calls.
+
+    Example: voicegate models promote my-bot
+    """
     _show(_ask(url, token, "POST", "/v1/models/promote", {"bot": bot}), as_json)
 
 
 @models_app.command()
 def rollback(bot: _Bot, url: ControlUrl = URL, token: AdminToken = "", as_json: AsJson = False) -> None:
-    """End the trial; without one, bring back the version that was live before."""
+    """End the trial; without one, bring back the version that was live before.
+
+    Example: voicegate models rollback my-bot
+    """
     _show(_ask(url, token, "POST", "/v1/models/rollback", {"bot": bot}), as_json)
 
 

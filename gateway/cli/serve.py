@@ -27,7 +27,9 @@ def register(app: typer.Typer) -> None:
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on. A public one needs authentication.")] = None,
     port: Annotated[int | None, typer.Option(help="Media port: calls come to ws://HOST:PORT/v1/call.")] = None,
-    control_port: Annotated[int | None, typer.Option(help="Health, readiness, metrics over HTTP.")] = None,
+    control_port: Annotated[
+        int | None, typer.Option(help="Softphone, monitor, health, metrics and API over HTTP.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="Gateway worker processes; one a core is usual.")] = None,
     bot: Annotated[str | None, typer.Option(help="Bot of calls that name none: a bundled one or a directory.")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file of settings.")] = None,

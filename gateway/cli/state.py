@@ -59,7 +59,10 @@ def show(
     config: _Config = None,
     as_json: _AsJson = False,
 ) -> None:
-    """Where calls stand: node, slots, the last turns, what came of them."""
+    """Where calls stand: node, slots, the last turns, what came of them.
+
+    Example: voicegate state show call-7f3a
+    """
     found = _find(call_id, caller, redis_url, config)
     if as_json:
         typer.echo(json.dumps({"calls": [_summary(call) for call in found]}, ensure_ascii=False))
@@ -76,7 +79,10 @@ def export(
     config: _Config = None,
     as_json: _AsJson = False,
 ) -> None:
-    """Everything that is stored of calls, as one JSON document on stdout (--json changes nothing)."""
+    """Everything that is stored of calls, as one JSON document on stdout (--json changes nothing).
+
+    Example: voicegate state export call-7f3a > call.json
+    """
     found = _find(call_id, caller, redis_url, config)
     typer.echo(
         json.dumps({"calls": [asdict(call) for call in found]}, ensure_ascii=False, indent=None if as_json else 2)
@@ -91,7 +97,10 @@ def forget(
     config: _Config = None,
     as_json: _AsJson = False,
 ) -> None:
-    """Delete everything that is stored of calls; one in progress ends with its next step. There is no way back."""
+    """Delete everything that is stored of calls; one in progress ends with its next step. There is no way back.
+
+    Example: voicegate state forget --caller "+1 555 010 9988"
+    """
 
     async def ask(archive: CallArchive, settings: Settings) -> dict[str, int]:
         call_ids, who = await _whose(archive, settings, call_id, caller)
