@@ -36,10 +36,18 @@ class Step:
     engines: Mapping[str, Engine]
     endings_differing: Mapping[str, int]
     """Calls that ended otherwise than the same caller by himself, by caller and ending."""
+    words_not_known: Mapping[str, int]
+    """Utterances that the simulated recogniser had no words of its own for, so far; empty for a real one."""
     frames_per_s: float
     turns_per_s: float
     faults: Sequence[str]
     """Why it did not hold; empty where it did."""
+
+    @property
+    def calls_a_core(self) -> dict[str, float]:
+        """How many calls one core of each kind of process would carry at this step's cost."""
+        talking = self.frames_per_s * 0.02
+        return {role: round(talking / cores, 1) for role, cores in self.cores.items() if cores >= 0.01}
 
 
 @dataclass(slots=True)
@@ -138,7 +146,11 @@ def barge_in(metrics: str) -> Buckets:
 
 def summary(step: Step) -> str:
     """A step for a person."""
-    used = ", ".join(f"{role} {cores:.2f}" for role, cores in sorted(step.cores.items()))
+    used = ", ".join(
+        f"{role} {cores:.2f} ({step.calls_a_core.get(role, 0.0):.0f} calls a core)"
+        for role, cores in sorted(step.cores.items())
+        if role in step.calls_a_core
+    )
     lines = [f"{step.calls} calls: {'; '.join(step.faults) or 'every budget held'}", f"  cores: {used}"]
     for name, engine in step.engines.items():
         waits = " / ".join("off scale" if ms is None else f"{ms:.0f}" for ms in engine.queue_ms.values())
@@ -149,6 +161,8 @@ def summary(step: Step) -> str:
     for line in step.report.budgets:
         figures = ", ".join(f"{key} {value:.1f}" for key, value in line.figures.items() if key in _SHOWN)
         lines.append(f"  {line.name} ({line.under}): {line.verdict}; n {line.n}, {figures}")
+    if step.words_not_known:
+        lines.append(f"  words not known: {', '.join(f'{how} {n}' for how, n in step.words_not_known.items())}")
     ended = ", ".join(f"{how} {count}" for how, count in sorted(step.report.ended_by.items()))
     lines.append(
         f"  ended by {ended}; {step.report.turns_differing} of {step.report.turns_compared} turns heard otherwise; "
@@ -170,6 +184,8 @@ def document(plan: Plan, found: Climb) -> dict[str, Any]:
         "steps": [
             {
                 **{name: getattr(step, name) for name in ("calls", "began_s", "cores", "endings_differing", "faults")},
+                "calls_a_core": step.calls_a_core,
+                "words_not_known": step.words_not_known,
                 "frames_per_s": step.frames_per_s,
                 "turns_per_s": step.turns_per_s,
                 "engines": {name: {**asdict(engine), "mean_batch": round(engine.mean_batch, 2)}

@@ -48,7 +48,7 @@ from bench.conversation_setup import Plan, callers, gateway_for, quick_bot, spee
 from bench.conversation_steps import Climb, Step, barge_in, document, endings, judge, plot, summary, with_own_budgets
 from bench.plots import write_plot
 from bench.process_watch import engines_between, mean_shares
-from bench.simulated_asr import GpuTime
+from bench.simulated_asr import GpuTime, words_not_known
 from gateway import background, logs
 from gateway.machine import describe_machine
 from gateway.processes.embedded_redis import EmbeddedRedisError
@@ -179,6 +179,7 @@ async def _step(
         cores=mean_shares(first, after),
         engines=engines_between(texts[1], engines, seconds),
         endings_differing=differing,
+        words_not_known=words_not_known(engines),
         frames_per_s=round(measured.frames.seen / measured.wall_s, 1),
         turns_per_s=round(sum(len(record.turns) for record in measured.records) / measured.wall_s, 2),
         faults=judge(judged, differing),

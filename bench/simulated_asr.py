@@ -50,7 +50,16 @@ from gateway.processes.facts import die_with_parent
 from gateway.replay.load import Caller, read_callers
 from gateway.settings import Settings
 
-__all__ = ["Book", "GpuTime", "LearningRecogniser", "SimulatedRecogniser", "Stretch", "Stretches", "padded_frames"]
+__all__ = [
+    "Book",
+    "GpuTime",
+    "LearningRecogniser",
+    "SimulatedRecogniser",
+    "Stretch",
+    "Stretches",
+    "padded_frames",
+    "words_not_known",
+]
 
 FRAME: Final = 160
 _BUCKET: Final = 50
@@ -60,6 +69,8 @@ _SAMPLES_PER_MEL: Final = 80
 _NEAR: Final = 15
 """Frames by which a stretch may differ at both ends together and still have the same words."""
 _STATS_S: Final = 0.5
+_GUESSED: Final = "simulated_guessed"
+_UNKNOWN: Final = "simulated_unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +155,12 @@ class Book:
         return cls({Stretch(*place): Transcript(**words) for *place, words in json.loads(path.read_text())})
 
 
+def words_not_known(stats: str) -> dict[str, int]:
+    """How many utterances got the words of another stretch, and how many none; out of the process's statistics."""
+    lines = dict(line.rsplit(" ", 1) for line in stats.splitlines() if line.startswith((_GUESSED, _UNKNOWN)))
+    return {name.removeprefix("simulated_"): int(count) for name, count in lines.items()}
+
+
 def padded_frames(job: AsrJob) -> int:
     """Mel frames of a job as the bundled model pads them."""
     frames = len(job.pcm) * 8000 // job.sample_rate_hz // _SAMPLES_PER_MEL
@@ -214,7 +231,7 @@ def _replace(path: Path, text: str) -> None:
 async def _keep_stats(registry: CollectorRegistry, book: Book, path: Path) -> None:
     """The engines' metrics, twice a second, for the bench."""
     while True:
-        counts = f"simulated_guessed {book.guessed}\nsimulated_unknown {book.unknown}\n"
+        counts = f"{_GUESSED} {book.guessed}\n{_UNKNOWN} {book.unknown}\n"
         _replace(path, generate_latest(registry).decode() + counts)
         await asyncio.sleep(_STATS_S)
 

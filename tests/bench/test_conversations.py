@@ -54,6 +54,7 @@ def step(report: Report, **changes: object) -> Step:
             "asr": Engine(jobs=4, batches=2, queue_ms={"p50": 5.0, "p99": None}, busy_share=0.5, shed=1),
         },
         endings_differing={},
+        words_not_known={"guessed": 1, "unknown": 0},
         frames_per_s=100.0,
         turns_per_s=0.4,
         faults=judge(report, {}),
@@ -92,9 +93,8 @@ def test_everything_is_told_written_and_drawn() -> None:
     climb.watch.looks.append(replace(climb.watch.look(), at=climb.began + 5))
     assert climb.carried == 3
     text = summary(climb.steps[0])
-    assert (
-        "2 calls: every budget held" in text and "waited p50 / p99 5 / off scale ms" in text and "worker 0.50" in text
-    )
+    assert "2 calls: every budget held" in text and "worker 0.50 (4 calls a core)" in text
+    assert "waited p50 / p99 5 / off scale ms" in text and "words not known: guessed 1, unknown 0" in text
     whole = json.loads(json.dumps(document(Plan(calls=3, first=2), climb), allow_nan=False))
     assert whole["carried"] == 3 and whole["steps"][0]["engines"]["asr"]["mean_batch"] == 2
     drawn = plot(Plan(calls=3, first=2), climb)

@@ -10,14 +10,15 @@ import pytest
 
 from audio.asr import AsrJob, Transcript
 from audio.formats import Pcm16
-from bench.simulated_asr import Book, GpuTime, LearningRecogniser, SimulatedRecogniser, Stretch, Stretches
-from gateway.replay.call_ear import Recording
-from gateway.replay.load import Caller
-
-pytestmark = pytest.mark.unit
-
-
-def noise(seed: int, frames: int) -> Pcm16:
+from bench.simulated_asr import (
+    Book,
+    GpuTime,
+    LearningRecogniser,
+    SimulatedRecogniser,
+    Stretch,
+    Stretches,
+    words_not_known,
+) -> Pcm16:
     return np.random.default_rng(seed).integers(-3000, 3000, frames * 160).astype(np.int16)
 
 
@@ -76,6 +77,12 @@ def test_a_batch_takes_as_long_as_a_gpus() -> None:
     begun = time.monotonic()
     SimulatedRecogniser(Book(), Stretches(CALLERS), gpu).transcribe([said(YES)] * 5)
     assert time.monotonic() - begun >= 0.08
+
+
+def test_what_was_not_known_is_told_beside_the_engines_metrics() -> None:
+    stats = 'a_total{b="c"} 1.0\nsimulated_guessed 2\nsimulated_unknown 0\n'
+    assert words_not_known(stats) == {"guessed": 2, "unknown": 0}
+    assert words_not_known('a_total{b="c"} 1.0\n') == {}
 
 
 @pytest.mark.parametrize(("samples", "frames"), [(800, 50), (4000, 100), (16000, 250)])
