@@ -18,7 +18,14 @@ from bench.simulated_asr import (
     Stretch,
     Stretches,
     words_not_known,
-) -> Pcm16:
+)
+from gateway.replay.call_ear import Recording
+from gateway.replay.load import Caller
+
+pytestmark = pytest.mark.unit
+
+
+def noise(seed: int, frames: int) -> Pcm16:
     return np.random.default_rng(seed).integers(-3000, 3000, frames * 160).astype(np.int16)
 
 
