@@ -113,7 +113,8 @@ class FreeSwitchProtocol:
         start = start_of(self._query, metadata)
         self._early.begin(start.format)
         if "playback" not in self._query and word_of(metadata.get("playback")) == "binary":
-            self._binary, self.ptime_ms = True, None
+            self._binary = True
+        self.ptime_ms = None if self._binary else chunk_ms_of(self._query, metadata)
         data = {"audioDataType": "raw", "sampleRate": start.format.sample_rate_hz, "audioData": ""}
         self._head = dump({"type": "streamAudio", "data": data}).removesuffix(self._tail)
         return start

@@ -91,9 +91,9 @@ def start_of(query: Mapping[str, str], metadata: JsonObject) -> CallStart:
     )
 
 
-def chunk_ms_of(query: Mapping[str, str]) -> int:
-    """Audio of one file, as the query's `chunk_ms` asks: 20 ms to 10 s, in steps of 20."""
-    asked = number_of(query.get("chunk_ms"), CHUNK_MS)
+def chunk_ms_of(*sources: Mapping[str, object]) -> int:
+    """Audio of one file, as the first source with a `chunk_ms` asks: 20 ms to 10 s, in steps of 20."""
+    asked = number_of(_first(("chunk_ms",), *sources), CHUNK_MS)
     return min(max(asked, 20), _MAX_CHUNK_MS) // 20 * 20
 
 

@@ -153,6 +153,15 @@ def test_json_playback_passes_a_strict_checker(rate: int) -> None:
 @pytest.mark.parametrize(("asked", "given"), [("1000", 1000), ("0", 20), ("99999", 10_000), ("333", 320), ("x", 320)])
 def test_the_length_of_a_json_message_may_be_chosen(asked: str, given: int) -> None:
     assert FreeSwitchProtocol({"chunk_ms": asked}).ptime_ms == given
+    by_metadata = FreeSwitchProtocol()
+    by_metadata.receive(json.dumps({"chunk_ms": asked}))
+    assert by_metadata.ptime_ms == given
+
+
+def test_of_two_lengths_the_query_holds() -> None:
+    protocol = FreeSwitchProtocol({"chunk_ms": "1000"})
+    protocol.receive('{"chunk_ms": 2000}')
+    assert protocol.ptime_ms == 1000
 
 
 @pytest.mark.parametrize("where", ["query", "metadata"])
