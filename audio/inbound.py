@@ -91,6 +91,7 @@ class InboundChain:
         "_kept",
         "_kept_from",
         "_onset",
+        "_split",
         "_to_pcm",
     )
 
@@ -101,6 +102,7 @@ class InboundChain:
         self._frame_bytes = fmt.bytes_per_ms * FRAME_MS
         self._frame_samples = fmt.samples(FRAME_MS)
         self._framer = Framer(self._frame_bytes)
+        self._split = False  # whether it holds the beginning of a frame
         # In silence frames go round a ring that an onset may reach back into; from an onset on, `_keep`
         # appends to the utterance instead. Rebinding `_keep` spares the hot path a test of the state.
         self._onset: deque[bytes] = deque(maxlen=self._endpointer.onset_frames)
@@ -147,11 +149,12 @@ class InboundChain:
         Returns:
             Events in stream order; positions in samples since the call's start.
         """
-        if len(data) == self._frame_bytes and not self._framer.carry:
+        if len(data) == self._frame_bytes and not self._split:
             return self._hear(data)
         events = _NOTHING
         for frame in self._framer.push(data):
             events = (*events, *self._hear(frame))
+        self._split = bool(self._framer.carry)
         return events
 
     def flush(self) -> Sequence[InboundEvent]:

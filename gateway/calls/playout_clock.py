@@ -46,7 +46,14 @@ class PlayoutClock:
     def _tick(self, due: float) -> None:
         now = time.monotonic()  # uvloop's own clock has whole milliseconds and stands still within a callback
         for player in tuple(self._players):  # a copy: a tick may add and remove players
-            if player in self._players and not self._goes_on(player, now):
+            if player not in self._players:
+                continue
+            try:
+                goes_on = player.playout_tick(now)
+            except Exception:  # one call's fault must not silence the others
+                log.exception("a call's playout failed; it is silent from here")
+                goes_on = False
+            if not goes_on:
                 self._players.discard(player)
         if not self._players:
             self._timer = None
@@ -55,10 +62,3 @@ class PlayoutClock:
         if next_due < now:  # the loop stalled: start a new grid rather than catch up tick by tick
             next_due = now + self._tick_s
         self._timer = self._loop.call_later(next_due - now, self._tick, next_due)
-
-    def _goes_on(self, player: Player, now: float) -> bool:
-        try:
-            return player.playout_tick(now)
-        except Exception:  # one call's fault must not silence the others
-            log.exception("a call's playout failed; it is silent from here")
-            return False

@@ -113,6 +113,42 @@ class Calls:
 class CallSession:
     """Implements `gateway.calls.websocket.Receiver`."""
 
+    # Without them an object of more than thirty attributes is a dictionary, which each frame looks into six times.
+    __slots__ = (
+        "_admit",
+        "_audio_at",
+        "_calls",
+        "_carrier",
+        "_chain",
+        "_connection",
+        "_conversation",
+        "_flood",
+        "_frames_counted",
+        "_goes_on",
+        "_limits",
+        "_log",
+        "_loop",
+        "_opened_at",
+        "_order",
+        "_paced_at",
+        "_peer_faults",
+        "_plain_audio",
+        "_protocol",
+        "_services",
+        "_start",
+        "_start_timer",
+        "_started_at",
+        "_swept_at",
+        "_swept_frames",
+        "_task",
+        "_texts",
+        "_time_is_up",
+        "call_id",
+        "ended_by",
+        "subprotocol",
+        "watch",
+    )
+
     def __init__(
         self,
         protocol: WireProtocol,

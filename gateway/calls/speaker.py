@@ -76,6 +76,29 @@ def voice_of(bot: Bot) -> Voice:
 class Speaker:
     """One call's voice. Implements `gateway.calls.playout_clock.Player`."""
 
+    __slots__ = (
+        "_begun_at",
+        "_bot",
+        "_connection",
+        "_count",
+        "_format",
+        "_heard_timer",
+        "_held_timer",
+        "_last_mark",
+        "_loop",
+        "_muted",
+        "_on_heard",
+        "_playout",
+        "_protocol",
+        "_reports",
+        "_services",
+        "_sounded",
+        "_tell",
+        "_voice",
+        "_watch",
+        "heard",
+    )
+
     def __init__(
         self,
         services: Services,

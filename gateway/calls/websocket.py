@@ -40,6 +40,8 @@ _WHOLE_BINARY = 0x82  # FIN, no extension bits, opcode binary (RFC 6455 section 
 _WHOLE_TEXT = 0x81
 # How a masked whole binary message of 126 to 65,535 bytes begins: 20 ms of telephone audio in any encoding.
 _MASKED_AUDIO = bytes((_WHOLE_BINARY, 0x80 | 126))
+# What stands before 20 to 100 ms of telephone audio on its way out, by its length; other messages are the library's.
+_HEADERS = {size: b"\x82\x7e" + size.to_bytes(2, "big") for size in range(160, 3201, 160)}
 # A peer whose host is gone is noticed 30 s + 3 * 10 s after its last word (tcp(7)).
 _KEEP_ALIVE = {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
 
@@ -89,6 +91,28 @@ def _offered_or_none(protocol: ServerProtocol, offered: object) -> Subprotocol |
 class Connection(asyncio.Protocol):
     """One peer. `send_*` never block and never raise once the connection is going down."""
 
+    __slots__ = (
+        "__weakref__",
+        "_accept",
+        "_at_once",
+        "_cut_off",
+        "_fragments",
+        "_fragments_are_text",
+        "_last_timer",
+        "_library_only",
+        "_loop",
+        "_ping_timer",
+        "_receiver",
+        "_settings",
+        "_timer",
+        "_transport",
+        "_unparsed",
+        "_write",
+        "_ws",
+        "closed",
+        "peer_ip",
+    )
+
     def __init__(self, accept: Accept, settings: ConnectionSettings) -> None:
         self._accept = accept
         self._settings = settings
@@ -101,8 +125,10 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._receiver: Receiver | None = None
-        # The receiver, while a whole message may be handed to it without a look at anything else.
+        # While nothing but whole messages come and go, `_settle` leaves them a short way: the receiver to hand one to
+        # without a look at anything else, and the transport's `write` for one out.
         self._at_once: Receiver | None = None
+        self._write: Callable[[bytes], None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._last_timer = False
         self._ping_timer: asyncio.TimerHandle | None = None
@@ -128,14 +154,11 @@ class Connection(asyncio.Protocol):
         The library takes 2 us to write four bytes in front of `data`. It holds nothing back (`_flush`), so what goes
         past it is in order.
         """
-        size = len(data)
-        if self._ws.state is not State.OPEN:
-            return
-        if size < 126 or size > 0xFFFF or self._transport is None:
+        if self._write is not None and (header := _HEADERS.get(len(data))) is not None:
+            self._write(header + data)
+        elif self._ws.state is State.OPEN:
             self._ws.send_binary(data)
             self._flush()
-        elif not self._transport.is_closing():
-            self._transport.write(b"\x82\x7e" + size.to_bytes(2, "big") + data)
 
     def send(self, message: str | bytes | memoryview) -> None:
         """Send one message, a text or a binary one by its type; ignored once the connection is going down."""
@@ -147,8 +170,8 @@ class Connection(asyncio.Protocol):
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Start the closing handshake. `reason` is public: no internals, at most 123 bytes."""
         if self._ws.state is State.OPEN:
-            self._at_once = None
             self._ws.send_close(code, reason)
+            self._settle()
             self._flush()
             self._expect_end()
 
@@ -187,10 +210,19 @@ class Connection(asyncio.Protocol):
             self._feed(data)
         else:
             self._take_messages(data)
-        # Between two messages, with nothing left of the last one, the next may go the shortest way.
+        self._settle()
+
+    def _settle(self) -> None:
+        """Decide which messages may go the shortest way from here on."""
+        transport = self._transport
+        if self._ws.state is not State.OPEN or transport is None or transport.is_closing():
+            self._at_once = self._write = None
+            return
+        self._write = transport.write
+        # In: between two messages, with nothing left of the last one.
         between = not self._unparsed and not self._fragments and not self._library_only
         takes_all = self._settings.max_message_bytes >= 0xFFFF
-        self._at_once = self._receiver if between and takes_all and self._ws.state is State.OPEN else None
+        self._at_once = self._receiver if between and takes_all else None
 
     def _take_messages(self, data: bytes) -> None:
         """Go through whole messages; keep what has come of the next one."""
@@ -256,6 +288,7 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self._ws.receive_eof()
+        self._settle()
         self._flush()
         return False
 
@@ -270,7 +303,7 @@ class Connection(asyncio.Protocol):
             if timer is not None:
                 timer.cancel()
         self._transport = None
-        self._at_once = None
+        self._settle()
         receiver, self._receiver = self._receiver, None
         if receiver is not None:
             seen = self._ws.close_rcvd or self._ws.close_sent
@@ -372,6 +405,7 @@ class Connection(asyncio.Protocol):
     def _abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()
+            self._settle()
 
 
 def _keep_alive(sock: socket.socket) -> None:

@@ -1,8 +1,8 @@
 """One call's events: what happens in its conversation, as watchers are told of it.
 
 Made with the call. Each method costs one look at a flag while nobody gets the call's events; only then are values built
-and numbered. What a watcher who comes later must know is read from the dialogue's own state (`present`), so nothing is
-kept for watchers who never come.
+and numbered. What a watcher who comes later must know is read from the dialogue's own state (`present`). That keeps the
+last turns alone: those before, and the bot's first words, are kept here as they are, up to `MOST_TURNS`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from audio.formats import AudioFormat
 from dialogue.bots import Bot
 from dialogue.loop import DialogueLoop
 from dialogue.slots import SlotValue
-from dialogue.state import DialogueState
+from dialogue.state import DialogueState, Turn
 from gateway.calls.interruption import Verdict
 from gateway.monitoring.bus import EventBus
 from gateway.monitoring.events import (
@@ -48,7 +48,7 @@ from gateway.monitoring.events import (
 from gateway.monitoring.stereo import AudioTap, StereoLine
 from gateway.protocols import seam
 
-__all__ = ["BUDGETS_MS", "CallWatch"]
+__all__ = ["BUDGETS_MS", "MOST_TURNS", "CallWatch"]
 
 BUDGETS_MS: Final[Mapping[str, float]] = {
     "first_utterance_ms": 200.0,
@@ -56,6 +56,11 @@ BUDGETS_MS: Final[Mapping[str, float]] = {
     "barge_in_ms": 300.0,
 }
 """What 99 of 100 calls or turns may take; one that takes longer is told."""
+
+_MOST_OPENING: Final = 4
+"""Prompts before the caller's first turn: a caller who says nothing is asked again and again."""
+MOST_TURNS: Final = 100
+"""Of one call, for who opens it late: most are over long before, and a page's story has room for them."""
 
 
 class CallRecorder(Protocol):
@@ -72,6 +77,30 @@ class CallRecorder(Protocol):
 
 class CallWatch:
     """One per call. Methods are for the loop's thread."""
+
+    __slots__ = (
+        "_bot",
+        "_bus",
+        "_call_id",
+        "_caller",
+        "_dialogue",
+        "_earlier",
+        "_epoch",
+        "_history",
+        "_models",
+        "_node",
+        "_opening",
+        "_position_ms",
+        "_protocol",
+        "_seq",
+        "_since",
+        "_slots",
+        "_spoke_at_ms",
+        "nlu_version",
+        "recording",
+        "taken_over_by",
+        "tap",
+    )
 
     def __init__(self, bus: EventBus, *, protocol: str = "", position_ms: Callable[[], int] = lambda: 0) -> None:
         """`position_ms` is how much of the caller's audio has been heard."""
@@ -93,6 +122,9 @@ class CallWatch:
         self._epoch = 0
         self._caller: str | None = None
         self._models: dict[str, str] = {}
+        self._opening: tuple[str, ...] = ()
+        self._earlier: tuple[Turn, ...] = ()  # that the dialogue has forgotten
+        self._history: tuple[Turn, ...] = ()  # that it had after the last step
         # After the last step.
         self._node = ""
         self._slots: Mapping[str, SlotValue] = {}
@@ -118,6 +150,7 @@ class CallWatch:
         """The call's dialogue is open. `models` are versions as they are known before the first turn."""
         self._dialogue, self._bot, self._call_id, self._caller = dialogue, bot, call_id, caller
         self._models, self._epoch = dict(models), dialogue.epoch
+        self._history = dialogue.state.history
         if self.active:
             self._publish(
                 CallStarted(
@@ -180,6 +213,7 @@ class CallWatch:
             node=state.node,
             slots={name: slot.value for name, slot in state.slots.items()},
             turns=state.turns,
+            opening=" ".join(self._opening),
             history=tuple(
                 PastTurn(
                     round_id=turn.round_id,
@@ -189,7 +223,7 @@ class CallWatch:
                     score=turn.score,
                     reply=turn.reply,
                 )
-                for turn in state.history[-turns:]
+                for turn in (*self._earlier, *state.history)[-turns:]
             ),
             taken_over_by=self.taken_over_by,
         )
@@ -215,6 +249,8 @@ class CallWatch:
 
     def told(self, command: seam.Command) -> None:
         """A command went to the peer."""
+        if type(command) is seam.PromptStarted and command.round_id == 0 and len(self._opening) < _MOST_OPENING:
+            self._opening = (*self._opening, command.text)
         if not self.active:
             return
         match command:
@@ -274,12 +310,20 @@ class CallWatch:
         """The dialogue took a step."""
         before, self._node = self._node, state.node
         known, self._slots = self._slots, state.slots
+        self._keep_forgotten(state.history)
         if not self.active:
             return
         if state.node != before:
             self._publish(NodeEntered(round_id=state.round_id, node=state.node, before=before))
         if fresh := {name: slot.value for name, slot in state.slots.items() if known.get(name) != slot}:
             self._publish(SlotsFilled(round_id=state.round_id, slots=fresh))
+
+    def _keep_forgotten(self, history: tuple[Turn, ...]) -> None:
+        first = history[0].round_id if history else 0
+        kept = self._earlier[-1].round_id if self._earlier else 0
+        if gone := tuple(turn for turn in self._history if kept < turn.round_id < first):
+            self._earlier = (*self._earlier, *gone)[-MOST_TURNS:]
+        self._history = history
 
     def judged(self, verdict: Verdict, *, over_prompt: bool, ignored: bool) -> None:
         """What speech was: a turn, or nothing to answer."""
