@@ -1,14 +1,15 @@
 """What does a caller notice when an inference worker is killed, or hangs, while he talks?
 
-    python -m bench.model_outages [--how kill|hang] [--calls 6] [--seconds 40]
-    python -m bench.model_outages --seam streams --workers 2
+    python -m bench.model_outages [--how kill|hang] [--calls 6] [--seconds 40] [--blows 1]
+    python -m bench.model_outages --seam streams --workers 2 --blows 4 --seconds 15
 
 A whole gateway with real models, and recorded callers (gateway/demo) who talk to the bot `load` without an end. After
-some seconds one inference worker gets SIGKILL, or SIGSTOP: then it must be found out. With the seam `socket` there is
-one, and its successor has to load the models; with `streams` and two workers the other does the dead one's jobs.
+some seconds one inference worker gets SIGKILL, or SIGSTOP: then it must be found out. So long they talk on; then comes
+the next blow, if there is one: who had no job in hand leaves nobody waiting. With the seam `socket` there is one
+worker, and its successor has to load the models; with `streams` and two workers the other does the dead one's jobs.
 
-    replies        answers to what callers said: before it, and from the blow on, with the longest wait for one
-    late_until_s   after the blow, the last answer that came later than the budget's 200 ms: from then on all was well
+    replies        answers to what callers said: before the first blow and after it, with the longest wait for one
+    late_until_s   the longest from a blow to an answer that came later than the budget's 200 ms: then all was well
     unanswered     times that a caller got no answer within 12 s, and spoke again
     broken         calls that ended; must be none
 """
@@ -21,6 +22,8 @@ import json
 import os
 import signal
 import sys
+import time
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -65,16 +68,17 @@ class Found:
         return not self.broken and self.replies_after > 0
 
 
-def judge(records: Sequence[CallRecord], *, struck_s: float, until_s: float) -> Found:
+def judge(records: Sequence[CallRecord], *, struck_s: Sequence[float], until_s: float) -> Found:
     """What became of calls that should all have lasted to the end.
 
     Args:
-        struck_s: when the worker was struck, in seconds since the first call.
+        struck_s: when a worker was struck, in seconds since the first call; ascending.
         until_s: when the callers were made to hang up.
     """
     replies = [point for record in records for point in record.points if point.name == "endpoint_to_reply_ms"]
-    early = [point.ms for point in replies if point.at_s < struck_s]
-    later = [point for point in replies if struck_s <= point.at_s <= until_s]
+    early = [point.ms for point in replies if point.at_s < struck_s[0]]
+    later = [point for point in replies if struck_s[0] <= point.at_s <= until_s]
+    late = [point.at_s - struck_s[bisect_right(struck_s, point.at_s) - 1] for point in later if point.ms > BUDGET_MS]
     faults = [fault for record in records for fault in record.faults]
     ended = (record for record in records if not record.cut)
     return Found(
@@ -83,23 +87,26 @@ def judge(records: Sequence[CallRecord], *, struck_s: float, until_s: float) -> 
         after=quantiles(point.ms for point in later),
         replies_before=len(early),
         replies_after=len(later),
-        late_until_s=round(max((point.at_s - struck_s for point in later if point.ms > BUDGET_MS), default=0.0), 1),
+        late_until_s=round(max(late, default=0.0), 1),
         unanswered=sum(fault.startswith(_UNANSWERED) for fault in faults),
         broken=dict(Counter("; ".join(record.faults) or record.ended_by for record in ended)),
     )
 
 
-async def run(*, how: str, calls: int, seconds: float, seam: str, workers: int, before_s: float = 15.0) -> Found:
-    """One blow under `calls` calls; must run on the main thread.
+async def run(
+    *, how: str, calls: int, seconds: float, seam: str, workers: int, blows: int = 1, before_s: float = 15.0
+) -> Found:
+    """One blow or several under `calls` calls; must run on the main thread.
 
     Args:
         how: "kill" or "hang".
-        seconds: how long callers go on talking afterwards.
+        seconds: how long callers go on talking after each.
         before_s: and how long before, from when all have begun.
     """
     flags = {"port": 0, "control_port": 0, "bot": "load", "bots": (), "log_level": "error", "limits.drain_s": 0.0}
     flags |= {"inference.seam": seam, "inference.workers": workers}
-    struck_s = _RAMP_S + before_s
+    struck_s = [_RAMP_S + before_s + seconds * blow for blow in range(blows)]
+    until_s = struck_s[-1] + seconds
     async with Gateway(load(environ={}, flags=flags)) as gateway:
         await gateway.ready()
         talk = Load(
@@ -110,13 +117,15 @@ async def run(*, how: str, calls: int, seconds: float, seam: str, workers: int, 
             ],
             calls=calls,
             ramp_s=_RAMP_S,
-            duration_s=struck_s + seconds,
+            duration_s=until_s,
         )
+        began = time.monotonic()
         talking = asyncio.create_task(LinesRun(talk, lambda tick: None).run())
-        await asyncio.sleep(struck_s)
-        os.kill(_inference_workers()[0], signal.SIGKILL if how == "kill" else signal.SIGSTOP)
+        for at_s in struck_s:
+            await asyncio.sleep(began + at_s - time.monotonic())
+            os.kill(_inference_workers()[0], signal.SIGKILL if how == "kill" else signal.SIGSTOP)
         records = (await talking).records
-    return judge(records, struck_s=struck_s, until_s=struck_s + seconds)
+    return judge(records, struck_s=struck_s, until_s=until_s)
 
 
 def _inference_workers() -> list[int]:
@@ -128,11 +137,11 @@ def show(found: Found) -> None:
     """The figures for a person."""
     for name, count, figures in (
         ("before", found.replies_before, found.before),
-        ("from the blow on", found.replies_after, found.after),
+        ("after", found.replies_after, found.after),
     ):
         told = ", ".join(f"{key} {ms:.0f}" for key, ms in figures.items())
-        print(f"{name:<18}{count:>4} replies, ms: {told}")
-    print(f"late until {found.late_until_s:.1f} s after it; {found.unanswered} times no answer within 12 s")
+        print(f"{name:<8}{count:>4} replies, ms: {told}")
+    print(f"late until {found.late_until_s:.1f} s after a blow; {found.unanswered} times no answer within 12 s")
     print(f"{found.calls} calls, {sum(found.broken.values())} broken {dict(found.broken) or ''}")
 
 
@@ -141,13 +150,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--how", choices=("kill", "hang"), default="kill")
     parser.add_argument("--calls", type=int, default=6, help="default %(default)s")
-    parser.add_argument("--seconds", type=float, default=40.0, help="of talking afterwards (default %(default)g)")
+    parser.add_argument("--seconds", type=float, default=40.0, help="of talking after each blow (%(default)g)")
+    parser.add_argument("--blows", type=int, default=1, help="workers struck, one after the other (%(default)s)")
     parser.add_argument("--seam", choices=("socket", "streams"), default="socket")
     parser.add_argument("--workers", type=int, default=1, help="inference workers; several only over streams")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     args = parser.parse_args()
     logs.configure("critical", "text", process="model outages")
-    found = asyncio.run(run(how=args.how, calls=args.calls, seconds=args.seconds, seam=args.seam, workers=args.workers))
+    found = asyncio.run(
+        run(
+            how=args.how,
+            calls=args.calls,
+            seconds=args.seconds,
+            seam=args.seam,
+            workers=args.workers,
+            blows=args.blows,
+        )
+    )
     show(found)
     if args.json:
         args.json.write_text(json.dumps({"machine": describe_machine(), **asdict(found)}, indent=1))
