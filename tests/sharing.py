@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from xdist.remote import Producer
 from xdist.scheduler import LoadGroupScheduling
 
 __all__ = ["ByFile"]
@@ -42,12 +43,12 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config) -> ByFile | None:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile | None:
     """Of `--dist loadgroup`: units in the order of the tests, not the ones of most tests first."""
     if config.getoption("dist") != "loadgroup":
         return None
     config.option.loadscopereorder = False
-    return ByFile(config)
+    return ByFile(config, log)
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
