@@ -88,6 +88,7 @@ class _Call:
                 node=self.node,
                 slots={},
                 turns=self.round_id,
+                opening="",
                 history=(),
                 taken_over_by=None,
             )

@@ -102,7 +102,7 @@ def monitor_router(hub: MonitorHub, audit: AuditLog) -> APIRouter:
     async def calls(request: Request, raw: _Raw = False) -> LiveCalls:
         return await seen(request, "", raw)
 
-    @router.get("/calls/{call_id}", summary="Where one call stands, with its last ten turns", responses=_OF_A_CALL)
+    @router.get("/calls/{call_id}", summary="Where one call stands, with its turns", responses=_OF_A_CALL)
     async def call(request: Request, call_id: str, raw: _Raw = False) -> dict[str, Any]:
         found = await seen(request, call_id, raw)
         if not found.calls:

@@ -111,6 +111,8 @@ def _present(row: CallRow, event: Mapping[str, Any]) -> None:
         last = event["history"][-1]
         row.intent, row.score = last["intent"], last["score"]
         row.last_words = f"{_MARKS['bot']} {last['reply']}" if last["reply"] else f"{_MARKS['caller']} {last['said']}"
+    elif opening := event.get("opening"):  # a worker of an older version does not tell it
+        row.last_words = f"{_MARKS['bot']} {opening}"
 
 
 def told(event: Mapping[str, Any]) -> str | None:

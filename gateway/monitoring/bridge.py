@@ -25,11 +25,11 @@ from redis.asyncio.client import Pipeline
 from redis.exceptions import RedisError
 
 from dialogue.connection import connect, one_node
-from dialogue.state import HISTORY_TURNS
 from gateway import background, logs
 from gateway.metrics import Metrics
 from gateway.monitoring.audit import AuditError, AuditLog
 from gateway.monitoring.bus import EventBus, Subscription
+from gateway.monitoring.call_watch import MOST_TURNS
 from gateway.monitoring.channels import ChannelReader
 from gateway.monitoring.events import Published, Redact, to_json
 from gateway.monitoring.redaction import Redactor
@@ -190,7 +190,7 @@ class MonitorBridge:
     async def _listed(self, order: Order) -> tuple[str, ...]:
         """The calls as they stand: of many each with its last turn, of one with all that are kept."""
         redact = None if order.raw else self._redact
-        turns = HISTORY_TURNS if order.call_id else 1
+        turns = MOST_TURNS if order.call_id else 1
         lines = []
         for call in list(self._calls()):
             if order.call_id in ("", call.call_id) and (present := call.watch.present(turns=turns)) is not None:

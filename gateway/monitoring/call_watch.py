@@ -223,11 +223,15 @@ class CallWatch:
                     score=turn.score,
                     reply=turn.reply,
                 )
-                for turn in (*self._earlier, *state.history)[-turns:]
+                for turn in self._turns(state.history)[-turns:]
             ),
             taken_over_by=self.taken_over_by,
         )
         return self._published(event)
+
+    def _turns(self, history: tuple[Turn, ...]) -> tuple[Turn, ...]:
+        first = history[0].round_id if history else 0
+        return (*(turn for turn in self._earlier if turn.round_id < first), *history)
 
     # Its audio.
 

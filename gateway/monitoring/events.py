@@ -108,6 +108,8 @@ class CallPresent(_CallFacts):
     node: Label
     slots: Mapping[Label, str]
     turns: int
+    opening: str
+    """The bot's first words; empty where they were said on an earlier connection."""
     history: tuple[PastTurn, ...]
     """The last turns, oldest first."""
     taken_over_by: Label | None

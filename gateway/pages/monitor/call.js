@@ -146,7 +146,10 @@ const HANDLERS = {
     this.takenOverBy = event.taken_over_by ?? "";
     this.fill(event.slots, 0);
     const last = event.history.at(-1);
-    if (!last) return;
+    if (!last) {
+      if (event.opening) this.words = { side: "bot", text: event.opening };
+      return;
+    }
     [this.intent, this.score] = [last.intent, last.score];
     this.words = last.reply ? { side: "bot", text: last.reply } : { side: "caller", text: last.said };
   },

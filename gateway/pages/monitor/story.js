@@ -24,6 +24,7 @@ export class Story {
     this.spokeAt = null; // the caller's next line begins there
     this.next = 1;
     this.rounds = new Set(); // whose words are here
+    this.opening = null; // the line of the bot's first words, where they were said before the watcher came
     this.missing = 0; // turns from before the watcher came that are not here
   }
 
@@ -39,10 +40,15 @@ export class Story {
   }
 
   /** The turns of a `call_present` that are not here yet go before all others. */
-  recall({ history, turns }) {
+  recall({ opening, history, turns }) {
     const fresh = history.filter(({ round_id: round }) => !this.rounds.has(round));
-    const here = this.lines;
+    const here = this.lines.filter((line) => line !== this.opening);
     this.lines = [];
+    this.opening = null;
+    if (opening && !here.some((line) => line.side === "bot" && line.round === 0)) {
+      this.add({ side: "bot", round: 0, text: opening, at: null });
+      [this.opening] = this.lines;
+    }
     for (const { round_id: round, said, intent, score, reply } of fresh) {
       this.rounds.add(round);
       if (said) this.add({ side: "caller", round, text: said, intent, score, at: null });

@@ -92,6 +92,19 @@ test("one who comes later sees the turns before", () => {
   assert.equal(call.takenOverBy, "bo");
 });
 
+test("one who comes late has the bot's first words before all turns, once", () => {
+  const turn = (round) => ({ round_id: round, node: "ask", said: `words ${round}`, intent: "affirm", score: 1, reply: "" });
+  const present = (turns, history) => ({ ...FACTS, started_at: 900, node: "ask", slots: {}, turns, opening: "Hello.", history, taken_over_by: null });
+  const late = after(["a", "call_present", present(3, [turn(3)])]).byId.get("a");
+  assert.deepEqual([lines(late), late.story.missing], [["bot said: Hello.", "caller said: words 3"], 2]);
+  late.recall(present(3, [turn(1), turn(2), turn(3)]));
+  assert.deepEqual(lines(late), ["bot said: Hello.", "caller said: words 1", "caller said: words 2", "caller said: words 3"]);
+  assert.equal(late.story.missing, 0);
+  const early = after(["a", "call_present", present(0, [])], ["a", "call_present", present(0, [])]).byId.get("a");
+  assert.deepEqual([lines(early), early.words.text], [["bot said: Hello."], "Hello."]);
+  assert.deepEqual(lines(after(started("a"), said("a", 0, "Hello."), ["a", "call_present", present(0, [])]).byId.get("a")), ["bot saying: Hello."]);
+});
+
 test("words on the way become a turn, and a turn that goes on is joined", () => {
   const partial = (text) => ["a", "partial_heard", { round_id: 1, text }];
   const first = after(started("a"), partial("call"), partial("call me")).byId.get("a");

@@ -57,6 +57,7 @@ async def test_one_who_comes_later_gets_the_calls_in_progress_and_then_what_happ
         watcher = await at.watch("?call=going-on")
         present = await watcher.until("call_present")
         assert (present["node"], present["turns"], present["history"]) == ("greet", 0, [])
+        assert present["opening"].startswith("Hello this is the test bot")
         await peer.send(silence(100))
         await peer.send(speech())
         await peer.send(silence(2000))

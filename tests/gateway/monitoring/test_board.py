@@ -69,6 +69,7 @@ def test_a_snapshot_brings_what_was_before() -> None:
             node="a",
             turns=3,
             taken_over_by="ann",
+            opening="Good morning",
             history=[turn],
         )
     )

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from types import SimpleNamespace
+from typing import TypeVar, cast
 
 import pytest
 
+from dialogue.bots import Bot
+from dialogue.loop import DialogueLoop
+from dialogue.state import HISTORY_TURNS, DialogueState, Turn
 from gateway.monitoring.bus import EventBus, Subscription
-from gateway.monitoring.call_watch import CallWatch
+from gateway.monitoring.call_watch import MOST_TURNS, CallWatch
 from gateway.monitoring.events import (
     BargedIn,
     BudgetMissed,
@@ -122,6 +127,67 @@ async def test_nothing_is_built_while_nobody_listens_and_a_late_watcher_learns_w
         present = now.event
         assert (present.bot, present.node, present.turns) == ("tester", "greet", 1)
         assert [(turn.said, turn.intent) for turn in present.history] == [("more", "more")]
+
+
+class Remembered:
+    """A dialogue as far as a snapshot looks at it."""
+
+    epoch = 1
+
+    def __init__(self, rounds: Iterable[int]) -> None:
+        self.state = DialogueState()
+        self.remember(*rounds)
+
+    def remember(self, *rounds: int) -> None:
+        turns = (Turn(round_id=n, node="ask", said=f"said {n}", intent="i", score=0.5, reply="") for n in rounds)
+        history = (*self.state.history, *turns)[-HISTORY_TURNS:]
+        self.state = replace(self.state, history=history, turns=len({*rounds}) + self.state.turns)
+
+
+def opened(dialogue: Remembered) -> CallWatch:
+    watch = CallWatch(EventBus())
+    bot = cast(Bot, SimpleNamespace(name="b", version="1", language="en"))
+    watch.opened(cast(DialogueLoop, dialogue), bot, "c1", caller=None, models={}, resumed=False)
+    return watch
+
+
+def rounds_told(watch: CallWatch, turns: int = MOST_TURNS) -> list[int]:
+    now = watch.present(turns=turns)
+    assert now is not None and isinstance(now.event, CallPresent)
+    return [turn.round_id for turn in now.event.history]
+
+
+def test_one_who_opens_a_call_late_has_it_from_its_first_words() -> None:
+    dialogue = Remembered([])
+    watch = opened(dialogue)
+    for text in ("Hello.", "Who is there?"):
+        watch.told(seam.PromptStarted(round_id=0, text=text, node="ask", timing={}))
+    for number in range(1, 31):
+        dialogue.remember(number)
+        watch.stepped(dialogue.state)
+    watch.told(seam.PromptStarted(round_id=30, text="Goodbye.", node="bye", timing={}))
+    assert rounds_told(watch) == list(range(1, 31))
+    assert rounds_told(watch, turns=1) == [30]
+    now = watch.present(turns=1)
+    assert now is not None and isinstance(now.event, CallPresent) and now.event.opening == "Hello. Who is there?"
+    for number in range(31, 200):
+        dialogue.remember(number)
+        watch.stepped(dialogue.state)
+    assert rounds_told(watch) == list(range(100, 200))
+
+
+def test_a_turn_that_was_withdrawn_is_not_told_and_one_that_came_back_with_that_is_told_once() -> None:
+    dialogue = Remembered(range(1, 11))
+    watch = opened(dialogue)  # resumed: these are what the store had
+    before = dialogue.state
+    dialogue.remember(11)
+    watch.stepped(dialogue.state)
+    dialogue.state = before  # the caller went on
+    watch.stepped(dialogue.state)
+    assert rounds_told(watch) == list(range(1, 11))
+    dialogue.remember(12)
+    watch.stepped(dialogue.state)
+    assert rounds_told(watch) == [*range(1, 11), 12]
 
 
 async def test_nothing_is_told_of_a_call_behind_its_end(tmp_path: Path) -> None:
