@@ -95,7 +95,7 @@ class Overload:
     late_ms: Mapping[str, float]
     """How late this client sent."""
     delays: Sequence[tuple[float, float]] = field(repr=False)
-    """Seconds, p99 of the workers' loop lag in ms."""
+    """Seconds, p99 of what frames waited in the workers in ms."""
     replies: Sequence[tuple[float, float]] = field(repr=False)
     """Seconds, endpoint_to_reply_ms."""
     refusals: Sequence[tuple[float, float]] = field(repr=False)
@@ -165,9 +165,9 @@ async def measured_capacity(told: Callable[[str], None] = print) -> tuple[int, s
             run = LinesRun(replace(load, duration_s=_SETTLE_S + _STEP_S), lambda tick: None)
             before = await watch.read()
             records = (await run.run()).records
-            lag = (await watch.read()).loop_lag
+            delays = (await watch.read()).frame_delay
             replies = [ms for at_s, ms in _points(records, "endpoint_to_reply_ms") if at_s > _SETTLE_S]
-            delay = _delay(lag.since(before.loop_lag)) if before.loop_lag.ends else {}
+            delay = _delay(delays.since(before.frame_delay)) if before.frame_delay.ends else {}
             figures = {"endpoint_to_reply_ms": quantiles(replies), "frame_delay_ms": delay}
             faults = _missed(Stretch(f"{calls} calls", 0.0, _STEP_S, len(replies), figures))
             told(f"{calls} calls: {'; '.join(faults) or 'every budget held'}")
@@ -270,7 +270,7 @@ async def overload(
 
 
 class _Watch:
-    """The workers' loop lag, second by second, as the gateway counts it."""
+    """What frames wait in the workers, second by second, as the gateway counts it."""
 
     def __init__(self, fetch: Callable[[], str], began: float) -> None:
         self._fetch = fetch
@@ -284,8 +284,8 @@ class _Watch:
     async def run(self) -> None:
         while True:
             frames = await self.read()
-            if frames.loop_lag.ends:
-                self._readings.append((time.monotonic() - self._began, frames.loop_lag))
+            if frames.frame_delay.ends:
+                self._readings.append((time.monotonic() - self._began, frames.frame_delay))
             await asyncio.sleep(1.0)
 
     def delays(self) -> list[tuple[float, float]]:
@@ -296,13 +296,13 @@ class _Watch:
 
     def between(self, from_s: float, until_s: float) -> dict[str, float]:
         """p50, p90, p99 and max in ms."""
-        within = [lag for at_s, lag in self._readings if from_s <= at_s <= until_s]
+        within = [counted for at_s, counted in self._readings if from_s <= at_s <= until_s]
         return _delay(within[-1].since(within[0])) if len(within) > 1 else {}
 
 
-def _delay(lag: Buckets) -> dict[str, float]:
+def _delay(counted: Buckets) -> dict[str, float]:
     """p50, p90, p99 and max in ms; empty where nothing was counted."""
-    ends = {name: lag.percentile(q) for name, q in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("max", 1.0))}
+    ends = {name: counted.percentile(q) for name, q in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("max", 1.0))}
     return {name: end * 1000 for name, end in ends.items() if end is not None}
 
 

@@ -15,10 +15,10 @@ from nlu.meaning import OUT_OF_SCOPE, Meaning
 
 __all__ = ["HttpMetrics", "InferenceMetrics", "Metrics"]
 
-# Buckets stand close around the budgets (seconds): 20, 30, 200 ms for replies, 300 ms for barge-in.
+# Buckets stand close around the budgets (seconds): 20, 30, 200 ms for replies, 300 ms for barge-in, 20 ms for frames.
 _REPLY = (0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0)
 _HTTP = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.035, 0.05, 0.065, 0.1, 0.2, 0.5, 1.0, 2.5, 5.0, 10.0)
-_LAG = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0)
+_FRAME = (0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
 _ENDED_BY = ("bot", "caller", "transfer", "lost", "error")
@@ -100,10 +100,10 @@ class Metrics:
             buckets=_REPLY,
             registry=registry,
         )
-        self.loop_lag = Histogram(
-            "voicegate_loop_lag_seconds",
-            "How late the event loop runs: what a frame waits at most (budget p99 0.02).",
-            buckets=_LAG,
+        self.frame_delay = Histogram(
+            "voicegate_frame_delay_seconds",
+            "From when a caller's frame can be read to when it is (budget p99 0.02).",
+            buckets=_FRAME,
             registry=registry,
         )
         self.turns = Counter("voicegate_turns", "Caller turns, by what came of them.", ["outcome"], registry=registry)

@@ -278,5 +278,5 @@ def test_panels_do_not_overlap_and_every_budget_has_one() -> None:
         places |= cells
     assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
     asked = " ".join(expression for _, expression in EXPRESSIONS)
-    for budget in ("first_utterance", "endpoint_to_reply", "barge_in", "loop_lag"):
+    for budget in ("first_utterance", "endpoint_to_reply", "barge_in", "frame_delay"):
         assert f"voicegate_{budget}_seconds_bucket" in asked

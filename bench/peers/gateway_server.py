@@ -10,8 +10,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
-import gc
 import socket
+import time
 
 import numpy as np
 import uvloop
@@ -23,6 +23,7 @@ from bench.frame_path import Deaf
 from bench.lone_worker import listen
 from bench.peers.probe import GREETING_S, CallProbe, Probe, tone
 from dialogue.bots import load_bot
+from gateway.processes.full_collections import FullCollections
 from tts_stub.synthesis import Voice
 
 
@@ -56,7 +57,7 @@ async def serve(*, talks_s: float, ptime_ms: int) -> None:
     probe = Probe()
     sock = socket.create_server(("127.0.0.1", 0), backlog=2048)
     make = detector_maker(DetectorSettings())
-    await listen(
+    worker = await listen(
         sock,
         load_bot("load"),
         Deaf(),
@@ -64,8 +65,7 @@ async def serve(*, talks_s: float, ptime_ms: int) -> None:
         make_detector=lambda rate: ProbedDetector(make(rate), probe.call()),
         flags={"limits.calls_per_worker": 5000, "playout.ptime_ms": ptime_ms},
     )
-    gc.collect()
-    gc.freeze()  # as the product's workers do (gateway.processes.worker)
+    worker.collections = FullCollections(time.monotonic())  # as the product's workers have it
     probe.serve(sock.getsockname()[1])
     await asyncio.Event().wait()
 

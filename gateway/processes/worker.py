@@ -7,7 +7,6 @@ gateway listen on the same port with SO_REUSEPORT, and the kernel spreads new co
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -60,6 +59,8 @@ from gateway.outside.carriers import TwilioCalls
 from gateway.outside.webhooks import Webhooks
 from gateway.processes.child import begin
 from gateway.processes.facts import EXIT_CONFIG
+from gateway.processes.frame_delay import FrameDelayProbe
+from gateway.processes.full_collections import FullCollections
 from gateway.processes.lifeline import DrainOrder, Handover, Lifeline
 from gateway.processes.presence import Presence, gateway_name, presence_key
 from gateway.records.callers import Callers
@@ -75,7 +76,6 @@ __all__ = ["GatewayWorker", "main", "prompt_specs", "synthesizer"]
 log = logging.getLogger(__name__)
 
 _SWEEP_S = 1.0
-_LAG_PROBE_S = 0.1
 _DRAIN_LOOK_S = 0.05
 _RETRY_AFTER_S = 5
 _RATES_HZ = (8000, 16000)
@@ -119,7 +119,11 @@ class GatewayWorker:
         self._watch: asyncio.Task[None] | None = None
         self._unasked: WeakSet[Connection] = WeakSet()
         self._refusing = False
-        self._timers: list[asyncio.TimerHandle] = []
+        self._next_sweep: asyncio.TimerHandle | None = None
+        self._connections_made = 0
+        self.collections: FullCollections | None = None
+        """Who decides on the collector's full rounds; None: it does so itself."""
+        self._probe: FrameDelayProbe | None = None
 
     @property
     def calls(self) -> int:
@@ -148,7 +152,7 @@ class GatewayWorker:
         if self._certificate is not None:
             self._watch = asyncio.create_task(self._certificate.watch(), name="watch the certificate")
         self._sweep()
-        self._probe_lag(time.monotonic())
+        self._probe = FrameDelayProbe(self._loop, self._services.metrics.frame_delay.observe)
 
     async def drain(self, deadline_s: float, how: Handover = Handover.REFUSE) -> None:
         """Take no new calls, let those in progress end by themselves until the deadline, then send the rest away: 1001.
@@ -173,8 +177,10 @@ class GatewayWorker:
             await asyncio.gather(*(session.over() for session in leftover))
         if self._server is not None:
             self._server.close()  # a gateway that goes down refuses until here
-        for timer in self._timers:
-            timer.cancel()
+        if self._next_sweep is not None:
+            self._next_sweep.cancel()
+        if self._probe is not None:
+            self._probe.close()
         if self._watch is not None:
             await background.stop([self._watch])
 
@@ -196,6 +202,7 @@ class GatewayWorker:
 
     def _connection(self) -> Connection:
         connection = Connection(self._accept, self._connections)
+        self._connections_made += 1
         self._unasked.add(connection)
         return connection
 
@@ -275,12 +282,9 @@ class GatewayWorker:
         for session in list(self._calls.open):
             session.check_limits(now)
         self._services.metrics.tasks.set(len(asyncio.all_tasks()))
-        self._timers[:1] = [self._loop.call_later(_SWEEP_S, self._sweep)]
-
-    def _probe_lag(self, due: float) -> None:
-        now = time.monotonic()
-        self._services.metrics.loop_lag.observe(max(0.0, now - due))
-        self._timers[1:] = [self._loop.call_later(_LAG_PROBE_S, self._probe_lag, now + _LAG_PROBE_S)]
+        if self.collections is not None:
+            self.collections.look(now, connections=self._connections_made, calls=self.calls)
+        self._next_sweep = self._loop.call_later(_SWEEP_S, self._sweep)
 
 
 @asynccontextmanager
@@ -372,9 +376,7 @@ async def _serve(settings: Settings, redis_url: str, args: Namespace) -> None:
             await stack.enter_async_context(TraceExport(shared.bus, collector, pause_ms=pause_ms))
         presence = Presence(redis_url, gateway=here, name=str(os.getpid()), calls=lambda: worker.calls)
         async with presence:
-            # What exists now lives as long as we do: keep the collector from walking it in the middle of calls.
-            gc.collect()
-            gc.freeze()
+            worker.collections = FullCollections(time.monotonic())
             log.info("worker %d listens on %s:%d", args.index, settings.host, settings.port)
             line.serving(lambda: worker.calls)
             order = await line.drain_or(stop) or DrainOrder(Handover.REFUSE, settings.limits.drain_s)

@@ -39,7 +39,7 @@ def fetch_metrics(control_url: str, token: str | None) -> str:
 def parse_metrics(text: str) -> Frames:
     """The counters a replay needs, out of Prometheus's text format; those not there are zero."""
     seen = started = 0.0
-    lag: dict[float, float] = {}
+    delays: dict[float, float] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             match sample.name:
@@ -47,11 +47,12 @@ def parse_metrics(text: str) -> Frames:
                     seen += sample.value
                 case "voicegate_calls_started_total":
                     started += sample.value
-                case "voicegate_loop_lag_seconds_bucket":
+                case "voicegate_frame_delay_seconds_bucket":
                     end = float(sample.labels["le"])
-                    lag[end] = lag.get(end, 0.0) + sample.value
-    ends = tuple(sorted(lag))
-    return Frames(seen=int(seen), calls_started=int(started), loop_lag=Buckets(ends, tuple(lag[end] for end in ends)))
+                    delays[end] = delays.get(end, 0.0) + sample.value
+    ends = tuple(sorted(delays))
+    frame_delay = Buckets(ends, tuple(delays[end] for end in ends))
+    return Frames(seen=int(seen), calls_started=int(started), frame_delay=frame_delay)
 
 
 def between(before: Frames, after: Frames) -> Frames:
@@ -59,11 +60,10 @@ def between(before: Frames, after: Frames) -> Frames:
     if problem := before.problem or after.problem:
         return Frames(problem=problem)
     # A gateway that has served no call yet may have no series yet.
-    earlier = (
-        before.loop_lag if before.loop_lag.ends else Buckets(after.loop_lag.ends, (0.0,) * len(after.loop_lag.ends))
-    )
+    nothing = Buckets(after.frame_delay.ends, (0.0,) * len(after.frame_delay.ends))
+    earlier = before.frame_delay if before.frame_delay.ends else nothing
     return Frames(
         seen=after.seen - before.seen,
         calls_started=after.calls_started - before.calls_started,
-        loop_lag=after.loop_lag.since(earlier),
+        frame_delay=after.frame_delay.since(earlier),
     )

@@ -95,7 +95,7 @@ class Frames:
     problem: str = ""
     seen: int = 0
     calls_started: int = 0
-    loop_lag: Buckets = Buckets((), ())
+    frame_delay: Buckets = Buckets((), ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

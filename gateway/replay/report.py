@@ -312,25 +312,24 @@ def _verdict(figures: Mapping[str, float], limits: Mapping[str, float]) -> Verdi
 
 
 def _frame_delay(frames: Frames) -> BudgetLine:
-    """The budget's stand-in: how late the workers' loops run is what a frame waits, save for its own handling."""
-    lag = frames.loop_lag
+    """The workers' own histogram (`gateway.processes.frame_delay`): what a frame waits, save for its own handling."""
+    delay = frames.frame_delay
     figures: dict[str, float] = {}
     for name, q in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("max", 1.0)):
-        end = lag.percentile(q)
+        end = delay.percentile(q)
         if end is not None:
             figures[name] = end * 1000
     limits = {"p99": 20.0}
-    stand_in = (
-        "not the frames themselves: lag of the workers' loops, probed ten times a second; upper ends of its buckets"
-    )
     return BudgetLine(
         name="frame_delay_ms",
         under="load",
-        n=int(lag.counts[-1]) if lag.counts else 0,
+        n=int(delay.counts[-1]) if delay.counts else 0,
         figures=figures,
         limits=limits,
         verdict=_verdict(figures, limits),
-        note=stand_in if figures else frames.problem or "the gateway's metrics hold no voicegate_loop_lag_seconds",
+        note="upper ends of the buckets of voicegate_frame_delay_seconds"
+        if figures
+        else frames.problem or "the gateway's metrics hold no voicegate_frame_delay_seconds",
     )
 
 

@@ -105,7 +105,7 @@ function metricTables(samples) {
       "voicegate_stage_seconds",
       { stage },
     ]),
-    ["Event loop’s lag", "voicegate_loop_lag_seconds", {}],
+    ["Frames’ delay", "voicegate_frame_delay_seconds", {}],
   ].filter(([, name, labels]) => samples.sum(`${name}_count`, labels) > 0);
   const engines = [...samples.by("engine", "voicegate_inference_jobs_total").keys()].sort();
   const models = samples.of("voicegate_model_seconds_count").map(({ labels: { bot, version } }) => ({ bot, version }));

@@ -23,20 +23,20 @@ def test_counters_are_read_as_the_gateway_writes_them() -> None:
     metrics.frames.inc(500)
     metrics.calls_started.labels("native", "load", "false").inc(2)
     metrics.calls_started.labels("twilio", "load", "false").inc()
-    for lag_s in (0.0005, 0.0005, 0.004, 3.0):
-        metrics.loop_lag.observe(lag_s)
+    for delay_s in (0.0005, 0.0005, 0.004, 3.0):
+        metrics.frame_delay.observe(delay_s)
     found = parse_metrics(generate_latest(registry).decode())
     assert (found.problem, found.seen, found.calls_started) == ("", 500, 3)
-    assert found.loop_lag.percentile(0.5) == 0.001
-    assert found.loop_lag.percentile(0.75) == 0.005
-    assert found.loop_lag.percentile(1.0) == math.inf
+    assert found.frame_delay.percentile(0.5) == 0.001
+    assert found.frame_delay.percentile(0.75) == 0.005
+    assert found.frame_delay.percentile(1.0) == math.inf
 
 
 def test_what_lies_between_two_readings() -> None:
-    lag = Buckets((1.0, math.inf), (3, 4))
-    after = Frames(seen=70, calls_started=5, loop_lag=lag)
-    assert between(Frames(seen=50, calls_started=4, loop_lag=lag), after) == Frames(
-        seen=20, calls_started=1, loop_lag=Buckets((1.0, math.inf), (0, 0))
+    delay = Buckets((1.0, math.inf), (3, 4))
+    after = Frames(seen=70, calls_started=5, frame_delay=delay)
+    assert between(Frames(seen=50, calls_started=4, frame_delay=delay), after) == Frames(
+        seen=20, calls_started=1, frame_delay=Buckets((1.0, math.inf), (0, 0))
     )
     assert between(Frames(), after) == after  # no call yet, no series yet
     assert between(Frames(problem="down"), after).problem == "down"

@@ -48,7 +48,9 @@ def measured(records: Sequence[CallRecord], alone: Sequence[CallRecord] = (), **
         alone=alone,
         records=records,
         samples=[Sample(at_s=1.0, calls=2, cpu_share=0.1, late_ms=1.0)],
-        frames=Frames(seen=100 * len(records), calls_started=len(records), loop_lag=Buckets(ENDS, (98, 99, 100, 100))),
+        frames=Frames(
+            seen=100 * len(records), calls_started=len(records), frame_delay=Buckets(ENDS, (98, 99, 100, 100))
+        ),
         client=CLIENT,
     )
     return replace(plain, **changes)  # type: ignore[arg-type]  # tests name fields
@@ -132,7 +134,7 @@ def test_frames_are_not_judged_where_others_called_too_or_metrics_are_missing() 
 def test_frame_delay_is_the_upper_end_of_the_lags_bucket() -> None:
     found = line(judged(measured([call()])), "frame_delay_ms")
     assert found.figures == {"p50": 10, "p90": 10, "p99": 20, "max": 50} and found.verdict is Verdict.MET
-    late = Frames(seen=100, calls_started=1, loop_lag=Buckets(ENDS, (98, 98, 98, 100)))
+    late = Frames(seen=100, calls_started=1, frame_delay=Buckets(ENDS, (98, 98, 98, 100)))
     past = judged(measured([call()], frames=late))
     assert line(past, "frame_delay_ms").verdict is Verdict.MISSED
     (document,) = [entry for entry in past.document()["budgets"] if entry["name"] == "frame_delay_ms"]
