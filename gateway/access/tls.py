@@ -93,7 +93,8 @@ class ServerCertificate:
             why = exc.strerror if isinstance(exc, FileNotFoundError | PermissionError) else type(exc).__name__
             raise TlsError(
                 f"{self._area}certificate {self._certificate} and {self._area}key {self._key} are no pair that can be "
-                f"served ({why}); give a PEM file with the whole chain, and its key without a password"
+                f"served ({why}); give a PEM file with the whole chain, and its key without a password, or have "
+                "`voicegate certificate` make a pair"
             ) from None
         return context
 

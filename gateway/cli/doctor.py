@@ -26,6 +26,7 @@ from typing import Annotated, Final
 import typer
 
 from gateway import settings as gateway_settings
+from gateway.processes.preflight import unusable_files
 from gateway.settings import Settings, SettingsError
 
 __all__ = ["Finding", "Status", "examine", "register"]
@@ -282,6 +283,15 @@ def check_uvloop() -> Finding:
     return _ok("uvloop", str(uvloop.__version__))
 
 
+def check_files(settings: Settings) -> Finding:
+    """Certificates and the folder of recordings, where the settings name any, can be used."""
+    faults = unusable_files(settings)
+    if not faults:
+        return _ok("files", "those that the settings name can be used")
+    what, _, mend = faults[0].partition("; ")
+    return _fail("files", what, f"{mend} (and {len(faults) - 1} more)" if faults[1:] else mend)
+
+
 def check_port(name: str, host: str, port: int) -> Finding:
     """A port that `serve` will listen on is free."""
     address = f"{host}:{port}"
@@ -323,6 +333,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield check_open_files()
     yield check_port("media port", settings.host, settings.port)
     yield check_port("control port", settings.host, settings.control_port)
+    yield check_files(settings)
     yield check_uvloop()
     yield check_codecs()
     yield check_redis(settings.redis.url)

@@ -64,10 +64,14 @@ def serve(
 
 def start(config: Path | None, flags: Mapping[str, Any]) -> NoReturn:
     """Run a gateway of these settings until it is told to stop, and end with its exit code."""
+    from gateway.processes.preflight import unusable_files
     from gateway.settings import SettingsError, load
 
     def read() -> Settings:
-        return load(config=config, flags=flags)
+        found = load(config=config, flags=flags)
+        if faults := unusable_files(found):
+            raise SettingsError("\n".join(faults))
+        return found
 
     try:
         settings = read()
