@@ -17,7 +17,7 @@ demo: $(READY) ## place a real call through the gateway and print the conversati
 	@$(BIN)/voicegate demo
 
 test: $(READY) ## run every test
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 fuzz: $(READY) ## look for what the property tests' fixed examples do not show: other random ones every time
 	SEARCH=1 $(BIN)/python -m pytest --timeout 1800 -m hypothesis

@@ -8,7 +8,7 @@ import pytest
 
 from tests.gateway.protocols.hostile import PATHS, attack
 
-pytestmark = [pytest.mark.unit, pytest.mark.xdist_group("alone")]
+pytestmark = pytest.mark.unit
 
 
 async def test_hostile_peers_harm_nobody_but_themselves(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from tests.gateway.harness import rig
 from tests.gateway.protocols.hostile import NEIGHBOURS_FLOW
 from tests.gateway.protocols.peers import MAKERS, JambonzPeer, LinePeer, dialled
 
-pytestmark = [pytest.mark.unit, pytest.mark.xdist_group("alone")]
+pytestmark = pytest.mark.unit
 
 FRAMED = [name for name in MAKERS if "files" not in name and not name.startswith("freeswitch-json")]
 """Dialects that send 20 ms a message; the others send 320."""
