@@ -151,7 +151,7 @@ class WriteBackStore:
         while not self._watch.done():  # redis-py may swallow a cancellation in Python 3.11
             self._watch.cancel()
             await asyncio.wait([self._watch], timeout=self._probe_s)
-        if self.away:
+        if self.away and self._held:
             try:
                 await self._write_back()
             except StoreError:

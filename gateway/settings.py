@@ -54,6 +54,7 @@ __all__ = [
 ]
 
 ENV_PREFIX = "VOICEGATE_"
+_NO_LIST = 'is no list; write it like ["one", "another"]'
 _NOT_SETTINGS = frozenset({"VOICEGATE_TOKEN"})  # `voicegate call` reads it: a caller's token, not the gateway's
 _REDIS_SCHEMES = (
     "redis://", "rediss://", "unix://",
@@ -469,8 +470,9 @@ def load(
             path = ".".join(str(part) for part in error["loc"])
             where = _where(path, source)
             given = error.get("input")
-            shown = f" (given: {given!r})" if isinstance(given, str | int | float) and "auth" not in path else ""
-            faults.append(f"{where}: {error['msg']}{shown}")
+            shown = f" (given: {given!r})" if isinstance(given, str | int | float) and not _is_secret(path) else ""
+            what = _NO_LIST if error["type"] == "tuple_type" else error["msg"]
+            faults.append(f"{where}: {what}{shown}")
         # What the sound values say together is told in the same breath.
         settings = Settings.model_validate(_without(merged, [error["loc"] for error in exc.errors()]))
     faults += _cross_checks(settings)
@@ -497,7 +499,7 @@ def _cross_checks(settings: Settings) -> list[str]:
     try:
         loopback = settings.host == "localhost" or ipaddress.ip_address(settings.host).is_loopback
     except ValueError:
-        loopback = False
+        loopback = True  # as far as is known
         faults.append(f"host: {settings.host!r} is not an IP address; use 127.0.0.1, or 0.0.0.0 for all")
     if not loopback and not (settings.requires_authentication or settings.auth.trusted_networks):
         faults.append(
@@ -696,6 +698,13 @@ def _known(path: str) -> bool:
     return path in _all_paths()
 
 
+def _is_secret(path: str) -> bool:
+    """Whether a value may not be repeated, not even one that cannot be used."""
+    return any(word in path for word in ("auth", "secret", "key"))
+
+
 def _suggest(path: str) -> str:
+    if "." not in path and any(known.startswith(f"{path}.") for known in _all_paths()):
+        return f"; it is a table: its settings stand below [{path}]"
     close = difflib.get_close_matches(path, _all_paths(), n=1)
     return f"; did you mean {close[0]}?" if close else "; see `voicegate serve --help` and docs/operations.md"

@@ -60,6 +60,7 @@ class Presence:
         self._key = presence_key(gateway, name)
         self._calls = calls
         self._draining = False
+        self._renewed = True
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -94,7 +95,13 @@ class Presence:
         try:
             await self._client.set(self._key, json.dumps(told), ex=_TTL_S)
         except (RedisError, OSError) as exc:
-            log.warning("presence not renewed: %s", type(exc).__name__)
+            if self._renewed:  # told once, not every second
+                log.warning("presence not renewed: %s; trying again", type(exc).__name__)
+            self._renewed = False
+        else:
+            if not self._renewed:
+                log.info("presence renewed")
+            self._renewed = True
 
 
 async def present_workers(client: redis.Redis, gateway: str) -> PresentWorkers:

@@ -341,3 +341,13 @@ async def test_a_server_that_forgot_everything_is_told_again_what_goes_on() -> N
             assert (await state_of(server.url, "told-again"))[2]["account_check"] == "4417"
             again = await loop.handle(YES, round_id=1)  # answers of the last seconds too
             assert again.repeated and again.actions == first.actions
+
+
+async def test_a_store_that_never_came_is_not_told_to_be_back(redis_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    lasting = CutStore.connect(redis_url)
+    assert isinstance(lasting, CutStore)
+    lasting.cut = "before"
+    async with worker(lasting) as at, asyncio.timeout(20):
+        while not at.store.away:
+            await asyncio.sleep(0.01)
+    assert at.told == [True] and "the store is back" not in caplog.text

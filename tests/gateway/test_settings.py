@@ -122,6 +122,22 @@ def test_tables_where_none_belong_are_no_such_setting(tmp_path: Path, toml: str)
     assert all("no such setting" in line for line in faults(tmp_path, toml))
 
 
+def test_a_fault_of_a_kind_names_the_kind(tmp_path: Path) -> None:
+    told = faults(tmp_path, 'limits = 3\nbots = "load"\nhost = "gateway.lan"\n[twilio]\naccount_sid = 12\n')
+    assert told[:2] == [
+        "gate.toml: limits: no such setting; it is a table: its settings stand below [limits]",
+        """gate.toml: bots: is no list; write it like ["one", "another"] (given: 'load')""",
+    ]
+    (about_host,) = [line for line in told if line.startswith("host:")]
+    assert "is not an IP address" in about_host, "who can reach it is not known, and not told"
+
+
+@pytest.mark.parametrize("table", ["webhooks]\nsecret", "assistant]\napi_key", "twilio]\nauth_token", "auth]\nsecret"])
+def test_a_secret_of_the_wrong_kind_is_not_repeated(tmp_path: Path, table: str) -> None:
+    (told,) = faults(tmp_path, f"[{table} = 8123446\n")
+    assert "gate.toml" in told and "8123446" not in told
+
+
 def test_endpointing_that_contradicts_itself_is_a_fault_like_any_other(tmp_path: Path) -> None:
     (line,) = faults(tmp_path, "[endpointing]\npause_ms = 100\n", {"VOICEGATE_ENDPOINTING_KEEP_AFTER_MS": "200"})
     assert line.startswith("gate.toml: [endpointing] pause_ms, VOICEGATE_ENDPOINTING_KEEP_AFTER_MS: ")
