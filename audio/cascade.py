@@ -31,7 +31,7 @@ from collections.abc import Callable
 import numpy as np
 
 from audio.detection import DetectorKind, DetectorSettings, VoiceDetector, WebRtcDetector
-from audio.noise_floor import NoiseFloor, power
+from audio.noise_floor import EVERY_FRAMES, NoiseFloor, power
 from audio.silero import SileroModel
 
 __all__ = ["NOISY_DBFS", "CascadeDetector", "SileroPool", "SileroStream", "detector_maker"]
@@ -112,6 +112,7 @@ class CascadeDetector:
     __slots__ = (
         "_buffer",
         "_chunk_bytes",
+        "_countdown",
         "_floor",
         "_idle_frames",
         "_noisy_from",
@@ -128,6 +129,7 @@ class CascadeDetector:
     ) -> None:
         self._webrtc = WebRtcDetector(sample_rate_hz, aggressiveness)
         self._floor = None if noisy_from_dbfs is None else NoiseFloor()
+        self._countdown = 1  # frames to the next that the floor hears
         self._noisy_from = 0.0 if noisy_from_dbfs is None else power(noisy_from_dbfs)
         self._pool = pool
         self._stream = SileroStream()
@@ -142,7 +144,10 @@ class CascadeDetector:
         """See `VoiceDetector.is_speech`."""
         is_candidate = self._webrtc.is_speech(frame)
         if self._floor is not None:
-            self._floor.push(frame)
+            self._countdown -= 1
+            if not self._countdown:
+                self._countdown = EVERY_FRAMES
+                self._floor.push(frame)
         if not self._buffer:
             if is_candidate and (self._floor is None or self._floor.floor >= self._noisy_from):
                 self._begin(frame)

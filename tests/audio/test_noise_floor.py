@@ -19,7 +19,7 @@ def hiss(dbfs: float, seconds: float) -> np.ndarray:
 
 
 def follow(floor: NoiseFloor, pcm: np.ndarray) -> None:
-    for at in range(0, len(pcm) - FRAME + 1, FRAME):
+    for at in range(0, len(pcm) - FRAME + 1, FRAME * EVERY_FRAMES):
         floor.push(pcm[at : at + FRAME].astype("<i2").tobytes())
 
 
