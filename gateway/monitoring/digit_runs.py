@@ -104,6 +104,8 @@ _TOKEN: Final = re.compile(
     re.DOTALL,
 )
 
+_DIGIT_TOKENS: Final = frozenset({"number", "han"})
+
 _CURRENCY: Final = (
     r"(?:dollars?|bucks|euros?|pounds?|quid|yuan|rmb|cents?|pence|usd|eur|gbp|cny|元|块|塊|圆|美元|万|萬|亿|億)"
 )
@@ -153,12 +155,16 @@ def find_digit_runs(folded: str) -> Iterator[DigitRun]:
     """
     if sum(1 for _ in islice(_COUNTS.finditer(folded), _FEWEST_COUNTS)) < _FEWEST_COUNTS:
         return
-    apart = list(_TOLD_APART.finditer(folded)) if _FIGURE.search(folded) else []  # each of them has a figure
+    figure = _FIGURE.search(folded)  # each of those that are told apart has one, with a character before it at most
+    apart = [] if figure is None else list(_TOLD_APART.finditer(folded, max(0, figure.start() - 1)))
     draft = _Draft()
     tokens = list(_TOKEN.finditer(folded))
     index = 0
     while index < len(tokens):
         token = tokens[index]
+        if not (draft or token.lastgroup in _DIGIT_TOKENS or token[0] in _NUMBER_WORD_SET):
+            index += 1  # most tokens: no run is in progress, and none begins here
+            continue
         while apart and apart[0].end() <= token.start():
             apart.pop(0)
         sum_here = apart[0] if apart and apart[0].start() == token.start() and apart[0]["sum"] else None
@@ -184,6 +190,9 @@ class _Draft:
         self._groups: list[str] = []
         self._start = self._end = 0
         self._between = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._groups)
 
     def __len__(self) -> int:
         return sum(map(len, self._groups))
