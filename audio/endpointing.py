@@ -110,6 +110,10 @@ class EndpointState(StrEnum):
     TAIL = "tail"
 
 
+# To find a member by its class takes 0.15 µs (Python 3.11), and every frame asks for one or more.
+_SILENCE, _SPEECH, _TAIL = EndpointState.SILENCE, EndpointState.SPEECH, EndpointState.TAIL
+
+
 class EndReason(StrEnum):
     """Why an utterance was cut."""
 
@@ -209,7 +213,7 @@ class Endpointer:
         self._resume_window = (1 << (self._resume + 1)) - 1
         self._recent = 0
 
-        self._state = EndpointState.SILENCE
+        self._state = _SILENCE
         self._frame = 0  # frames seen; the newest is number _frame - 1
         self._earliest = 0  # where the last utterance was cut: the next may not begin before
         # Of the utterance in progress, in frames: its start with padding, its first and last speech, how much
@@ -253,7 +257,7 @@ class Endpointer:
         frame = self._frame
         self._frame = frame + 1
         recent = self._recent = (self._recent << 1 | is_speech) & self._window
-        if self._state is EndpointState.SILENCE:
+        if self._state is _SILENCE:
             if recent.bit_count() < self._min_speech:
                 return _NOTHING
             return self._begin(frame, recent)
@@ -263,12 +267,12 @@ class Endpointer:
 
     def flush(self) -> Sequence[EndpointEvent]:
         """End the utterance in progress, if any: the call's audio stopped."""
-        if self._state is EndpointState.SILENCE:
+        if self._state is _SILENCE:
             return _NOTHING
         return (self._end(min(self._last + 1 + self._keep_after, self._frame), EndReason.FLUSH),)
 
     def _begin(self, frame: int, recent: int) -> Sequence[EndpointEvent]:
-        self._state = EndpointState.SPEECH
+        self._state = _SPEECH
         self._first = frame + 1 - recent.bit_length()
         self._start = max(self._first - self._padding, self._earliest)
         self._limit = self._start + self._max
@@ -282,15 +286,15 @@ class Endpointer:
 
     def _continues(self, recent: int) -> bool:
         """Whether a frame of speech belongs to the utterance, or may be a click in the tail."""
-        return self._state is EndpointState.SPEECH or (recent & self._resume_window).bit_count() >= self._resume
+        return self._state is _SPEECH or (recent & self._resume_window).bit_count() >= self._resume
 
     def _speak(self, frame: int, recent: int) -> Sequence[EndpointEvent]:
         before = self._speech
         events = _NOTHING
-        if self._state is EndpointState.SPEECH:
+        if self._state is _SPEECH:
             self._speech = before + 1
         else:
-            self._state = EndpointState.SPEECH
+            self._state = _SPEECH
             burst = recent & self._resume_window
             # After one missing frame the window still holds speech that was counted before the tail.
             burst &= (1 << (frame - self._last)) - 1
@@ -306,7 +310,7 @@ class Endpointer:
         return events
 
     def _wait(self, frame: int) -> Sequence[EndpointEvent]:
-        self._state = EndpointState.TAIL
+        self._state = _TAIL
         silent = frame - self._last
         end = self._last + 1 + self._keep_after
         if silent >= self._tail:
@@ -326,7 +330,7 @@ class Endpointer:
             decided_at=self._frame * self._frame_samples,
             reason=reason,
         )
-        self._state = EndpointState.SILENCE
+        self._state = _SILENCE
         self._earliest = end
         self._recent = 0
         self._speech = 0

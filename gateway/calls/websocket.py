@@ -36,6 +36,7 @@ __all__ = ["Connection", "ConnectionSettings", "Receiver"]
 log = logging.getLogger(__name__)
 
 _ABNORMAL = 1006
+_OPEN = State.OPEN  # looked up once: by its class a member costs 0.15 µs (Python 3.11)
 _WHOLE_BINARY = 0x82  # FIN, no extension bits, opcode binary (RFC 6455 section 5.2)
 _WHOLE_TEXT = 0x81
 # How a masked whole binary message of 126 to 65,535 bytes begins: 20 ms of telephone audio in any encoding.
@@ -144,7 +145,7 @@ class Connection(asyncio.Protocol):
 
     def send_text(self, text: str) -> None:
         """Send one text message; ignored once the connection is going down."""
-        if self._ws.state is State.OPEN:
+        if self._ws.state is _OPEN:
             self._ws.send_text(text.encode())
             self._flush()
 
@@ -156,7 +157,7 @@ class Connection(asyncio.Protocol):
         """
         if self._write is not None and (header := _HEADERS.get(len(data))) is not None:
             self._write(header + data)
-        elif self._ws.state is State.OPEN:
+        elif self._ws.state is _OPEN:
             self._ws.send_binary(data)
             self._flush()
 
@@ -169,7 +170,7 @@ class Connection(asyncio.Protocol):
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Start the closing handshake. `reason` is public: no internals, at most 123 bytes."""
-        if self._ws.state is State.OPEN:
+        if self._ws.state is _OPEN:
             self._ws.send_close(code, reason)
             self._settle()
             self._flush()
@@ -178,7 +179,7 @@ class Connection(asyncio.Protocol):
     @property
     def is_open(self) -> bool:
         """Whether messages can still be sent."""
-        return self._ws.state is State.OPEN
+        return self._ws.state is _OPEN
 
     # What asyncio calls.
 
@@ -215,7 +216,7 @@ class Connection(asyncio.Protocol):
     def _settle(self) -> None:
         """Decide which messages may go the shortest way from here on."""
         transport = self._transport
-        if self._ws.state is not State.OPEN or transport is None or transport.is_closing():
+        if self._ws.state is not _OPEN or transport is None or transport.is_closing():
             self._at_once = self._write = None
             return
         self._write = transport.write
@@ -245,7 +246,7 @@ class Connection(asyncio.Protocol):
                 break
             kind = stream[at]
             whole = kind == _WHOLE_BINARY or kind == _WHOLE_TEXT
-            if not whole or self._fragments or self._ws.state is not State.OPEN:
+            if not whole or self._fragments or self._ws.state is not _OPEN:
                 self._feed(stream[at:end])
             elif kind == _WHOLE_BINARY:
                 self._receiver.message_received(apply_mask(stream[body:end], stream[body - 4 : body]))
@@ -339,7 +340,7 @@ class Connection(asyncio.Protocol):
 
     def _frame_received(self, frame: Frame) -> None:
         receiver = self._receiver
-        if receiver is None or self._ws.state is not State.OPEN:  # RFC 6455 section 1.4: discard after a close
+        if receiver is None or self._ws.state is not _OPEN:  # RFC 6455 section 1.4: discard after a close
             return
         opcode = frame.opcode
         if opcode is Opcode.BINARY and frame.fin:  # the common case, first
@@ -386,7 +387,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\nmalformed request\n")
 
     def _ping(self) -> None:
-        if self._ws.state is State.OPEN:
+        if self._ws.state is _OPEN:
             self._ws.send_ping(b"")
             self._flush()
             self._ping_timer = self._loop.call_later(self._settings.ping_interval_s, self._ping)
