@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -164,7 +164,10 @@ def train(
                     text += f"  dev: intents {_percent(step.dev.intent_accuracy)}, slots {_percent(step.dev.slot_f1)}"
                 bar.update(task, description=text, completed=done, total=step.epochs * step.steps)
 
-            summary = run(config, show)
+            try:
+                summary = run(config, show)
+            except KeyboardInterrupt:
+                _end_interrupted(out)
         if report:
             _write_report(report, summary.report)
     _warn(summary.warnings)
@@ -305,6 +308,19 @@ def _refuse_occupied(out: Path, overwrite: bool, resume: bool) -> None:
         fault = "is not empty; name another folder, or --overwrite a model in it"
     if fault:
         raise NluError(f"--out {out} {fault}")
+
+
+def _end_interrupted(out: Path) -> NoReturn:
+    from nlu.checkpoint import CheckpointFile
+
+    kept = CheckpointFile(out).exists()
+    _stderr.print(
+        "interrupted; the same command with --resume goes on behind the last epoch"
+        if kept
+        else "interrupted in the first epoch; nothing is kept",
+        soft_wrap=True,
+    )
+    raise typer.Exit(130)
 
 
 def _write_report(folder: Path, report: Report) -> None:

@@ -8,7 +8,9 @@ import typer
 from typer.testing import CliRunner, Result
 
 from gateway.cli.nlu import register
-from nlu.training import TrainingSummary
+from nlu import training
+from nlu.checkpoint import Checkpoint, CheckpointFile
+from nlu.training import TrainConfig, TrainingSummary
 from tests.nlu.conftest import example, write_lines
 
 pytestmark = pytest.mark.unit
@@ -46,6 +48,20 @@ def test_train_takes_an_empty_folder_and_tells_people(encoder: Path, tmp_path: P
     assert result.exit_code == 0, result.stderr
     assert "2 intents, 0 slots from 3 examples" in result.stdout
     assert f"{path}:3: intent 'rare' has this one example only" in result.stderr
+
+
+@pytest.mark.parametrize(("epochs", "told"), [(1, "with --resume goes on"), (0, "nothing is kept")])
+def test_an_interrupted_training_says_how_to_go_on(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: int, told: str
+) -> None:
+    def interrupted(config: TrainConfig, *_args: object) -> None:
+        if epochs:
+            CheckpointFile(config.out).write(Checkpoint(epoch=epochs, fingerprint="f", state={}))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "train", interrupted)
+    result = voicegate("train", "--train", data, "--out", tmp_path / "model")
+    assert (result.exit_code, result.stdout) == (130, "") and told in result.stderr
 
 
 @pytest.mark.parametrize("flags", [(), ("--overwrite",)])
