@@ -39,10 +39,11 @@ _ABNORMAL = 1006
 _OPEN = State.OPEN  # looked up once: by its class a member costs 0.15 µs (Python 3.11)
 _WHOLE_BINARY = 0x82  # FIN, no extension bits, opcode binary (RFC 6455 section 5.2)
 _WHOLE_TEXT = 0x81
-# How a masked whole binary message of 126 to 65,535 bytes begins: 20 ms of telephone audio in any encoding.
-_MASKED_AUDIO = bytes((_WHOLE_BINARY, 0x80 | 126))
-# What stands before 20 to 100 ms of telephone audio on its way out, by its length; other messages are the library's.
-_HEADERS = {size: b"\x82\x7e" + size.to_bytes(2, "big") for size in range(160, 3201, 160)}
+# Telephone audio comes and goes in whole binary messages of 20 to 100 ms. How one begins that comes, masked, and how
+# long it is in all; and what stands before one that goes, by its length.
+_AUDIO_BYTES = range(160, 3201, 160)
+_MASKED_AUDIO = {bytes((_WHOLE_BINARY, 0x80 | 126)) + size.to_bytes(2, "big"): size + 8 for size in _AUDIO_BYTES}
+_HEADERS = {size: bytes((_WHOLE_BINARY, 126)) + size.to_bytes(2, "big") for size in _AUDIO_BYTES}
 # A peer whose host is gone is noticed 30 s + 3 * 10 s after its last word (tcp(7)).
 _KEEP_ALIVE = {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
 
@@ -202,7 +203,7 @@ class Connection(asyncio.Protocol):
         receiver = self._at_once
         # Nearly always `data` is one message. A core that serves hundreds of calls comes to each of them with cold
         # caches, so what counts is how few objects this touches (docs/performance.md).
-        if receiver is not None and data[:2] == _MASKED_AUDIO and int.from_bytes(data[2:4], "big") == len(data) - 8:
+        if receiver is not None and _MASKED_AUDIO.get(data[:4]) == len(data):
             receiver.message_received(apply_mask(data[8:], data[4:8]))
             return
         if self._receiver is None:
@@ -222,7 +223,7 @@ class Connection(asyncio.Protocol):
         self._write = transport.write
         # In: between two messages, with nothing left of the last one.
         between = not self._unparsed and not self._fragments and not self._library_only
-        takes_all = self._settings.max_message_bytes >= 0xFFFF
+        takes_all = self._settings.max_message_bytes >= _AUDIO_BYTES[-1]
         self._at_once = self._receiver if between and takes_all else None
 
     def _take_messages(self, data: bytes) -> None:
