@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.replay.call_ear import CallResult
 from tests.test_prometheus import SERIES, asked_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -94,10 +95,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     running.stop()
 
 
-def words(document: dict[str, Any]) -> list[str]:
-    return [turn["transcript"] for turn in document["turns"]]
-
-
 def test_the_demo_call_ends_in_a_promise_with_every_timing(server: Server) -> None:
     document = call(server.url, *PROMISE)
     assert document["exit"] == 0 and document["ended_by"] == "bot" and document["errors"] == []
@@ -150,26 +147,29 @@ def test_a_scripted_caller_goes_the_same_way_when_it_speaks(server: Server) -> N
     assert done.disposition == shortest.ends == "do_not_call"
 
 
-def test_many_calls_at_once_hear_what_each_hears_alone(server: Server) -> None:
-    """Two bots, three callers with different words, twenty calls: nobody hears another's words."""
+def test_many_calls_at_once_hear_what_few_do(server: Server) -> None:
+    """Three callers with different words, three calls and then twenty: nobody hears another's words."""
     scripts = [PROMISE[:2], PROMISE[2:4], PROMISE[4:6]]
-    options = ("--bot", "load")
-    alone = [words(call(server.url, *script, options=options)) for script in scripts]
-    assert len({tuple(heard) for heard in alone}) == 3
     with ThreadPoolExecutor(20) as pool:
-        together = list(pool.map(lambda i: call_in_process(server.url, scripts[i % 3]), range(20)))
-    for index, document in enumerate(together):
-        assert [t.transcript for t in document.turns] == alone[index % 3]
+        few = [texts(document) for document in pool.map(lambda script: call_in_process(server.url, script), scripts)]
+        many = list(pool.map(lambda i: call_in_process(server.url, scripts[i % 3]), range(20)))
+    assert len({text for heard in few for text in heard}) == 6
+    for index, document in enumerate(many):
+        assert texts(document) == few[index % 3]
         assert document.first_utterance_ms is not None and document.first_utterance_ms <= 1000
 
 
-def call_in_process(url: str, script: list[Path]) -> Any:
+def call_in_process(url: str, script: list[Path]) -> CallResult:
     """A call from this process: twenty interpreters at once would measure only their own start."""
     from audio.files import read_audio
     from gateway.replay.client import CallClient, Recording
 
     recordings = [Recording(path.name, read_audio(path, 8000)) for path in script]
     return asyncio.run(CallClient(url, bot="load").run(recordings))
+
+
+def texts(document: CallResult) -> list[str]:
+    return [turn.transcript for turn in document.turns]
 
 
 def test_a_second_serve_on_the_port_is_refused(server: Server, tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ async def test_words_that_are_understood_after_all_drop_it(tmp_path: Path) -> No
 async def test_what_is_late_is_done_without(
     tmp_path: Path, play: Play, sentences: tuple[str, ...], outcome: str
 ) -> None:
-    async with call(tmp_path, play, wait_ms=1 if outcome == "late" else NEVER) as made:
+    async with call(tmp_path, play, wait_ms=500 if outcome == "late" else NEVER) as made:
         if sentences:
             made.track.look_ahead(saying("is it far"))
             async with asyncio.timeout(20):
