@@ -128,7 +128,11 @@ class ChildProcess:
         finally:
             self.kill()
             await background.stop([listening, *watching])
-            self.ended.set()
+            try:
+                if self._process is not None:
+                    await self._process.wait()  # cancelled: nobody else sees it end
+            finally:
+                self.ended.set()
 
     async def came_up(self) -> bool:
         """Wait until it serves; False where it ended before."""

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.processes.child_process import ChildSpec, ProcessState
+from gateway import background
+from gateway.processes.child_process import ChildProcess, ChildSpec, ProcessState
 from gateway.processes.facts import EXIT_CONFIG
 from gateway.processes.keeper import Keeper
 from gateway.processes.lifeline import DrainOrder, Handover, SupervisionError
@@ -168,3 +169,13 @@ async def test_draining_is_no_time_without_a_watch(tmp_path: Path, caplog: pytes
         os.kill(first, signal.SIGSTOP)
         await until(lambda: keeper.statuses()[0].state is ProcessState.DOWN)
     assert "has drained and ended: it hung" in caplog.text
+
+
+async def test_who_gives_up_a_process_leaves_none_behind() -> None:
+    process = ChildProcess(child("never up")())
+    life = asyncio.create_task(process.run())
+    await until(lambda: process.pid > 0)
+    await background.stop([life])
+    with pytest.raises(ProcessLookupError):  # dead, and no zombie either
+        os.kill(process.pid, 0)
+    assert process.ended.is_set()
