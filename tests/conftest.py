@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import os
 import tempfile
-from collections.abc import Iterator
+import warnings
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,8 @@ settings.register_profile("steady", derandomize=True, deadline=None)
 settings.register_profile("search", max_examples=2_000, deadline=None, print_blob=True)
 settings.load_profile("search" if os.environ.get("SEARCH") else "steady")
 
+_FAILED = pytest.StashKey[bool]()
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give what runs in real time, against real sockets and processes, a second try; the summary names who took it.
@@ -32,6 +36,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         waits = inspect.iscoroutinefunction(getattr(item, "obj", None))
         if waits or item.get_closest_marker("unit") is None:
             item.add_marker(pytest.mark.flaky(reruns=int(os.environ.get("RERUNS", "2")), reruns_delay=1))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Know which tests had a try that failed."""
+    report = yield
+    item.stash[_FAILED] = item.stash.get(_FAILED, False) or report.failed
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Sweep away what a failed try left open: collected later, it would fail the test that happens to run then."""
+    done = yield
+    if item.stash.get(_FAILED, False):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
+    return done
 
 
 @pytest.hookimpl(tryfirst=True)
