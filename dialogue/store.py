@@ -20,7 +20,7 @@ from importlib.resources import files
 from typing import Protocol, TypeAlias, cast
 
 import redis.asyncio as redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from dialogue.connection import connect
 from dialogue.turns import DialogueError
@@ -297,6 +297,8 @@ class RedisStore:
 
 
 def _why(error: Exception) -> str:
+    if isinstance(error, ResponseError):  # a full disk or memory, a user who may not
+        return f"the state store refused a command; Redis says: {error}"
     return f"the state store did not answer ({type(error).__name__}: {error}); is Redis running and reachable?"
 
 

@@ -220,7 +220,7 @@ def test_a_calls_keys_share_one_hash_tag() -> None:
 
 
 async def test_two_hundred_calls_at_once_find_connections(redis_url: str) -> None:
-    store = RedisStore.connect(redis_url)
+    store = RedisStore.connect(redis_url, timeout_s=60.0)  # not about speed: a busy machine opens them in seconds
 
     async def one(call: str) -> Awaitable[None] | None:
         await store.claim(call, owner=new_owner())
@@ -245,4 +245,16 @@ async def test_no_server_is_a_store_error_that_says_so() -> None:
             with pytest.raises(StoreError, match="did not answer"):
                 await attempt
     finally:
+        await store.close()
+
+
+async def test_what_a_server_refuses_is_told_in_its_own_words(redis_url: str, call_id: str) -> None:
+    store = RedisStore.connect(redis_url)
+    client = redis.from_url(redis_url)
+    try:
+        await client.set(state_keys(call_id)[0], "no hash", ex=60)
+        with pytest.raises(StoreError, match="refused a command; Redis says: WRONGTYPE"):
+            await store.read(call_id)
+    finally:
+        await client.aclose()
         await store.close()
