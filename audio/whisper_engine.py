@@ -67,10 +67,10 @@ class WhisperEngine(WhisperRecogniser):
             loaded = WhisperModel(str(model), device=device, compute_type=compute_type, cpu_threads=cpu_threads)
         except Exception as error:  # CTranslate2, tokenizers and the hub client share no narrower class
             reason = " ".join(str(error).split())
-            raise AsrModelError(
-                f"speech model {str(model)!r} cannot be loaded ({reason}); name a folder made by "
-                "ct2-transformers-converter, or a hub id this machine can reach"
-            ) from error
+            mend = "name a folder made by ct2-transformers-converter, or a hub id this machine can reach"
+            if "CUDA" in reason:
+                mend = "use the device cpu, or ask `voicegate doctor` what the GPU lacks"
+            raise AsrModelError(f"speech model {str(model)!r} cannot be loaded ({reason}); {mend}") from error
         self._model = loaded.model
         super().__init__(
             profile=read_profile(Path(model), name=Path(model).name),

@@ -157,3 +157,12 @@ def test_windows_are_cut_in_the_pause() -> None:
     audio[36000:39000] = 0
     first, _ = split_at_quiet(audio, 16000, 3.0)
     assert 36000 <= len(first) <= 39000
+
+
+def test_a_gpu_that_cannot_be_used_is_told_as_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_driver(*_args: object, **_options: object) -> None:
+        raise RuntimeError("CUDA failed with error CUDA driver version is insufficient for CUDA runtime version")
+
+    monkeypatch.setattr("audio.whisper_engine.WhisperModel", no_driver)
+    with pytest.raises(AsrModelError, match="driver version is insufficient .+; use the device cpu"):
+        WhisperEngine(bundled_model_path(), device="cuda")
