@@ -46,7 +46,8 @@ ALONE: Final = frozenset(
 )
 """Files of the first part: every one with an `e2e` test, and some more."""
 
-_MOST: Final = 8  # each process imports torch: half a gigabyte
+_MOST: Final = 8
+_MEMORY_BYTES: Final = 2 << 30  # of a process that has loaded models, with its share of the gateways
 _GIVE_WAY: Final = 10  # nice
 
 
@@ -71,8 +72,9 @@ class ByFile(LoadScopeScheduling):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """What `-n auto` is here."""
-    return min(2 * len(os.sched_getaffinity(0)), _MOST)
+    """What `-n auto` is here: two processes a core, as far as memory goes."""
+    memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(1, min(2 * len(os.sched_getaffinity(0)), _MOST, memory_bytes // _MEMORY_BYTES))
 
 
 @pytest.hookimpl(optionalhook=True)
