@@ -47,6 +47,8 @@ class Outcome:
     closes: Counter[int | None] = field(default_factory=Counter)
     neighbour_frames_per_s: float = 0.0
     longest_stall_s: float = 0.0
+    core_share: float = 0.0
+    """How much of a core the siege had, 1 at most: all that there is for client, worker and besiegers."""
     """Longest time that the loop, which worker and siege share, was not free for others."""
     faults: list[str] = field(default_factory=list)
     """Log records of the worker that speak of a fault of ours."""
@@ -175,7 +177,8 @@ async def attack(seconds: float, seed: int, folder: Path) -> Outcome:
 
 
 async def _siege(running: Rig, seconds: float, seed: int, outcome: Outcome) -> None:
-    until = time.monotonic() + seconds
+    begun_s, begun_cpu_s = time.monotonic(), time.process_time()
+    until = begun_s + seconds
     numbers = iter(range(seed, seed + 1_000_000_000))
 
     async def besiege() -> None:
@@ -209,6 +212,7 @@ async def _siege(running: Rig, seconds: float, seed: int, outcome: Outcome) -> N
         tasks.create_task(watch())
         for _ in range(PEERS):
             tasks.create_task(besiege())
+    outcome.core_share = min(1.0, (time.process_time() - begun_cpu_s) / (time.monotonic() - begun_s))
 
 
 def main() -> None:

@@ -15,5 +15,5 @@ async def test_hostile_peers_harm_nobody_but_themselves(tmp_path: Path) -> None:
     outcome = await attack(4, 1, tmp_path)
     assert outcome.faults == []
     assert set(outcome.inputs) == set(PATHS) and outcome.inputs.total() > 500
-    # Client, worker and siege share one loop here, in debug mode: the pace is that of a busy machine.
-    assert 45 < outcome.neighbour_frames_per_s < 55
+    # Client, worker and siege share one loop here, in debug mode: who has half a core keeps half the pace.
+    assert 42 * outcome.core_share < outcome.neighbour_frames_per_s < 55, outcome
