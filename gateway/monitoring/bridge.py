@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
-from redis.asyncio.client import Pipeline
 from redis.exceptions import RedisError
 
 from dialogue.connection import connect, one_node
@@ -261,27 +260,28 @@ class MonitorBridge:
 
     async def _send(self, events: list[Published]) -> None:
         redacted = any(not raw for _, raw in self._watchers)
-        pipeline = self._client.pipeline(transaction=False)
         if self._has_sink or redacted:
             lines = await _as_json(events, self._redact)
+            if self._settings.webhook is not None:
+                self._queue_posts(lines)  # which needs no Redis
             if redacted:
-                pipeline.publish(EVENTS, "\n".join(lines))
-            self._sink(pipeline, lines)
+                await self._client.publish(EVENTS, "\n".join(lines))  # alone: a pipeline for one command costs more
+            if self._settings.stream is not None:
+                await self._keep(self._settings.stream, lines)
         if any(raw for _, raw in self._watchers):
-            pipeline.publish(RAW_EVENTS, "\n".join(await _as_json(events, None)))
+            await self._client.publish(RAW_EVENTS, "\n".join(await _as_json(events, None)))
+
+    async def _keep(self, stream: str, lines: list[str]) -> None:
+        pipeline = self._client.pipeline(transaction=False)
+        for line in lines:
+            pipeline.xadd(stream, {"event": line}, maxlen=self._settings.stream_length, approximate=True)
         await pipeline.execute()
 
-    def _sink(self, pipeline: Pipeline, lines: list[str]) -> None:
-        if self._settings.stream is not None:
-            for line in lines:
-                pipeline.xadd(
-                    self._settings.stream, {"event": line}, maxlen=self._settings.stream_length, approximate=True
-                )
-        if self._settings.webhook is not None:
-            if (over := len(self._posts) + len(lines) - _MOST_WAITING_POSTS) > 0:
-                self._metrics.dropped.labels("monitor_posts").inc(over)
-            self._posts.extend(lines)
-            self._posting.set()
+    def _queue_posts(self, lines: list[str]) -> None:
+        if (over := len(self._posts) + len(lines) - _MOST_WAITING_POSTS) > 0:
+            self._metrics.dropped.labels("monitor_posts").inc(over)
+        self._posts.extend(lines)
+        self._posting.set()
 
     async def _post_for_ever(self, url: str) -> None:
         while True:
