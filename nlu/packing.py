@@ -7,10 +7,17 @@ compiler at run time and a minute; these are the two operators that it would cal
 
 from __future__ import annotations
 
+import os
+
 import torch
 from torch import Tensor, nn
 
 __all__ = ["pack_linears"]
+
+MOST_KERNELS = 256
+"""oneDNN compiles a kernel for each shape that it meets, 0.4 to 0.6 MB in 0.7 ms, and torch and oneDNN keep 1,024 of
+them each. Texts in batches have thousands of shapes, so that a process grew by 700 MB in 5,000 texts and was not at its
+end. With so many it is 200 MB at the most, for 5 % more CPU where no two batches are alike (`bench.nlu_shapes`)."""
 
 
 class PackedLinear(nn.Module):
@@ -31,8 +38,11 @@ def pack_linears(module: nn.Module) -> None:
     """Replace every linear layer below `module`, which must be in its last dtype and on its last device.
 
     Layers that the kernels cannot take stay: those off the CPU, in float16, in bfloat16 on a CPU that does not
-    multiply it, and all where torch was built without oneDNN.
+    multiply it, and all where torch was built without oneDNN. The first call bounds, for the process, how many kernels
+    are kept, where LRU_CACHE_CAPACITY and ONEDNN_PRIMITIVE_CACHE_CAPACITY do not say so.
     """
+    for cache in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):  # torch's and oneDNN's, read once
+        os.environ.setdefault(cache, str(MOST_KERNELS))
     for name, child in module.named_children():
         if isinstance(child, nn.Linear):
             if _packable(child.weight):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -48,3 +51,32 @@ def test_what_is_no_linear_layer_stays() -> None:
     before = list(module.modules())
     pack_linears(module)
     assert list(module.modules()) == before
+
+
+def test_a_process_does_not_grow_with_every_shape_it_meets() -> None:
+    met = """
+import ctypes
+import torch
+from torch import nn
+from nlu.packing import pack_linears
+torch.set_num_threads(1)
+layers = nn.Sequential(nn.Linear(384, 384), nn.Linear(384, 384)).to(torch.bfloat16)
+pack_linears(layers)
+def resident_mb():
+    ctypes.CDLL(None).malloc_trim(0)
+    return int(open("/proc/self/statm").read().split()[1]) * 4096 / 1e6
+with torch.inference_mode():
+    for tokens in range(1, 601):
+        layers(torch.zeros(tokens, 384, dtype=torch.bfloat16))
+        if tokens == 300:
+            half_mb = resident_mb()
+print(round(resident_mb() - half_mb))
+"""
+    unbounded = {"LRU_CACHE_CAPACITY": "1024", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "1024"}
+    grown = [
+        int(subprocess.run([sys.executable, "-c", met], env=env, capture_output=True, text=True, check=True).stdout)
+        for env in ({**os.environ}, {**os.environ, **unbounded})
+    ]
+    if grown[1] < 60:
+        pytest.skip(f"kernels are small on this CPU: 300 shapes took {grown[1]} MB")
+    assert grown[0] < grown[1] / 2
