@@ -300,6 +300,7 @@ class MonitorHub:
         await self._news.hear(wanted)
 
     async def _renew_for_ever(self) -> None:
+        renewed = True
         while True:
             await asyncio.sleep(RENEW_S)
             try:
@@ -308,8 +309,13 @@ class MonitorHub:
                     order = Order(kind=OrderKind.WATCH, sender=self._id, raw=raw)
                     await self._client.publish(ORDERS, order.encoded())
             except (RedisError, OSError) as error:
-                log.warning("watching was not renewed: %s", type(error).__name__)
+                if renewed:  # told once an outage, not every two seconds
+                    log.warning("watching is not renewed: %s; trying again", type(error).__name__)
+                renewed = False
                 continue
+            if not renewed:
+                log.info("watching is renewed")
+            renewed = True
             now = time.monotonic()
             if now - self._renewed_at > LEASE_S - RENEW_S:  # workers may have stopped, and counted nothing since
                 self._doubt()
