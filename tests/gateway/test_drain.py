@@ -129,7 +129,9 @@ async def drained_worker_by_worker(server: Server, lasting: Peer) -> None:
     assert result.returncode == 0, result.stderr
     (fresh,) = json.loads(result.stdout)["processes"]
     assert fresh["state"] == "serving" and fresh["pid"] not in pids.values() and fresh["died_of"] == ""
-    draining = [one for one in processes(server) if one["state"] == "draining"]
+    async with asyncio.timeout(20):  # a worker's state is told once a second
+        while not (draining := [one for one in processes(server) if one["state"] == "draining"]):
+            await asyncio.sleep(0.1)
     assert [one["calls"] for one in draining] == [1] and draining[0]["pid"] in pids.values()
     assert json.loads(server.get("/readyz"))["calls"] == 1
     # An operator has patience for as long as they like: a drain that nobody waits for goes on.
