@@ -47,8 +47,8 @@ _LOOK_S: Final = 30.0
 _SNAPSHOT_EVERY_S: Final = 2.0
 _INCOMPLETE_S: Final = 30.0
 """Before workers are asked again of which one did not answer: the stream waits for it each time."""
-_ON_THE_WAY_S: Final = 0.3
-"""Workers batch a tenth of a second's events: after so long those that a snapshot holds have come, or are lost."""
+_ON_THE_WAY_S: Final = 0.4
+"""Workers batch a fifth of a second's events: after so long those that a snapshot holds have come, or are lost."""
 
 
 async def _while_connected(*work: Coroutine[Any, Any, None]) -> int:
