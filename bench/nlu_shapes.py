@@ -22,9 +22,9 @@ from pathlib import Path
 
 from gateway.machine import describe_machine
 from nlu.data import read_dataset
+from nlu.packing import KERNEL_CACHES
 
 BOT = Path(__file__).parent.parent / "dialogue" / "bots" / "bill-reminder"
-CACHES = ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY")
 
 
 def resident_mb() -> float:
@@ -75,7 +75,7 @@ def main() -> None:
         # Read by the libraries once a process, so each bound wants its own.
         child = subprocess.run(
             [sys.executable, "-m", "bench.nlu_shapes", *sys.argv[1:], "--row"],
-            env={**os.environ, **dict.fromkeys(CACHES, str(kept))},
+            env={**os.environ, **dict.fromkeys(KERNEL_CACHES, str(kept))},
             stdout=subprocess.PIPE,
             text=True,
             check=True,

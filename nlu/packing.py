@@ -12,8 +12,10 @@ import os
 import torch
 from torch import Tensor, nn
 
-__all__ = ["pack_linears"]
+__all__ = ["KERNEL_CACHES", "pack_linears"]
 
+KERNEL_CACHES = ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY")
+"""What torch and oneDNN read, once a process, before they compute anything."""
 MOST_KERNELS = 256
 """oneDNN compiles a kernel for each shape that it meets, 0.4 to 0.6 MB in 0.7 ms, and torch and oneDNN keep 1,024 of
 them each. Texts in batches have thousands of shapes, so that a process grew by 700 MB in 5,000 texts and was not at its
@@ -39,16 +41,20 @@ def pack_linears(module: nn.Module) -> None:
 
     Layers that the kernels cannot take stay: those off the CPU, in float16, in bfloat16 on a CPU that does not
     multiply it, and all where torch was built without oneDNN. The first call bounds, for the process, how many kernels
-    are kept, where LRU_CACHE_CAPACITY and ONEDNN_PRIMITIVE_CACHE_CAPACITY do not say so.
+    are kept, where the environment's `KERNEL_CACHES` do not say so.
     """
-    for cache in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):  # torch's and oneDNN's, read once
+    for cache in KERNEL_CACHES:
         os.environ.setdefault(cache, str(MOST_KERNELS))
+    _pack(module)
+
+
+def _pack(module: nn.Module) -> None:
     for name, child in module.named_children():
         if isinstance(child, nn.Linear):
             if _packable(child.weight):
                 setattr(module, name, PackedLinear(child))
         else:
-            pack_linears(child)
+            _pack(child)
 
 
 def _packable(weight: Tensor) -> bool:
