@@ -28,6 +28,13 @@ class AudioError(Exception):
 class UnsupportedFormatError(AudioError):
     """An encoding, rate or channel count that calls cannot use."""
 
+    def __init__(self, reason: str, given: str | None = None) -> None:
+        """`reason`: what is wanted, in our own words, so it may be logged. `given`: what came instead, perhaps a peer's
+        words."""
+        super().__init__(reason if given is None else f"{reason}, not {given}")
+        self.reason = reason
+        self.given = given
+
 
 class Encoding(StrEnum):
     """Sample encodings a call may use; the values are the words of the wire protocol."""
@@ -51,9 +58,9 @@ class AudioFormat:
 
     def __post_init__(self) -> None:
         if self.sample_rate_hz not in (8000, 16000):
-            raise UnsupportedFormatError(f"sample_rate {self.sample_rate_hz} is not supported; use 8000 or 16000")
+            raise UnsupportedFormatError("sample_rate must be 8000 or 16000", f"{self.sample_rate_hz!s:.20}")
         if self.channels not in (1, 2):
-            raise UnsupportedFormatError(f"channels {self.channels} is not supported; use 1 or 2")
+            raise UnsupportedFormatError("channels must be 1 or 2", f"{self.channels!s:.20}")
 
     @classmethod
     def parse(cls, encoding: str, sample_rate_hz: int, channels: int) -> AudioFormat:
@@ -66,7 +73,7 @@ class AudioFormat:
             known = Encoding(encoding)
         except ValueError:
             names = ", ".join(e.value for e in Encoding)
-            raise UnsupportedFormatError(f"encoding {encoding!r:.40} is not supported; use {names}") from None
+            raise UnsupportedFormatError(f"encoding must be one of {names}", f"{encoding!r:.40}") from None
         return cls(encoding=known, sample_rate_hz=sample_rate_hz, channels=channels)
 
     @property

@@ -216,7 +216,7 @@ def test_every_message_of_the_client_is_documented_and_no_other_is() -> None:
     protocol.receive(b"")
     (fault,) = protocol.receive('{"type": "?"}')
     assert isinstance(fault, seam.PeerFault)
-    known = set(fault.message.rpartition("knows ")[2].split(", "))
+    known = set(fault.reason.rpartition("one of ")[2].split(", "))
     rows = table(text_of("docs/protocols.md"), "Messages from the client")
     assert set(rows) == known
 

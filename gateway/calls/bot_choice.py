@@ -15,7 +15,11 @@ __all__ = ["UnknownBotError", "choose_bot"]
 
 
 class UnknownBotError(LookupError):
-    """No loaded bot fits; the message says which there are."""
+    """No loaded bot fits; the message says which there are. `reason` is the message without the peer's words."""
+
+    def __init__(self, reason: str, given: str) -> None:
+        super().__init__(f"{reason}, not {given}")
+        self.reason = reason
 
 
 def choose_bot(bots: Mapping[str, Bot], name: str | None, language: str | None) -> Bot:
@@ -31,12 +35,14 @@ def choose_bot(bots: Mapping[str, Bot], name: str | None, language: str | None) 
     """
     bot = bots.get(name) if name is not None else next(iter(bots.values()))
     if bot is None:
-        raise UnknownBotError(f"no bot {name!r:.60} is loaded; there are: {', '.join(bots)}")
+        raise UnknownBotError(f"bot must be one of those loaded ({', '.join(bots)})", f"{name!r:.60}")
     wanted = primary_language(language) if language else primary_language(bot.language)
     if primary_language(bot.language) == wanted:
         return bot
     twin = bots.get(f"{bot.name}-{wanted}")
     if twin is None or primary_language(twin.language) != wanted:
         speaks = ", ".join(f"{each.name} {each.language}" for each in bots.values())
-        raise UnknownBotError(f"bot {bot.name} has no twin in the language {language!r:.40}; there are: {speaks}")
+        raise UnknownBotError(
+            f"language must be one that bot {bot.name} or its twin speaks; there are: {speaks}", f"{language!r:.40}"
+        )
     return twin

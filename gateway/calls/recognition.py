@@ -211,10 +211,10 @@ class RecognitionSession:
                     self._end("caller", CloseCode.NORMAL, "")
         except InferenceError as exc:
             self._log.error("recognition failed: %s", exc)
-            self._fail("unavailable", CloseCode.INTERNAL, "unavailable")
+            self._fail("unavailable", CloseCode.INTERNAL, "the recogniser gave no answer")
         except Exception as exc:
             self._log.error("a fault of ours ended the connection: %s", logs.where(exc))
-            self._fail("internal", CloseCode.INTERNAL, "internal")
+            self._fail("internal", CloseCode.INTERNAL, "a fault of the gateway's")
 
     def _release(self) -> None:
         if self._partial is not None:
@@ -273,7 +273,7 @@ class RecognitionSession:
     def _fail(self, code: str, close_code: int, reason: str) -> None:
         if not self._ended_by:
             self._services.metrics.peer_faults.labels(code).inc()
-            self._log.warning("recognition ended: %s", code)
+            self._log.warning("recognition ended: %s: %s", code, reason)
             self._end("error", close_code, reason)
 
     def _end(self, by: str, close_code: int, reason: str) -> None:

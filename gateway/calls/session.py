@@ -330,7 +330,7 @@ class CallSession:
         try:
             self._set_start(self._protocol.default_start())
         except UnsupportedFormatError as exc:
-            self._peer_fault(PeerFault("bad_start", str(exc), CloseCode.BAD_START))
+            self._peer_fault(PeerFault("bad_start", exc.reason, CloseCode.BAD_START, exc.given))
 
     def _no_start(self) -> None:
         self._fail("no_start", f"no start within {_START_S:g} s", CloseCode.TIMEOUT)
@@ -386,7 +386,7 @@ class CallSession:
         self._services.metrics.peer_faults.labels(fault.code).inc()
         self._peer_faults += 1
         if fault.close_code is not None:
-            self._fail(fault.code, fault.message, fault.close_code)
+            self._fail(fault.code, fault.reason, fault.close_code, message=fault.message)
         elif self._peer_faults > self._limits.peer_faults:
             self._fail("too_many_faults", f"more than {self._limits.peer_faults} bad messages", CloseCode.BAD_MESSAGE)
         else:
@@ -417,7 +417,7 @@ class CallSession:
         try:
             bot = choose_bot(self._services.bots, start.bot, start.language)
         except UnknownBotError as exc:
-            self._fail("unknown_bot", str(exc), CloseCode.BAD_START)
+            self._fail("unknown_bot", exc.reason, CloseCode.BAD_START, message=str(exc))
             return
         await self._take_over()
         try:
@@ -462,11 +462,12 @@ class CallSession:
             for message in messages:
                 self._connection.send(message)
 
-    def _fail(self, code: str, message: str, close_code: int) -> None:
+    def _fail(self, code: str, reason: str, close_code: int, *, message: str | None = None) -> None:
+        """End the call. `reason` is logged, so it quotes no peer; `message` is told where that does."""
         if not self.ended_by:
-            self._log.warning("call ended: %s", code)
+            self._log.warning("call ended: %s: %s", code, reason)
             self._goes_on = close_code is CloseCode.TAKEN_OVER
-            self._tell(ReportFault(code, message))
+            self._tell(ReportFault(code, message or reason))
             self._end("error", close_code, code)
 
     def _end(self, by: str, close_code: int, reason: str) -> None:

@@ -169,8 +169,8 @@ class AsteriskProtocol:
         name = word_of(fields.get("format")) or guess
         if name not in _FORMATS:
             known = ", ".join(known for known in _FORMATS if known != "sln16")
-            mend = f"the codec {name!r:.40} is not spoken here; dial with c(ulaw), or one of {known}"
-            return (PeerFault("bad_start", mend, CloseCode.BAD_START),)
+            mend = f"the codec must be one of {known}; dial with c(ulaw)"
+            return (PeerFault("bad_start", mend, CloseCode.BAD_START, f"{name!r:.40}"),)
         self._passthrough = word_of(fields.get("passthrough")) == "true" or fields.get("passthrough") is True
         return (self._started(name, fields, frame), *self._early.release())
 

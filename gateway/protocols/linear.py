@@ -65,7 +65,7 @@ def first_text(
     try:
         started = start(metadata)
     except UnsupportedFormatError as exc:
-        return (PeerFault("bad_start", f"{exc}{where}", CloseCode.BAD_START),)
+        return (PeerFault("bad_start", f"{exc.reason}{where}", CloseCode.BAD_START, exc.given),)
     return (started, *early.release(), *(event for other in others for event in later(other)))
 
 

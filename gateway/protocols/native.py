@@ -47,7 +47,12 @@ _START_KEYS = ("call_id", "bot", "language", "caller", "encoding", "sample_rate"
 
 
 class _BadField(Exception):
-    """A field of a start message that cannot be used."""
+    """A field of a start message that cannot be used: what is wanted, and what came instead where that says more."""
+
+    def __init__(self, reason: str, given: str | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.given = given
 
 
 class NativeProtocol:
@@ -77,7 +82,7 @@ class NativeProtocol:
         try:
             start = _parse_start(dict(self._query))
         except _BadField as exc:
-            raise UnsupportedFormatError(str(exc)) from None
+            raise UnsupportedFormatError(exc.reason, exc.given) from None
         self._started = True
         return start
 
@@ -104,9 +109,8 @@ class NativeProtocol:
             if isinstance(name, str):
                 return (MarkReached(name),)
             return (PeerFault("bad_mark", 'mark_reached needs "name", as sent in the mark'),)
-        known = "start, dtmf, stop, mark_reached"
-        named = repr(kind[:40]) if isinstance(kind, str) else f"of {type(kind).__name__}"
-        return (PeerFault("unknown_type", f"unknown type {named}; this end knows {known}"),)
+        named = f"{kind!r:.40}" if isinstance(kind, str) else type(kind).__name__
+        return (PeerFault("unknown_type", "type must be one of start, dtmf, stop, mark_reached", given=named),)
 
     def send(self, command: Command) -> Sequence[WireMessage]:
         """Translate one command into JSON text."""
@@ -164,12 +168,12 @@ class NativeProtocol:
         try:
             start = _parse_start(parsed)
         except (_BadField, UnsupportedFormatError) as exc:
-            return PeerFault("bad_start", str(exc), CloseCode.BAD_START)
+            return PeerFault("bad_start", exc.reason, CloseCode.BAD_START, exc.given)
         self._started = True
         return start
 
-    def _fault(self, code: str, message: str) -> PeerFault:
-        return PeerFault(code, message, None if self._started else CloseCode.BAD_MESSAGE)
+    def _fault(self, code: str, reason: str) -> PeerFault:
+        return PeerFault(code, reason, None if self._started else CloseCode.BAD_MESSAGE)
 
 
 def _parse_start(keys: JsonObject) -> CallStart:
@@ -197,7 +201,7 @@ def _parse_start(keys: JsonObject) -> CallStart:
 def _plain(key: str, value: object) -> str:
     """One metadata value as text. Peers send numbers where they mean text, and the other way round."""
     if isinstance(value, dict | list):
-        raise _BadField(f"metadata {key[:40]!r} must be a string")
+        raise _BadField("the values of metadata must be strings", f"{type(value).__name__} at {key[:40]!r}")
     return ("" if value is None else str(value))[:MAX_VALUE_CHARS]
 
 
@@ -219,4 +223,4 @@ def _number(keys: JsonObject, key: str, default: int) -> int:
     try:
         return int(value)
     except ValueError:
-        raise _BadField(f"{key} must be a whole number, not {str(value)[:20]!r}") from None
+        raise _BadField(f"{key} must be a whole number", repr(str(value)[:20])) from None

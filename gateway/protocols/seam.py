@@ -120,8 +120,16 @@ class PeerFault:
     """The peer broke its protocol. `close_code`: the call cannot go on; None: told, and the call goes on."""
 
     code: str
-    message: str
+    reason: str
+    """What is wanted, in our own words: it may be logged."""
     close_code: int | None = None
+    given: str | None = field(default=None, repr=False)
+    """What came instead, quoted for the peer alone."""
+
+    @property
+    def message(self) -> str:
+        """What the peer is told."""
+        return self.reason if self.given is None else f"{self.reason}, not {self.given}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,8 +151,8 @@ class TwilioProtocol:
         encoding = word_of(media_format.get("encoding")) or "audio/x-mulaw"
         rate = number_of(media_format.get("sampleRate"), 8000)
         if (encoding, rate) != ("audio/x-mulaw", 8000):
-            told = f"{encoding!r:.40} at {rate} Hz is not spoken here; streams are audio/x-mulaw at 8000 Hz"
-            return (PeerFault("bad_start", told, CloseCode.BAD_START),)
+            given = f"{encoding!r:.40} at {rate!s:.20} Hz"
+            return (PeerFault("bad_start", "mediaFormat must be audio/x-mulaw at 8000 Hz", CloseCode.BAD_START, given),)
         self._started = True
         self._stream_sid = stream_sid
         self._head = dump({"event": "media", "streamSid": stream_sid})[:-1] + ',"media":{"payload":"'

@@ -165,12 +165,13 @@ async def test_a_file_is_answered_at_ten_times_its_pace_and_no_faster(tmp_path: 
         assert 0.4 < asyncio.get_running_loop().time() - began < 3
 
 
-async def test_a_rate_that_no_audio_has_is_refused(tmp_path: Path) -> None:
+async def test_a_rate_that_no_audio_has_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with client(tmp_path) as (_, ws):
         await ws.send('{"config":{"sample_rate":7}}')
         async with asyncio.timeout(20):
             await ws.wait_closed()
         assert ws.close_code == 4415 and "sample_rate" in (ws.close_reason or "")
+    assert "recognition ended: bad_start: sample_rate must be 4000 to 192000" in caplog.messages
 
 
 async def test_a_recogniser_that_fails_ends_the_connection_with_1011(tmp_path: Path) -> None:

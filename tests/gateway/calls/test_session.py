@@ -195,6 +195,28 @@ async def test_a_start_that_cannot_be_used_says_why(tmp_path: Path, start: dict[
         assert await peer.closed() == 4415
 
 
+@pytest.mark.parametrize(
+    ("start", "reason"),
+    [
+        ({"encoding": "aardvark"}, "bad_start: encoding must be one of pcm_s16le, mulaw, alaw"),
+        ({"sample_rate": "aardvark"}, "bad_start: sample_rate must be a whole number"),
+        ({"sample_rate": 7999}, "bad_start: sample_rate must be 8000 or 16000"),
+        ({"call_id": "my aardvark"}, "bad_start: call_id may hold letters"),
+        ({"metadata": {"aardvark": {}}}, "bad_start: the values of metadata must be strings"),
+        ({"bot": "aardvark"}, "unknown_bot: bot must be one of those loaded (tester)"),
+        ({"language": "aardvark"}, "unknown_bot: language must be one that bot tester or its twin speaks"),
+    ],
+)
+async def test_the_log_says_what_was_wanted_and_quotes_no_peer(
+    tmp_path: Path, start: dict[str, object], reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with rig(tmp_path) as running:
+        assert await (await running.peer(start=start)).closed() == 4415
+    (told,) = (line for line in caplog.messages if line.startswith("call ended"))
+    assert told.startswith(f"call ended: {reason}")
+    assert "aardvark" not in caplog.text and "7999" not in caplog.text
+
+
 async def test_a_bad_query_is_told_over_the_socket_where_a_browser_can_read_it(tmp_path: Path) -> None:
     async with rig(tmp_path) as running:
         peer = await running.peer("?sample_rate=7999")

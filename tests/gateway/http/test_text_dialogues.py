@@ -173,8 +173,8 @@ def test_the_bot_is_the_named_one_or_its_twin(tmp_path: Path) -> None:
         ("first-zh", None, "first-zh"),
     ):
         assert choose_bot(bots, name, language).name == chosen
-    with pytest.raises(UnknownBotError, match=r"no bot 'third' is loaded; there are: first, first-zh, first-es, other"):
+    with pytest.raises(UnknownBotError, match=r"\(first, first-zh, first-es, other\), not 'third'"):
         choose_bot(bots, "third", None)
     for name, language in (("other", "zh"), ("first-zh", "en"), ("first", "es")):  # named like a twin, and yet none
-        with pytest.raises(UnknownBotError, match=f"no twin in the language '{language}'"):
+        with pytest.raises(UnknownBotError, match=f"or its twin speaks; .*, not '{language}'"):
             choose_bot(bots, name, language)

@@ -71,7 +71,7 @@ def test_rate_and_channels_where_the_deployer_put_them(
 @pytest.mark.parametrize("metadata", [{"rate": 24000}, {"rate": "fast"}, {"channels": 3}, {"rate": 16000.5}])
 def test_a_format_that_calls_cannot_use_says_what_would_do(metadata: dict[str, Any]) -> None:
     (fault,) = FreeSwitchProtocol().receive(json.dumps(metadata))
-    assert isinstance(fault, PeerFault) and fault.close_code == CloseCode.BAD_START and "use" in fault.message
+    assert isinstance(fault, PeerFault) and fault.close_code == CloseCode.BAD_START and " must be " in fault.message
     with pytest.raises(UnsupportedFormatError):
         FreeSwitchProtocol({key: str(value) for key, value in metadata.items()}).default_start()
 
