@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import sys
 import time
 import traceback
@@ -49,6 +50,15 @@ class _WithCall(logging.Filter):
         return True
 
 
+class _NoLateLookup(logging.Filter):
+    """Drops what uvloop says of the lookup of a name that fails after whoever wanted to connect has given up, and has
+    said so: it forgets that lookup instead of ending it (MagicStack/uvloop issue 437, in 0.23 still)."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+        return not (isinstance(error, socket.gaierror) and record.getMessage().startswith("Future exception was never"))
+
+
 class _Json(logging.Formatter):
     def __init__(self, process: str) -> None:
         super().__init__()
@@ -66,6 +76,9 @@ class _Json(logging.Formatter):
         if record.exc_info:
             body["exception"] = self.formatException(record.exc_info)
         return json.dumps(body, ensure_ascii=False)
+
+
+_NO_LATE_LOOKUP: Final = _NoLateLookup()
 
 
 def configure(level: str, style: str, *, process: str) -> None:
@@ -87,6 +100,7 @@ def configure(level: str, style: str, *, process: str) -> None:
                 datefmt="%H:%M:%S",
             )
         )
+    logging.getLogger("asyncio").addFilter(_NO_LATE_LOOKUP)
     own = logging.getLevelNamesMapping()[level.upper()]
     logging.basicConfig(level=max(own, logging.INFO), handlers=[handler], force=True)
     for name in _OURS:

@@ -10,6 +10,7 @@ from typing import Final
 from redis.exceptions import RedisError
 
 from gateway import logs
+from gateway.outage_log import OutageLog
 
 __all__ = ["persist"]
 
@@ -26,15 +27,16 @@ async def persist(step: Callable[[], Awaitable[None]], *, doing: str) -> None:
             away, all else is a fault of ours.
         doing: told in the log at the first failure of a row.
     """
+    outage = OutageLog(log, doing)
     failures = 0
     while True:
         try:
             await step()
+            outage.over()
             failures = 0
             continue
         except (RedisError, OSError) as exc:
-            if not failures:
-                log.warning("%s: %s; trying again", doing, type(exc).__name__)
+            outage.failed(exc)
         except Exception as exc:  # the task's outer edge: without it others would wait for ever
             log.error("%s: a fault of ours: %s", doing, logs.where(exc))
         await asyncio.sleep(_PAUSES_S[min(failures, len(_PAUSES_S) - 1)])

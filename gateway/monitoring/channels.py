@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 
 from dialogue.connection import connect, one_node
 from gateway import background
+from gateway.outage_log import OutageLog
 
 __all__ = ["ChannelReader"]
 
@@ -54,7 +55,7 @@ class ChannelReader:
         self._joined = asyncio.Event()
         self._home = home
         self._wanted: set[str] = set()
-        self._away = False
+        self._outage = OutageLog(log, "hearing what is published")
         self._on_joined = on_joined
         self._on_message = on_message
 
@@ -84,9 +85,7 @@ class ChannelReader:
                 await self._read()
             except (RedisError, OSError) as error:
                 background.heed_cancellation()
-                if not self._away:
-                    log.warning("nothing is heard from Redis: %s; trying again", type(error).__name__)
-                    self._away = True
+                self._outage.failed(error)
                 await self._begin_anew()
                 await asyncio.sleep(_RETRY_S)
 
@@ -106,9 +105,7 @@ class ChannelReader:
                 case "message":
                     await self._on_message(message["channel"].decode(), message["data"])
                 case "subscribe" if message["channel"].decode() == self._home:
-                    if self._away:
-                        log.info("Redis is heard again")
-                        self._away = False
+                    self._outage.over()
                     self._joined.set()
                     await self._on_joined()
 

@@ -41,6 +41,7 @@ from gateway.monitoring.wire import (
     audio_channel,
     voice_channel,
 )
+from gateway.outage_log import OutageLog
 
 __all__ = ["CallList", "Ear", "HubError", "MonitorHub", "Stock", "Watcher"]
 
@@ -300,7 +301,7 @@ class MonitorHub:
         await self._news.hear(wanted)
 
     async def _renew_for_ever(self) -> None:
-        renewed = True
+        outage = OutageLog(log, "watching")
         while True:
             await asyncio.sleep(RENEW_S)
             try:
@@ -309,13 +310,9 @@ class MonitorHub:
                     order = Order(kind=OrderKind.WATCH, sender=self._id, raw=raw)
                     await self._client.publish(ORDERS, order.encoded())
             except (RedisError, OSError) as error:
-                if renewed:  # told once an outage, not every two seconds
-                    log.warning("watching is not renewed: %s; trying again", type(error).__name__)
-                renewed = False
+                outage.failed(error)
                 continue
-            if not renewed:
-                log.info("watching is renewed")
-            renewed = True
+            outage.over()
             now = time.monotonic()
             if now - self._renewed_at > LEASE_S - RENEW_S:  # workers may have stopped, and counted nothing since
                 self._doubt()

@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 
 from dialogue.connection import connect
 from gateway import background
+from gateway.outage_log import OutageLog
 
 __all__ = ["Presence", "PresentWorkers", "gateway_name", "presence_key", "present_workers"]
 
@@ -60,7 +61,7 @@ class Presence:
         self._key = presence_key(gateway, name)
         self._calls = calls
         self._draining = False
-        self._renewed = True
+        self._outage = OutageLog(log, "presence")
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -95,13 +96,9 @@ class Presence:
         try:
             await self._client.set(self._key, json.dumps(told), ex=_TTL_S)
         except (RedisError, OSError) as exc:
-            if self._renewed:  # told once, not every second
-                log.warning("presence not renewed: %s; trying again", type(exc).__name__)
-            self._renewed = False
+            self._outage.failed(exc)
         else:
-            if not self._renewed:
-                log.info("presence renewed")
-            self._renewed = True
+            self._outage.over()
 
 
 async def present_workers(client: redis.Redis, gateway: str) -> PresentWorkers:

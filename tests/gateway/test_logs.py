@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -26,6 +28,7 @@ def root_logger_restored() -> Iterator[None]:
     root.setLevel(level)
     for name in logs._OURS:
         logging.getLogger(name).setLevel(logging.NOTSET)
+    logging.getLogger("asyncio").removeFilter(logs._NO_LATE_LOOKUP)
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -107,3 +110,18 @@ def test_configuring_twice_does_not_write_twice(capsys: pytest.CaptureFixture[st
     configure("info", "text", process="p")
     log.info("once")
     assert len(lines(capsys)) == 1
+
+
+def test_a_lookup_that_nobody_waits_for_any_more_is_not_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """As uvloop does it: `create_connection` was given up, and the name is found to be unknown later."""
+    configure("info", "text", process="worker 0")
+    loop = asyncio.new_event_loop()
+    for error in (socket.gaierror(-3, "Temporary failure in name resolution"), ValueError("another")):
+        lookup = loop.create_future()
+        lookup.set_exception(error)
+        del lookup
+        gc.collect()
+    loop.close()
+    told = "\n".join(lines(capsys))
+    assert "name resolution" not in told
+    assert "Future exception was never retrieved" in told and "ValueError: another" in told

@@ -37,7 +37,7 @@ async def test_a_step_that_fails_is_taken_again_and_each_row_of_failures_is_told
             await ended.wait()
         await background.stop([task])
     assert [record.message.splitlines()[0] for record in caplog.records] == [
-        "counting: ConnectionError; trying again",
+        "counting: ConnectionError (a); is Redis running and reachable? Trying again",
         "counting: a fault of ours: ValueError",
     ]
     assert "4417" not in caplog.text and task.cancelled()

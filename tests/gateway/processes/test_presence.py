@@ -41,4 +41,7 @@ async def test_a_redis_that_is_away_is_told_once_and_so_is_its_return(
     caplog.set_level(logging.INFO, logger=presence.__name__)
     async with Presence("redis://nowhere", gateway="here:1", name="7", calls=lambda: 0), asyncio.timeout(20):
         await client.written.wait()
-    assert caplog.messages == ["presence not renewed: ConnectionError; trying again", "presence renewed"]
+    assert caplog.messages == [
+        "presence: ConnectionError (gone); is Redis running and reachable? Trying again",
+        "presence: goes on",
+    ]
