@@ -12,7 +12,10 @@ from typing import Protocol
 
 from audio.formats import Pcm16
 
-__all__ = ["AsrEngine", "AsrJob", "Expectation", "Transcript"]
+__all__ = ["AUTO_LANGUAGE", "AsrEngine", "AsrJob", "Expectation", "Transcript"]
+
+AUTO_LANGUAGE = "auto"
+"""In the place of a language's code: whatever is spoken, and a multilingual model finds out what that is."""
 
 
 class Expectation(StrEnum):
@@ -28,8 +31,8 @@ class Expectation(StrEnum):
 class AsrJob:
     """One utterance to transcribe.
 
-    `pcm` is int16 mono at `sample_rate_hz` (8000 or 16000). `language` is a code such as "en", or None
-    to let a multilingual model decide. `expect` is None where anything may be said.
+    `pcm` is int16 mono at `sample_rate_hz` (8000 or 16000). `language` is a code such as "en", or None (or "auto") to
+    let a multilingual model decide. `expect` is None where anything may be said.
     """
 
     pcm: Pcm16

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from audio.asr import AUTO_LANGUAGE
 from audio.whisper_profile import AsrModelError
 
 __all__ = ["BUNDLED_MODELS", "bundled_model_path"]
@@ -13,12 +14,13 @@ BUNDLED_MODELS = {"en": "en-small"}
 
 
 def bundled_model_path(language: str = "en") -> Path:
-    """Folder of the bundled recogniser of a language.
+    """Folder of the bundled recogniser of a language, of the first there is where the language is "auto".
 
     Raises:
         AsrModelError: there is none; name a model of your own instead.
     """
-    folder = BUNDLED_MODELS.get(language.lower().split("-")[0])
+    code = language.lower().replace("_", "-").split("-")[0]
+    folder = BUNDLED_MODELS.get(next(iter(BUNDLED_MODELS)) if code == AUTO_LANGUAGE else code)
     if folder is None:
         known = ", ".join(sorted(BUNDLED_MODELS))
         raise AsrModelError(

@@ -38,6 +38,9 @@ CUBLAS = "libcublas.so.12"
 """CTranslate2 opens it when it first computes on a GPU, and its package declares no dependency on it."""
 
 
+_DEVICES = ("auto", "cpu", "cuda")
+
+
 class Engine(StrEnum):
     """What computes; each reads weights in a form of its own."""
 
@@ -98,10 +101,14 @@ def choose_engine(
         machine: this one, unless said.
 
     Raises:
-        AsrModelError: the engine asked for cannot read this model, or there is no such engine.
+        AsrModelError: the engine asked for cannot read this model, or there is no such engine, device or folder.
     """
     if engine not in ("auto", *Engine):
         raise AsrModelError(f"no engine {engine!r:.20}; choose auto, {' or '.join(Engine)}")
+    if device not in _DEVICES:
+        raise AsrModelError(f"no device {device!r:.20}; choose {', '.join(_DEVICES[:-1])} or {_DEVICES[-1]}")
+    if _is_path(str(model)) and not Path(model).is_dir():
+        raise AsrModelError(f"speech model {str(model)!r}: no such folder; check the path")
     forms = model_forms(model)
     if engine != "auto":
         asked = Engine(engine)
@@ -203,6 +210,11 @@ def _this_machine() -> Machine:
     import torch
 
     return Machine(ctranslate2_gpu=True, torch_gpu=torch.cuda.is_available(), cublas=loads(CUBLAS))
+
+
+def _is_path(model: str) -> bool:
+    """Whether a model can only be a folder's path: a hub id has one stroke at most and begins with neither."""
+    return model.startswith(("/", ".", "~")) or model.count("/") > 1
 
 
 def _fetched(hub_id: str) -> Path | None:

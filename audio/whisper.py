@@ -27,7 +27,7 @@ import soxr
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from audio.asr import AsrJob, Expectation, Transcript
+from audio.asr import AUTO_LANGUAGE, AsrJob, Expectation, Transcript
 from audio.expectation import Vocabulary, hint, is_plausible
 from audio.gates import GateSettings, gate_audio, gate_words, measure
 from audio.resampling import pcm16_to_float
@@ -50,6 +50,8 @@ _MIN_TAIL_FRAMES = 8
 _TOKENS_PER_S = 12
 """Faster than anybody speaks in any language, fast Chinese at a token a character included: where decoding stops when
 it loops."""
+_WHISPERS_OWN = {"cmn": "zh"}
+"""Languages that Whisper has under another code."""
 _MOST_TOKENS = 224
 """Half of a decoder's positions, which stock Whisper was trained to fill at most."""
 
@@ -342,9 +344,10 @@ class WhisperRecogniser(ABC):
         """The language to decode a job in; None: detect it."""
         if not self._multilingual:
             return self.profile.languages[0] if self.profile.languages else "en"
-        if job.language is None:
+        language = (job.language or AUTO_LANGUAGE).lower().replace("_", "-").split("-")[0]
+        language = _WHISPERS_OWN.get(language, language)
+        if language == AUTO_LANGUAGE:
             return None
-        language = job.language.lower().split("-")[0]
         if self._tokenizer.token_to_id(f"<|{language}|>") is None:
             logger.warning("speech model %s has no language %r; detecting instead", self.name, language[:8])
             return None

@@ -18,6 +18,7 @@ from typing import ClassVar
 import ctranslate2
 import numpy as np
 from faster_whisper import WhisperModel
+from faster_whisper.feature_extractor import FeatureExtractor
 from numpy.typing import NDArray
 
 from audio.gates import GateSettings
@@ -28,6 +29,7 @@ __all__ = ["AsrModelError", "WhisperEngine", "split_at_quiet"]
 
 _LONGEST_PROMPT = 4
 """Start, language, task, no timestamps."""
+_FILES = ("model.bin", "config.json", "tokenizer.json")
 
 
 class WhisperEngine(WhisperRecogniser):
@@ -63,6 +65,7 @@ class WhisperEngine(WhisperRecogniser):
             device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
         if compute_type == "default":
             compute_type = "float16" if device == "cuda" else "int8"
+        _check_files(Path(model))
         try:
             loaded = WhisperModel(str(model), device=device, compute_type=compute_type, cpu_threads=cpu_threads)
         except Exception as error:  # CTranslate2, tokenizers and the hub client share no narrower class
@@ -70,6 +73,9 @@ class WhisperEngine(WhisperRecogniser):
             mend = "name a folder made by ct2-transformers-converter, or a hub id this machine can reach"
             if "CUDA" in reason:
                 mend = "use the device cpu, or ask `voicegate doctor` what the GPU lacks"
+            elif "compute type" in reason:
+                able = ", ".join(sorted(ctranslate2.get_supported_compute_types(device)))
+                mend = f"leave asr.compute_type at its default, or choose what this {device} computes with: {able}"
             raise AsrModelError(f"speech model {str(model)!r} cannot be loaded ({reason}); {mend}") from error
         self._model = loaded.model
         super().__init__(
@@ -77,7 +83,7 @@ class WhisperEngine(WhisperRecogniser):
             gates=gates,
             device=device,
             tokenizer=loaded.hf_tokenizer,
-            extract=loaded.feature_extractor,
+            extract=_feature_extractor(loaded),
             multilingual=loaded.model.is_multilingual,
             max_batch=max_batch,
         )
@@ -138,6 +144,33 @@ class WhisperEngine(WhisperRecogniser):
             HeldHypothesis(tokens=tokens, logprobs=np.log(np.maximum(weights.text_token_probs, 1e-30)).tolist())
             for tokens, weights in zip(texts, weighed, strict=True)
         ]
+
+
+def _check_files(folder: Path) -> None:
+    """Refuse a folder in which a file is missing.
+
+    Without tokenizer.json faster-whisper would ask the hub for that of whisper-tiny, whose numbers are not large-v3's;
+    without config.json CTranslate2 loads and cannot run.
+
+    Raises:
+        AsrModelError: naming the files. Of what is no folder, a size or a hub id, nothing is known here.
+    """
+    if not folder.is_dir():
+        return
+    missing = [name for name in _FILES if not (folder / name).is_file()]
+    if not any(folder.glob("vocabulary.*")):
+        missing.append("vocabulary.json")
+    if missing:
+        raise AsrModelError(
+            f"speech model '{folder}' cannot be loaded (no {', '.join(missing)} in it); make it again with "
+            "ct2-transformers-converter --copy_files tokenizer.json preprocessor_config.json"
+        )
+
+
+def _feature_extractor(loaded: WhisperModel) -> FeatureExtractor:
+    """Features as the weights want them: 128 mels for large-v3, also where no preprocessor_config.json says so."""
+    extractor, mels = loaded.feature_extractor, loaded.model.n_mels
+    return extractor if len(extractor.mel_filters) == mels else FeatureExtractor(feature_size=mels)
 
 
 def _max_length(max_tokens: int, prompt_tokens: int) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from audio.asr import AUTO_LANGUAGE
 from dialogue.bots import Bot
 from nlu.languages import primary_language
 
@@ -28,7 +29,8 @@ def choose_bot(bots: Mapping[str, Bot], name: str | None, language: str | None) 
     Args:
         bots: the loaded ones by name, the default first.
         name: of the bot that was asked for; None for the default.
-        language: a language tag ("zh", "zh-CN", "yue"), as `nlu.languages` reads it; None for the bot's own.
+        language: a language tag ("zh", "zh-CN", "yue"), as `nlu.languages` reads it; None for the bot's own, and
+            "auto" too: what is spoken is then for the recogniser to find out.
 
     Raises:
         UnknownBotError: no such bot, or neither it nor its twin speaks the language.
@@ -36,8 +38,8 @@ def choose_bot(bots: Mapping[str, Bot], name: str | None, language: str | None) 
     bot = bots.get(name) if name is not None else next(iter(bots.values()))
     if bot is None:
         raise UnknownBotError(f"bot must be one of those loaded ({', '.join(bots)})", f"{name!r:.60}")
-    wanted = primary_language(language) if language else primary_language(bot.language)
-    if primary_language(bot.language) == wanted:
+    wanted = primary_language(language or AUTO_LANGUAGE)
+    if wanted in (AUTO_LANGUAGE, primary_language(bot.language)):
         return bot
     twin = bots.get(f"{bot.name}-{wanted}")
     if twin is None or primary_language(twin.language) != wanted:

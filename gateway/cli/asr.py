@@ -36,7 +36,7 @@ ModelOption = Annotated[
         show_default="the bundled model",
     ),
 ]
-LanguageOption = Annotated[str, typer.Option("--language", help='What is spoken: "en", "zh", ...')]
+LanguageOption = Annotated[str, typer.Option("--language", help='What is spoken: "en", "zh", ..., or "auto".')]
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, or auto: cuda if there is one.")]
 EngineOption = Annotated[
     str,

@@ -66,6 +66,23 @@ def test_the_other_engines_form_is_refused_with_the_mend(hugging_face: Path) -> 
         choose_engine(BUNDLED, engine="tensorrt")
 
 
+@pytest.mark.parametrize("path", ["/models/gone", "./gone", "models/whisper/gone"])
+def test_a_path_that_leads_nowhere_is_no_hub_id(path: str) -> None:
+    with pytest.raises(AsrModelError, match=f"'{path}': no such folder"):
+        choose_engine(path, machine=NO_GPU)
+
+
+def test_an_unknown_device_is_told_before_anything_is_loaded() -> None:
+    with pytest.raises(AsrModelError, match="no device 'tpu'; choose auto, cpu or cuda"):
+        choose_engine(BUNDLED, device="tpu")
+
+
+def test_the_bundled_model_of_a_language() -> None:
+    assert {bundled_model_path(tag) for tag in ("en", "en-GB", "en_US", "auto")} == {bundled_model_path()}
+    with pytest.raises(AsrModelError, match="no bundled recogniser for 'yue'"):
+        bundled_model_path("yue")
+
+
 def test_forms(tmp_path: Path, hugging_face: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert model_forms(BUNDLED) == {Engine.CTRANSLATE2}
     assert model_forms(hugging_face) == {Engine.TORCH}

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import ctranslate2
 import numpy as np
 import pytest
 import torch
@@ -25,6 +27,7 @@ from audio.gates import GateSettings
 from audio.torch_engine import TorchWhisperEngine
 from audio.whisper import WhisperRecogniser
 from audio.whisper_engine import WhisperEngine
+from audio.whisper_profile import AsrModelError
 from bench.random_whisper import WhisperShape, convert, make_whisper
 from gateway.cli import asr
 
@@ -92,14 +95,16 @@ def test_each_form_loads_in_its_engine(engines: dict[str, WhisperRecogniser]) ->
 def test_languages_given_and_detected(
     engines: dict[str, WhisperRecogniser], form: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    jobs = [AsrJob(pcm=sound(1), language=language) for language in ("en", "zh-CN", None, "xx")]
-    given_en, given_zh, detected, unknown = engines[form].transcribe(jobs)
+    jobs = [AsrJob(pcm=sound(1), language=language) for language in ("en", "zh-CN", None, "xx", "en_GB", "cmn", "auto")]
+    given_en, given_zh, detected, unknown, british, mandarin, auto = engines[form].transcribe(jobs)
     assert (given_en.language, given_zh.language) == ("en", "zh")
     assert detected.language == unknown.language not in (None, "", "xx")
-    assert detected == replace(unknown)
+    assert (detected, british, mandarin, auto) == (unknown, given_en, given_zh, detected)
     assert {t.text for t in (given_en, given_zh, detected)} == {SAID}
     assert len({t.avg_logprob for t in (given_en, given_zh, detected)}) == 3  # the prompt is another each time
-    assert f"speech model {form} has no language 'xx'" in caplog.text
+    assert [record.message for record in caplog.records] == [
+        f"speech model {form} has no language 'xx'; detecting instead"
+    ]
 
 
 def test_engines_agree_on_a_mixed_batch(engines: dict[str, WhisperRecogniser]) -> None:
@@ -154,6 +159,40 @@ def test_short_windows_of_any_length(folders: dict[tuple[str, int], Path], mels:
     heard = ours.transcribe(jobs)
     assert_alike(heard, theirs.transcribe(jobs))
     assert {t.text for t in heard} == {SAID, f"{SAID} {SAID}"}
+
+
+@pytest.mark.parametrize("mels", [80, 128])
+def test_features_are_those_of_the_weights_whatever_the_folder_says(
+    folders: dict[tuple[str, int], Path], tmp_path: Path, mels: int
+) -> None:
+    """`ct2-transformers-converter` copies preprocessor_config.json only where it is told to."""
+    shutil.copytree(folders["ct2", mels], tmp_path / "bare")
+    (tmp_path / "bare" / "preprocessor_config.json").unlink()
+    job = AsrJob(pcm=sound(1), language="en")
+    (heard,) = load(tmp_path / "bare", short_windows=True).transcribe([job])
+    assert_alike([heard], load(folders["ct2", mels], short_windows=True).transcribe([job]))
+
+
+@pytest.mark.parametrize("name", ["model.bin", "config.json", "tokenizer.json", "vocabulary.json"])
+def test_a_missing_file_is_named_and_no_hub_is_asked(
+    folders: dict[tuple[str, int], Path], tmp_path: Path, name: str
+) -> None:
+    shutil.copytree(folders["ct2", 128], tmp_path / "part")
+    (tmp_path / "part" / name).unlink()
+    with pytest.raises(AsrModelError, match=rf"cannot be loaded \(no {name} in it\).+--copy_files tokenizer.json"):
+        WhisperEngine(tmp_path / "part", device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("form", "able"), [("ct2", "choose what this cpu computes with: .*int8"), ("hf", "needs a GPU")]
+)
+def test_half_precision_on_a_cpu_is_refused_with_what_it_has(
+    folders: dict[tuple[str, int], Path], form: str, able: str
+) -> None:
+    if "float16" in ctranslate2.get_supported_compute_types("cpu"):
+        pytest.skip("this CPU has float16")
+    with pytest.raises(AsrModelError, match=able):
+        load_engine(folders[form, 80], device="cpu", compute_type="float16")
 
 
 def test_large_v3_knows_cantonese(folders: dict[tuple[str, int], Path]) -> None:

@@ -25,6 +25,8 @@ BOTS = {name: load_bot(name) for name in ("bill-reminder", "bill-reminder-zh", "
         (None, "yue", "bill-reminder-zh"),  # written alike
         ("bill-reminder-zh", None, "bill-reminder-zh"),
         ("load", "en", "load"),
+        ("load", "auto", "load"),  # for the recogniser to find out
+        ("bill-reminder-zh", "auto", "bill-reminder-zh"),
     ],
 )
 def test_a_twin_answers_in_its_language(name: str | None, language: str | None, chosen: str) -> None:
