@@ -6,7 +6,7 @@
 
 Off until a bot is named in the settings. A file is whole at every moment: the WAV's sizes are set with each second, so
 a worker that dies leaves what was said until then. The loop never touches a disk; a disk that is too slow costs
-seconds of a recording, which are counted, and no call.
+seconds of a recording, which are counted, and no call. So does a folder that cannot be written to, which the log names.
 
 `NAME.jsonl`: the first line says what the recording is (`RecordingInfo`), each other line is an event as watchers get
 it. The sound cannot be redacted: who may hear it needs a scope of its own, and is audited.
@@ -36,6 +36,7 @@ from gateway.metrics import Metrics
 from gateway.monitoring.call_watch import CallWatch
 from gateway.monitoring.events import SCHEMA_VERSION, Published, Redact, to_json
 from gateway.monitoring.stereo import Stereo16, StereoLine
+from gateway.outage_log import OutageLog
 from gateway.settings import RecordingSettings
 
 __all__ = ["CONSENT_KEY", "Recorder", "Recording", "RecordingInfo", "recording_name", "wav_header"]
@@ -91,7 +92,10 @@ _Job: TypeAlias = Callable[[], None]
 class _Writer:
     """A thread that does what it is given, in order; what does not fit into its queue is not done."""
 
-    def __init__(self) -> None:
+    def __init__(self, outage: OutageLog, failed: Callable[[], None]) -> None:
+        """`failed` is called, in the thread, for each job that the disk refused."""
+        self._outage = outage
+        self._failed = failed
         self._jobs: queue.Queue[_Job | None] = queue.Queue(_QUEUE)
         self._thread = threading.Thread(target=self._work, name="recordings", daemon=True)
         self._thread.start()
@@ -117,8 +121,10 @@ class _Writer:
         while (job := self._jobs.get()) is not None:
             try:
                 job()
+                self._outage.over()
             except OSError as error:
-                log.error("a recording was not written: %s", error.strerror)
+                self._outage.failed(error)
+                self._failed()
             except Exception as error:  # the other calls' recordings go on; its text may hold what somebody said
                 log.error("a fault of ours at a recording: %s", logs.where(error))
 
@@ -130,6 +136,7 @@ class Recording:
         self, info: RecordingInfo, folder: Path, watch: CallWatch, line: StereoLine, recorder: Recorder
     ) -> None:
         self.info = info
+        self._folder = folder
         self._sound = folder / f"{info.name}.wav"
         self._story = folder / f"{info.name}.jsonl"
         self._watch = watch
@@ -162,6 +169,7 @@ class Recording:
         is_new = not self._is_begun
         if is_new:  # with the first piece that is written: those before it may have found no room
             events = [json.dumps(asdict(self.info), ensure_ascii=False), *events]
+            _make(self._folder)
         try:
             self._write(stretch, events, create=is_new)
         except FileNotFoundError:
@@ -180,6 +188,10 @@ class Recording:
             with _opened(self._story, create=create) as story:
                 text = "".join(f"{line}\n" for line in events)
                 os.pwrite(story, text.encode(), os.lseek(story, 0, os.SEEK_END))
+
+
+def _make(folder: Path) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 @contextmanager
@@ -204,9 +216,17 @@ class Recorder:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Recorder:
-        if self._settings.bots and self._settings.directory is not None:
-            self._settings.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._writer = _Writer()
+        folder = self._settings.directory
+        if self._settings.bots and folder is not None:
+            mend = "is recording.directory a folder with room, to which this user may write?"
+            outage = OutageLog(log, f"recording to {folder}", mend=mend)
+            try:
+                await asyncio.to_thread(_make, folder)
+            except (
+                OSError
+            ) as error:  # what can be seen before the start has been refused then: gateway.processes.preflight
+                outage.failed(error)
+            self._writer = _Writer(outage, self._metrics.dropped.labels("recording").inc)
             self._tasks = [asyncio.create_task(self._write_for_ever(), name="recordings")]
         return self
 
@@ -225,7 +245,7 @@ class Recorder:
         consent = "announced" if settings.consent == "announced" else "given"
         if consent == "given" and metadata.get(CONSENT_KEY, "").strip().lower() not in ("yes", "true", "1"):
             return
-        started_at = time.time()
+        started_at = watch.clock()
         info = RecordingInfo(
             name=recording_name(call_id, started_at),
             call_id=call_id,

@@ -37,7 +37,9 @@ def unusable_files(settings: Settings) -> list[str]:
 
 def _not_writable(folder: Path) -> str | None:
     """Why no files can be made there; a folder that is not there yet is made where the nearest one above allows it."""
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not there.is_dir():
-        return f"cannot be a folder, since {there} is a file" if there != folder else "is a file"
-    return None if os.access(there, os.W_OK | os.X_OK) else f"cannot be written, for {there} is not this user's"
+    there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    if not os.path.isdir(there):
+        return f"cannot be a folder, since {there} is none" if there != folder else "is no folder"
+    if os.access(there, os.W_OK | os.X_OK):
+        return None
+    return f"cannot be written, for {there} is not this user's, or its disk is read-only"

@@ -38,6 +38,11 @@ def recorder(folder: Path, **flags: Any) -> Recorder:
     return Recorder(settings.recording, Metrics(CollectorRegistry()), Redactor())
 
 
+def lost(recording: Recorder) -> float:
+    """Pieces that were counted as lost."""
+    return float(recording._metrics.dropped.labels("recording")._value.get())
+
+
 def stereo(path: Path) -> np.ndarray[Any, Any]:
     """A WAV's samples, shape (samples, 2)."""
     with wave.open(str(path)) as sound:
@@ -142,10 +147,12 @@ async def test_what_is_erased_during_its_call_stays_erased(tmp_path: Path) -> No
     assert not list(folder.iterdir())
 
 
-async def test_a_recording_whose_first_piece_found_no_room_is_one_all_the_same(tmp_path: Path) -> None:
+async def test_a_recording_whose_first_piece_found_no_room_is_one_all_the_same(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = tmp_path / "recordings"
+    folder.touch()  # a file in its place: nothing can be made there
     async with recorder(folder) as recording, rig(tmp_path, recorder=recording) as at:
-        folder.rename(away := tmp_path / "away")
         peer = await at.peer(start={"call_id": "late", "metadata": AGREED})
         await peer.event("prompt", timeout_s=15)
         (running,) = recording._running
@@ -153,9 +160,13 @@ async def test_a_recording_whose_first_piece_found_no_room_is_one_all_the_same(t
         done = threading.Event()
         recording.write(done.set)
         assert await asyncio.to_thread(done.wait, 15)
-        away.rename(folder)
+        assert lost(recording) >= 1
+        folder.unlink()
         await peer.say(type="stop")
         await at.no_calls()
+    told = [line for line in caplog.messages if line.startswith("recording to")]
+    assert len(told) == 1 and f"{folder}: FileExistsError" in told[0]
+    assert "to which this user may write?" in told[0]
     assert [one.info.call_id for one in Archive(folder, keep_days=30).find()] == ["late"]
 
 

@@ -33,14 +33,22 @@ def test_nothing_named_is_nothing_wrong(tmp_path: Path) -> None:
     assert not (tmp_path / "not").exists(), "it only looks"
 
 
-def test_a_folder_of_recordings_that_cannot_be(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_link", [False, True], ids=["file", "link to nothing"])
+def test_a_folder_of_recordings_that_cannot_be(tmp_path: Path, is_link: bool) -> None:
     file = tmp_path / "file"
-    file.touch()
+    if is_link:
+        file.symlink_to(tmp_path / "nothing")
+    else:
+        file.touch()
     assert unusable_files(recording_to(file)) == [
-        f"recording.directory: {file} is a file; name a folder that this user may write to"
+        f"recording.directory: {file} is no folder; name a folder that this user may write to"
     ]
     (fault,) = unusable_files(recording_to(file / "calls"))
-    assert f"since {file} is a file" in fault
+    assert f"since {file} is none" in fault
+
+
+def test_a_folder_that_cannot_even_be_looked_for_is_left_to_the_workers(tmp_path: Path) -> None:
+    assert unusable_files(recording_to(tmp_path / ("x" * 300))) == []
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
