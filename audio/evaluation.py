@@ -62,10 +62,11 @@ def read_manifest(path: Path) -> list[ManifestLine]:
         ManifestError: no such file, a malformed line, a recording that is not there, or no line at all.
     """
     try:
-        raw = path.read_text(encoding="utf-8")
+        raw = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(f"{path}: cannot be read ({error}); give a JSON Lines file in UTF-8") from error
-    lines = [_parse(path, number, line) for number, line in enumerate(raw.splitlines(), 1) if line.strip()]
+    # Not `splitlines`: a text may hold U+2028, which ends no line of JSON.
+    lines = [_parse(path, number, line) for number, line in enumerate(raw.split("\n"), 1) if line.strip()]
     if not lines:
         raise ManifestError(f'{path}: holds no lines; write one {{"audio": ..., "text": ...}} per recording')
     return lines
@@ -75,7 +76,7 @@ def _parse(path: Path, number: int, line: str) -> ManifestLine:
     shape = '{"audio": "file.wav", "text": "what is said"}'
     try:
         item = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ManifestError(f"{path}:{number}: not JSON ({error}); write {shape}") from error
     if not isinstance(item, dict) or not all(isinstance(item.get(key), str) for key in ("audio", "text")):
         raise ManifestError(f'{path}:{number}: needs the strings "audio" and "text"; write {shape}')

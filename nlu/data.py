@@ -1,8 +1,9 @@
 """Reading examples: JSON Lines of `{"text": str, "intent": str, "slots": [{"name", "start", "end"}]}`.
 
 Real data is dirty, so what can be mended is mended and reported as a `DataWarning` with file and line: empty
-lines, empty texts and slots (left out), overlapping slots (the longest wins), intents with one example, labels
-that only the dev file has. A malformed line alone stops the reading, for it may mean anything.
+lines, empty texts and slots (left out), slots with spaces around them (without these), overlapping slots (the longest
+wins), intents with one example, labels that only the dev file has. A malformed line alone stops the reading, for it
+may mean anything.
 """
 
 from __future__ import annotations
@@ -148,13 +149,15 @@ class _Reader:
             return None
         try:
             parsed: object = json.loads(content)
-        except (json.JSONDecodeError, RecursionError) as error:
-            reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
+        except RecursionError:
+            raise self._malformed(number, "not JSON (nested too deeply); write one JSON object a line") from None
+        except ValueError as error:  # JSONDecodeError is one; so is what Python says of a number of 5,000 digits
+            reason = error.msg if isinstance(error, json.JSONDecodeError) else "a number too long"
             raise self._malformed(number, f"not JSON ({reason}); write one JSON object a line") from None
         if not isinstance(parsed, dict):
             raise self._malformed(number, 'not an object; write {"text": ..., "intent": ..., "slots": [...]}')
         text = self._string(number, parsed, "text")
-        intent = self._string(number, parsed, "intent")
+        intent = self._label(number, parsed, "intent")
         if not intent:
             raise self._malformed(number, f'"intent" is empty; name one, or {OUT_OF_SCOPE!r} for out of scope')
         if not text.strip():
@@ -170,7 +173,7 @@ class _Reader:
         for entry in entries:
             if not isinstance(entry, dict):
                 raise self._malformed(number, 'a slot is not an object; write {"name", "start", "end"}')
-            name = self._string(number, entry, "name")
+            name = self._label(number, entry, "name")
             start, end = entry.get("start"), entry.get("end")
             if type(start) is not int or type(end) is not int or not 0 <= start <= end <= len(text):
                 raise self._malformed(
@@ -178,10 +181,15 @@ class _Reader:
                     f"slot {name!r} has start {start!r} and end {end!r}; they are character offsets in the text, "
                     f"0 <= start < end <= {len(text)}",
                 )
-            if text[start:end].strip():
-                slots.append(Slot(name, text[start:end], start, end))
-            else:
+            covered = text[start:end]
+            kept = covered.strip()
+            if not kept:
                 self._warn(number, f"slot {name!r} covers no text, left out")
+                continue
+            if kept != covered:  # no model finds spaces
+                self._warn(number, f"slot {name!r} begins or ends with a space, which is left out of it")
+                start += len(covered) - len(covered.lstrip())
+            slots.append(Slot(name, kept, start, start + len(kept)))
         return tuple(self._without_overlaps(number, slots))
 
     def _without_overlaps(self, number: int, slots: Iterable[Slot]) -> list[Slot]:
@@ -199,6 +207,15 @@ class _Reader:
         value = parsed.get(key)
         if not isinstance(value, str):
             raise self._malformed(number, f'"{key}" is missing or no string; every line needs it')
+        return value
+
+    def _label(self, number: int, parsed: dict[str, object], key: str) -> str:
+        """A string that can be written again: JSON can hold half of a surrogate pair, a model's description cannot."""
+        value = self._string(number, parsed, key)
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise self._malformed(number, f'"{key}" holds half a surrogate pair; write whole characters') from None
         return value
 
     def _warn(self, number: int, text: str) -> None:

@@ -40,6 +40,10 @@ class LineReader:
         tokenizer.enable_truncation(max_tokens)
         self._tokenizer = tokenizer
 
+    def reads_whole(self, text: str) -> bool:
+        """Whether nothing of a text lies beyond the bound."""
+        return not self._tokenizer.encode(normalize(text).text).overflowing
+
     def read(self, text: str) -> Line:
         """Read one text; a text without words has no `heads`."""
         normal = normalize(text)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -114,6 +114,11 @@ def train(config: TrainConfig, progress: Callable[[Progress], None] | None = Non
     files = find_encoder(config.encoder or default_encoder(config.language))
     max_tokens = min(config.max_tokens, files.max_positions)
     reader = LineReader(files.read_tokenizer(), max_tokens)
+    too_long = [
+        *_too_long(config.train, training, reader, max_tokens),
+        *_too_long(config.dev or config.train, dev, reader, max_tokens),
+    ]
+    warnings = (*warnings, *dict.fromkeys(too_long))  # where lines are few, those of dev are those of training
     intents = tuple(sorted({e.intent for e in training if e.in_scope}))
     tags = SlotTags.of(slot.name for e in training for slot in e.slots)
     decoder = Decoder(intents=intents, tags=tags, agreement=Agreement.fit(training, intents, tags))
@@ -178,6 +183,14 @@ def train(config: TrainConfig, progress: Callable[[Progress], None] | None = Non
         warnings=warnings,
         report=report,
     )
+
+
+def _too_long(file: Path, examples: Sequence[Example], reader: LineReader, max_tokens: int) -> Iterator[DataWarning]:
+    """Warnings for lines of which the model sees the beginning only."""
+    for example in examples:
+        # A token is a character at least, or half of one ("¥", said): most lines need no second look.
+        if len(example.text) > max_tokens // 2 and not reader.reads_whole(example.text):
+            yield DataWarning(str(file), example.line, f"longer than {max_tokens} tokens: what is beyond is not read")
 
 
 def _head(config: TrainConfig, decoder: Decoder) -> HeadConfig:

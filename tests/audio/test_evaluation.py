@@ -69,12 +69,21 @@ def test_empty_lines_are_skipped_and_lines_keep_their_number(tmp_path: Path) -> 
         ('["1.wav", "one"]', r":2: needs the strings \"audio\" and \"text\""),
         ('{"audio": "1.wav"}', ":2: needs the strings"),
         ('{"audio": "1.wav", "text": 1}', ":2: needs the strings"),
+        ("[" * 100_000, r":2: not JSON"),
         ('{"audio": "gone.wav", "text": "one"}', r":2: no such file .*gone\.wav; paths are relative"),
     ],
 )
 def test_a_malformed_line_is_named(tmp_path: Path, line: str, words: str) -> None:
     with pytest.raises(ManifestError, match=words):
         read_manifest(manifest(tmp_path, '{"audio": "1.wav", "text": "one"}', line))
+
+
+def test_signs_that_end_no_line_of_json(tmp_path: Path) -> None:
+    """A byte order mark, carriage returns, and U+2028 and U+0085 within a text."""
+    path = manifest(tmp_path)
+    line = '{"audio": "1.wav", "text": "one\u2028two\u0085three"}'
+    path.write_bytes(f"\ufeff{line}\r\n{line}\r\n".encode())
+    assert [(line.text, line.line) for line in read_manifest(path)] == [("one\u2028two\u0085three", n) for n in (1, 2)]
 
 
 def test_no_manifest_and_no_lines(tmp_path: Path) -> None:

@@ -51,6 +51,12 @@ def test_lines_become_examples_with_their_numbers(tmp_path: Path) -> None:
         (slotted(("x", 3, 2)), "start 3 and end 2"),
         ('{"text": "a", "intent": "a", "slots": [{"name": "x", "start": 0.0, "end": 1}]}', "start 0.0"),
         ('{"text": "a", "intent": "a", "slots": [{"name": "x", "start": true, "end": 1}]}', "start True"),
+        ('{"text": "a", "intent": "a", "n": ' + "9" * 5000 + "}", "not JSON (a number too long)"),
+        ('{"text": "a", "intent": "\\ud83d"}', '"intent" holds half a surrogate pair'),
+        (
+            '{"text": "ab", "intent": "a", "slots": [{"name": "\\ud83d", "start": 0, "end": 1}]}',
+            '"name" holds half a surrogate pair',
+        ),
         (b'{"text": "\xff", "intent": "a"}', "not UTF-8"),
     ],
 )
@@ -93,6 +99,15 @@ def test_odd_lines_are_mended_with_a_warning(tmp_path: Path) -> None:
         f"{path}:4: empty text, left out",
         f"{path}:5: slot 'empty' covers no text, left out",
         f"{path}:5: slot 'short' overlaps the longer 'long', left out",
+    ]
+
+
+def test_spaces_around_a_slot_are_none_of_it(tmp_path: Path) -> None:
+    line = {"text": "pay  on friday ", "intent": "a", "slots": [{"name": "date", "start": 7, "end": 15}]}
+    dataset = read_dataset(file_of(tmp_path, json.dumps(line), json.dumps(line)))
+    assert dataset.examples[0].slots == (Slot("date", "friday", 8, 14),)
+    assert [(w.line, w.text) for w in dataset.warnings] == [
+        (line, "slot 'date' begins or ends with a space, which is left out of it") for line in (1, 2)
     ]
 
 

@@ -92,6 +92,23 @@ def test_dirty_data_trains_with_warnings(encoder: Path, tmp_path: Path) -> None:
     assert summary.dev.sentence_accuracy == 0.0
 
 
+@pytest.mark.parametrize("with_dev", [True, False])
+def test_lines_that_are_read_in_part_are_warned_about(encoder: Path, tmp_path: Path, with_dev: bool) -> None:
+    lines = [
+        *examples(),
+        example("bye " * 62, "goodbye"),
+        example("bye " * 63, "goodbye"),
+        example("!" * 99, "goodbye"),
+    ]
+    path = write_lines(tmp_path / "train.jsonl", lines)
+    dev = write_lines(tmp_path / "dev.jsonl", [example("bye " * 99, "goodbye")] * 2) if with_dev else None
+    summary = train(TrainConfig(train=path, dev=dev, out=tmp_path / "m", encoder=str(encoder), head_size=8, epochs=1))
+    assert sorted((Path(w.file).name, w.line, w.text) for w in summary.warnings) == [
+        (file, line, "longer than 64 tokens: what is beyond is not read")
+        for file, line in (("dev.jsonl", 1), ("dev.jsonl", 2))[: 2 * with_dev] + (("train.jsonl", 66),)
+    ]
+
+
 @pytest.mark.parametrize(
     "lines",
     [
