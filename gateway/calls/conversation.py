@@ -152,7 +152,7 @@ class Conversation:
         services, start = self._services, self._start
         self._bot = bot
         book = self._book = CallBook(services, start, bot, call_id)
-        dialogue = self._dialogue = StoredDialogue(services, bot, call_id)
+        dialogue = self._dialogue = StoredDialogue(services, bot, call_id, clock=self._watch.clock)
         speaker = self._speaker = Speaker(
             services,
             self._protocol,

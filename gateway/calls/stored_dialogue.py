@@ -14,6 +14,7 @@ from dialogue.bots import Bot
 from dialogue.loop import DialogueLoop, Step
 from dialogue.store import StoreAwayError, StoreError
 from dialogue.turns import CallWebhook, EarlierCall, Event, WebhookAnswered
+from gateway.calls.call_clock import CallClock
 from gateway.calls.services import Services
 from gateway.protocols.seam import CallStart
 
@@ -31,8 +32,8 @@ class StoredDialogue:
     where the store does not answer, DialogueError where the state cannot be read.
     """
 
-    def __init__(self, services: Services, bot: Bot, call_id: str) -> None:
-        self.loop = DialogueLoop(bot, services.store, call_id)
+    def __init__(self, services: Services, bot: Bot, call_id: str, *, clock: CallClock) -> None:
+        self.loop = DialogueLoop(bot, services.store, call_id, clock=clock)
         self._services = services
         self._bot = bot
         self._call_id = call_id

@@ -16,6 +16,7 @@ from dialogue.bots import Bot
 from dialogue.loop import DialogueLoop
 from dialogue.slots import SlotValue
 from dialogue.state import DialogueState, Turn
+from gateway.calls.call_clock import CallClock
 from gateway.calls.interruption import Verdict
 from gateway.monitoring.bus import EventBus
 from gateway.monitoring.events import (
@@ -96,6 +97,7 @@ class CallWatch:
         "_since",
         "_slots",
         "_spoke_at_ms",
+        "clock",
         "nlu_version",
         "recording",
         "taken_over_by",
@@ -104,6 +106,8 @@ class CallWatch:
 
     def __init__(self, bus: EventBus, *, protocol: str = "", position_ms: Callable[[], int] = lambda: 0) -> None:
         """`position_ms` is how much of the caller's audio has been heard."""
+        self.clock = CallClock()
+        """For all that is told of this call, and written into its state."""
         self.nlu_version = ""
         """Version of the model that answered the last turn; known whether or not anybody watches."""
         self.taken_over_by: str | None = None
@@ -374,4 +378,4 @@ class CallWatch:
             self.recording.note(published)
 
     def _published(self, event: CallEvent) -> Published:
-        return Published(event, self._call_id, self._seq, self._position_ms(), time.time(), self._epoch)
+        return Published(event, self._call_id, self._seq, self._position_ms(), self.clock(), self._epoch)

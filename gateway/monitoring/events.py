@@ -8,7 +8,8 @@ An event leaves as one flat JSON object, the common keys first:
 `seq` counts a call's events from 1 while somebody gets them: a gap is an event that was dropped on its way. A call that
 is resumed on a new connection, perhaps at another worker, has the next `epoch` and counts anew; what still comes of an
 earlier one is of a connection that has lost the call. `at_ms` is the position in the caller's audio, `time` the wall
-clock in seconds since 1970.
+clock in seconds since 1970, as it stood when the connection began and counted on from there
+(`gateway.calls.call_clock`).
 
 A field of type `Label` is a word of ours (a node, an intent, a code) and leaves as it is. Every other text may hold
 what somebody said, and leaves through `gateway.monitoring.redaction` alone: a new field is redacted unless it is

@@ -111,7 +111,7 @@ class CallRoll:
                 going.missed = True
             else:
                 del self._calls[call_id]
-                duration_s = round(now - going.since, 3)
+                duration_s = round(max(0.0, now - going.since), 3)  # of two hosts' clocks
                 end = CallEnded(ended_by="lost", disposition=None, duration_s=duration_s, turns=going.turns)
                 ends.append(Published(end, call_id, going.seq + 1, going.at_ms, now, going.epoch))
         return ends

@@ -64,6 +64,7 @@ from gateway.processes.full_collections import FullCollections
 from gateway.processes.lifeline import DrainOrder, Handover, Lifeline
 from gateway.processes.presence import Presence, gateway_name, presence_key
 from gateway.records.callers import Callers
+from gateway.records.posting import RecordPosts
 from gateway.records.results import CallRecords, artefact_versions
 from gateway.settings import Settings
 from tts_stub.espeak import EspeakSynthesizer
@@ -310,8 +311,9 @@ async def services(settings: Settings, redis_url: str, inference: Inference) -> 
         await stack.enter_async_context(store)
         webhooks = Webhooks(settings.webhooks, metrics)
         stack.push_async_callback(webhooks.aclose)
-        records = CallRecords(redis_url, settings.results, metrics, webhooks, ttl_s=settings.redis.call_ttl_s)
+        records = CallRecords(redis_url, settings.results, metrics, ttl_s=settings.redis.call_ttl_s)
         await stack.enter_async_context(records)
+        await stack.enter_async_context(RecordPosts(redis_url, settings.results, metrics, webhooks))
         client = connect(redis_url, timeout_s=settings.redis.patience_s)
         stack.push_async_callback(client.aclose)
         callers = Callers(

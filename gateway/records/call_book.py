@@ -59,6 +59,8 @@ class CallBook:
 
     async def left(self, state: DialogueState) -> None:
         """Note that the caller is gone: one whom the bot had more to say to may call again and go on."""
+        if self._services.records is not None and self._origin is not None:
+            self._services.records.left(self._origin)
         callers = self._services.callers
         if callers is None or self._who is None or self._services.store.away:
             return

@@ -17,7 +17,6 @@ import hmac
 import json
 import logging
 import re
-import time
 from collections.abc import Awaitable
 from typing import Final
 
@@ -39,13 +38,17 @@ _KEPT_CALLS: Final = 1000
 # KEYS[1]  vg:{caller:HASH}:last
 # KEYS[2]  vg:{caller:HASH}:calls
 # ARGV[1]  the entry; ARGV[2] its time to live, seconds
-# ARGV[3]  call id; ARGV[4] now; ARGV[5] time to live of the set; ARGV[6] calls kept
+# ARGV[3]  call id; ARGV[4] time to live of the set; ARGV[5] calls kept
+#
+# The time is the server's, by which the calls' states expire: by a clock of ours that was ahead, calls whose states are
+# still there would be struck out.
 _SEEN: Final = """
+local now = tonumber(redis.call('TIME')[1])
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
-redis.call('ZADD', KEYS[2], ARGV[4], ARGV[3])
-redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', tonumber(ARGV[4]) - tonumber(ARGV[5]))
-redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -tonumber(ARGV[6]) - 1)
-redis.call('EXPIRE', KEYS[2], ARGV[5])
+redis.call('ZADD', KEYS[2], now, ARGV[3])
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now - tonumber(ARGV[4]))
+redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -tonumber(ARGV[5]) - 1)
+redis.call('EXPIRE', KEYS[2], ARGV[4])
 """
 
 # KEYS[1]  vg:{caller:HASH}:last
@@ -128,7 +131,7 @@ class Callers:
         await self._try(
             self._seen(
                 keys=caller_keys(who),
-                args=[entry, self._ttl_s, call_id, time.time(), 2 * self._ttl_s, _KEPT_CALLS],
+                args=[entry, self._ttl_s, call_id, 2 * self._ttl_s, _KEPT_CALLS],
             )
         )
 

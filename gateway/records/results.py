@@ -1,17 +1,19 @@
-"""Call records: what came of every call, once, in a Redis stream and, if set, at the operator's address.
+"""Call records: what came of every call, once, in a Redis stream. `gateway.records.posting` takes them from there.
 
     opened --ended by bot, caller, transfer--> published
        '--worker died, line lost--> found by a sweep: ended --> published
                                                      going on --> looked at again later
-                                                     about to expire --> published as "lost"
+                                                     about to expire, and nobody's --> published as "lost"
 
 One record per call id, whoever publishes it and however often: a Lua script claims the id and appends to the stream in
 one step. A call that is resumed after its record was published gets no second one. What is left of a crash between a
 call's end and its record is the call's id in the set of open calls, which every worker sweeps.
 
-Posting reads the stream as a consumer group and acknowledges after a 2xx: a record is posted until it is taken or
-`results.post_for_s` is over, by whichever worker lives. The receiver may see one twice (the answer was lost) and knows
-it by its `Idempotency-Key`, the call id.
+Clocks. When to look at a call is reckoned by wall clocks, which may be set, or differ from host to host; what it leads
+to is not. A worker puts off its own calls with every sweep, so a call is nobody's where that has not happened for
+`_SILENT_S` by the observer's monotonic clock: the state of a call in progress may be gone, since a server's clock that
+is set an hour ahead ends what had an hour to live. A call that is to be looked at long from now was noted by a clock
+that was ahead, and is looked at as well.
 """
 
 from __future__ import annotations
@@ -20,13 +22,12 @@ import asyncio
 import json
 import logging
 import random
-import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
 from dialogue.bots import Bot
 from dialogue.codec import CodecError, decode_state
@@ -35,7 +36,6 @@ from dialogue.state import DialogueState
 from dialogue.store import state_keys
 from gateway import background
 from gateway.metrics import Metrics
-from gateway.outside.webhooks import PostError, Webhooks
 from gateway.settings import ResultSettings
 
 __all__ = [
@@ -54,18 +54,17 @@ log = logging.getLogger(__name__)
 RECORD_VERSION: Final = 1
 
 OPEN_KEY: Final = "vg:{results}:open"
-_GROUP: Final = "webhook"
 _LOOK_AGAIN_S: Final = 120.0
 """An open call is looked at so long after its start, and from then on as often."""
+_SKEW_S: Final = 60.0
+"""Hosts' clocks that differ by less cost no looks in vain."""
 _EXPIRY_MARGIN_S: Final = 300.0
 _SWEEP_S: Final = 15.0
+_SILENT_S: Final = 2 * _SWEEP_S
+"""Longer than a worker lets pass between two sweeps."""
 _SWEEP_BATCH: Final = 64
+_RENEWED_AT_ONCE: Final = 256
 _UNPUBLISHED_MOST: Final = 10_000
-_READ_BLOCK_MS: Final = 5_000
-_POST_BATCH: Final = 5
-_POST_TIMEOUT_S: Final = 10.0
-_CLAIM_IDLE_MS: Final = round(1000 * (_POST_BATCH * _POST_TIMEOUT_S + 10.0))
-"""Longer than a batch may take: what waits in it at a slow receiver is not posted by another worker too."""
 _COMMAND_S: Final = 2.0
 
 # KEYS[1]  vg:{results}:open           sorted set of open calls
@@ -190,7 +189,8 @@ def record_of(origin: Origin, state: DialogueState | None, *, ended_by: str, now
         "recorded": origin.recorded,
         "started_at": started,
         "ended_at": ended,
-        "duration_s": round(ended - started, 3) if started else None,
+        # Of a call that was resumed, the two may be of different hosts' clocks.
+        "duration_s": round(max(0.0, ended - started), 3) if started else None,
     }
 
 
@@ -203,34 +203,37 @@ class _End:
     nlu_version: str
 
 
-class CallRecords:
-    """One per worker: `opened` and `ended` are for its calls. As an async context it also sweeps and posts."""
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """An open call whose state is gone or about to go: when it is to be looked at, as it stands in the set, and since
+    when that has not changed (monotonic seconds)."""
 
-    def __init__(
-        self, redis_url: str, settings: ResultSettings, metrics: Metrics, webhooks: Webhooks, *, ttl_s: int
-    ) -> None:
+    due: float
+    since: float
+
+
+class CallRecords:
+    """One per worker: `opened`, `ended` and `left` are for its calls. As an async context it also sweeps."""
+
+    def __init__(self, redis_url: str, settings: ResultSettings, metrics: Metrics, *, ttl_s: int) -> None:
         """The first command connects.
 
         Args:
             ttl_s: how long a call's state outlives its last step.
         """
         client = self._client = connect(redis_url, timeout_s=_COMMAND_S)
-        self._reader = connect(redis_url, timeout_s=None)  # its reads block
         self._settings = settings
         self._metrics = metrics
-        self._webhooks = webhooks
         self._ttl_s = ttl_s
         self._publish = client.register_script(_PUBLISH)
-        # A name of its own for each worker: what one was posting when it died is claimed by another.
-        self._consumer = secrets.token_hex(6)
+        self._own: dict[str, str] = {}
+        """Members of the set of open calls by call id: those in progress here."""
         self._unpublished: dict[str, _End] = {}
+        self._sights: dict[str, _Sight] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> CallRecords:
         self._tasks = [asyncio.create_task(self._sweep_for_ever(), name="record sweep")]
-        if self._settings.webhook is not None:
-            posts = self._post_for_ever(self._settings.webhook)
-            self._tasks.append(asyncio.create_task(posts, name="record posts"))
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -240,15 +243,19 @@ class CallRecords:
     async def aclose(self) -> None:
         """Close the connections."""
         await self._client.aclose()
-        await self._reader.aclose()
 
     async def opened(self, origin: Origin) -> None:
-        """A call has begun; from now on it gets a record, whatever becomes of us. A server that is away is logged:
-        `ended` publishes all the same."""
+        """A call has begun; from now on it gets a record, whatever becomes of us. Where the server is away, from when
+        it is back."""
+        member = self._own[origin.call_id] = origin.member()
         try:
-            await self._client.zadd(OPEN_KEY, {origin.member(): time.time() + _LOOK_AGAIN_S})
+            await self._client.zadd(OPEN_KEY, {member: time.time() + _LOOK_AGAIN_S})
         except (RedisError, OSError) as error:
             log.warning("the call is not among the open ones: %s", type(error).__name__)
+
+    def left(self, origin: Origin) -> None:
+        """A call is not in progress here any more, however that came."""
+        self._own.pop(origin.call_id, None)
 
     async def ended(self, origin: Origin, state: DialogueState, *, nlu_version: str = "") -> None:
         """A call has ended and its end is stored. Where the server is away the record is made when it is back.
@@ -256,6 +263,7 @@ class CallRecords:
         Args:
             nlu_version: of the model that answered the call's last turn, which may not be the one it began with.
         """
+        self.left(origin)
         self._unpublished[origin.call_id] = _End(origin, state, nlu_version)
         if len(self._unpublished) > _UNPUBLISHED_MOST:
             del self._unpublished[next(iter(self._unpublished))]  # left to a sweep of the stored calls
@@ -297,85 +305,54 @@ class CallRecords:
         while True:
             await asyncio.sleep(_SWEEP_S * random.uniform(0.5, 1.5))  # workers take turns
             try:
-                await self.sweep(time.time())
+                await self.sweep(time.time(), time.monotonic())
             except (RedisError, OSError) as error:
+                self._sights.clear()  # nobody could put off anything
                 log.warning("no sweep for open calls: %s; trying again", type(error).__name__)
 
-    async def sweep(self, now: float) -> None:
-        """Publish what could not be when calls ended. Then look at the open calls that are due: publish the ended and
-        the lost, put off the others.
+    async def sweep(self, wall: float, now: float) -> None:
+        """Put off this worker's own calls, and publish what could not be when calls ended. Then look at the open calls
+        that are due: publish the ended and the lost, put off the others.
+
+        Args:
+            wall: seconds since the epoch.
+            now: monotonic seconds.
 
         Raises:
             RedisError, OSError: the server did not answer.
         """
+        for members in _batches(list(self._own.values()), _RENEWED_AT_ONCE):
+            await self._client.zadd(OPEN_KEY, dict.fromkeys(members, wall + _LOOK_AGAIN_S))
         for call_id in list(self._unpublished):
             await self._publish_end(call_id)
-        due = cast("list[str]", await self._client.zrangebyscore(OPEN_KEY, "-inf", now, start=0, num=_SWEEP_BATCH))
-        for member in due:
-            origin = Origin.of_member(member)
-            key = state_keys(origin.call_id)[0]
-            state = _decoded(origin, cast("str | None", await self._client.hget(key, "body")))
-            left_s = await self._client.pttl(key) / 1000
-            if state is not None and state.ended_by in ("bot", "caller", "transfer"):
-                await self._record(origin, state, ended_by=state.ended_by)
-            elif state is None or left_s < min(_EXPIRY_MARGIN_S, self._ttl_s / 2):
-                await self._record(origin, state, ended_by="lost")
-            else:
-                await self._client.zadd(OPEN_KEY, {member: now + _LOOK_AGAIN_S}, xx=True)
+        due = await self._open_calls("-inf", wall)
+        due |= await self._open_calls(wall + _LOOK_AGAIN_S + _SKEW_S, "+inf")
+        self._sights = {member: sight for member, sight in self._sights.items() if due.get(member) == sight.due}
+        for member, at in due.items():
+            await self._look_at(member, at, wall, now)
 
-    # Posting.
+    async def _open_calls(self, since: float | str, until: float | str) -> dict[str, float]:
+        """The first that are to be looked at in that time, with when."""
+        found: Any = await self._client.zrangebyscore(
+            OPEN_KEY, since, until, start=0, num=_SWEEP_BATCH, withscores=True
+        )
+        return {str(member): float(at) for member, at in found}
 
-    async def _post_for_ever(self, url: str) -> None:
-        while True:
-            try:
-                await self.join_group()
-                while True:
-                    await self.post_some(url, block_ms=_READ_BLOCK_MS)
-            except (RedisError, OSError) as error:
-                log.warning("no record can be posted: %s; trying again", type(error).__name__)
-                await asyncio.sleep(_SWEEP_S)
+    async def _look_at(self, member: str, due: float, wall: float, now: float) -> None:
+        origin = Origin.of_member(member)
+        key = state_keys(origin.call_id)[0]
+        state = _decoded(origin, cast("str | None", await self._client.hget(key, "body")))
+        left_s = await self._client.pttl(key) / 1000
+        if state is not None and state.ended_by in ("bot", "caller", "transfer"):
+            await self._record(origin, state, ended_by=state.ended_by)
+        elif state is not None and left_s >= min(_EXPIRY_MARGIN_S, self._ttl_s / 2):
+            await self._client.zadd(OPEN_KEY, {member: wall + _LOOK_AGAIN_S}, xx=True)
+        elif now - self._sights.setdefault(member, _Sight(due, now)).since >= _SILENT_S:
+            await self._record(origin, state, ended_by="lost")
 
-    async def join_group(self) -> None:
-        """Take part in posting; the first to do so sets where it begins: with what comes from now on."""
-        try:
-            await self._client.xgroup_create(self._settings.stream, _GROUP, id="$", mkstream=True)
-        except ResponseError as error:
-            if "BUSYGROUP" not in str(error):
-                raise
 
-    async def post_some(self, url: str, *, block_ms: int, idle_ms: int = _CLAIM_IDLE_MS) -> int:
-        """Post the records that nobody has had for `idle_ms`, and new ones. How many were seen.
-
-        Raises:
-            RedisError, OSError: the server did not answer.
-        """
-        stream = self._settings.stream
-        entries = (await self._client.xautoclaim(stream, _GROUP, self._consumer, idle_ms, count=_POST_BATCH))[1]
-        if not entries:
-            async with asyncio.timeout(block_ms / 1000 + _COMMAND_S):  # a server that hangs says nothing at all
-                read: Any = await self._reader.xreadgroup(
-                    _GROUP, self._consumer, {stream: ">"}, count=_POST_BATCH, block=block_ms
-                )
-            entries = [entry for _, found in read or () for entry in found]
-        for entry_id, fields in entries:
-            await self._post(url, entry_id, fields)
-        return len(entries)
-
-    async def _post(self, url: str, entry_id: str, fields: Mapping[str, str]) -> None:
-        call_id = fields["call_id"]
-        try:
-            record = json.loads(fields["record"])
-            await self._webhooks.post(url, record, key=call_id, timeout_s=_POST_TIMEOUT_S)
-            outcome = "posted"
-        except (PostError, TimeoutError) as error:
-            age_s = time.time() - int(entry_id.partition("-")[0]) / 1000
-            given_up = age_s > self._settings.post_for_s  # a refusal may be a mistake that will be mended
-            outcome = "given_up" if given_up else "failed"
-            what = "was given up" if given_up else "failed and will be tried again"
-            log.warning("posting the record of call %s %s: %s", call_id, what, error or "no answer in time")
-        self._metrics.records.labels(outcome).inc()
-        if outcome != "failed":
-            await self._client.xack(self._settings.stream, _GROUP, entry_id)
+def _batches(members: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    return (members[at : at + size] for at in range(0, len(members), size))
 
 
 def _decoded(origin: Origin, body: str | None) -> DialogueState | None:

@@ -24,7 +24,6 @@ from gateway.http.guard import Guard
 from gateway.http.pages_api import pages_router
 from gateway.metrics import Metrics
 from gateway.monitoring.outcomes_api import Outcome, outcomes_router
-from gateway.outside.webhooks import Webhooks
 from gateway.records.results import CallRecords, Origin, done_key, record_of
 from gateway.settings import load
 
@@ -141,8 +140,7 @@ async def test_thousands_of_records_are_read_beside_the_loop_and_the_unreadable_
 async def test_outcomes_are_what_came_of_calls_without_what_was_said(redis_url: str) -> None:
     settings = load(environ={"VOICEGATE_RESULTS_STREAM": STREAM})
     metrics = Metrics(CollectorRegistry())
-    webhooks = Webhooks(settings.webhooks, metrics)
-    records = CallRecords(redis_url, settings.results, metrics, webhooks, ttl_s=60)
+    records = CallRecords(redis_url, settings.results, metrics, ttl_s=60)
     models = (("asr", "a1"), ("nlu", "m1"))
     origin = Origin(call_id="o-1", bot="bill", bot_version="3", language="en", models=models, recorded=True)
     state = DialogueState(
@@ -168,7 +166,6 @@ async def test_outcomes_are_what_came_of_calls_without_what_was_said(redis_url: 
     await store.delete(STREAM, done_key("o-1"))
     await store.aclose()
     await records.aclose()
-    await webhooks.aclose()
     assert refused.status_code == 403
     assert answer.json()["outcomes"] == [
         {

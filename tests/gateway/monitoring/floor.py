@@ -21,7 +21,6 @@ from gateway.metrics import Metrics
 from gateway.monitoring.bridge import MonitorBridge
 from gateway.monitoring.recording import Recorder
 from gateway.monitoring.redaction import Redactor
-from gateway.outside.webhooks import Webhooks
 from gateway.records.results import CallRecords
 from gateway.settings import Settings, load
 from tests.gateway.harness import Rig, rig, write_bot
@@ -166,9 +165,7 @@ async def floor(
 
 async def _keepers(redis_url: str, settings: Settings, stack: AsyncExitStack) -> dict[str, Any]:
     metrics = Metrics(CollectorRegistry())
-    webhooks = Webhooks(settings.webhooks, metrics)
-    stack.push_async_callback(webhooks.aclose)
-    records = CallRecords(redis_url, settings.results, metrics, webhooks, ttl_s=60)
+    records = CallRecords(redis_url, settings.results, metrics, ttl_s=60)
     return {
         "records": await stack.enter_async_context(records),
         "recorder": await stack.enter_async_context(Recorder(settings.recording, metrics, Redactor())),

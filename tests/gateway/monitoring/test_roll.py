@@ -32,6 +32,14 @@ def test_a_call_that_is_missing_twice_has_ended() -> None:
     assert isinstance(end.event, CallEnded) and (end.event.duration_s, end.event.turns) == (100.0, 4)
 
 
+def test_a_call_whose_worker_had_a_clock_ahead_lasted_no_less_than_nothing() -> None:
+    roll = CallRoll()
+    roll.take(event("call_started", "a", time=3700.0))
+    assert roll.take_stock([], 110.0) == []
+    (end,) = roll.take_stock([], 120.0)
+    assert isinstance(end.event, CallEnded) and end.event.duration_s == 0.0
+
+
 def test_a_call_that_begins_while_stock_is_taken_or_has_ended_by_itself_is_not_told() -> None:
     roll = CallRoll()
     roll.take(event("call_started", "new"))

@@ -1,12 +1,12 @@
-"""Call records on a real Valkey: one per call, whoever dies when; posted until they are taken."""
+"""Call records on a real Valkey: one per call, whoever dies when, and whatever clocks say."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -22,13 +22,11 @@ from dialogue.slots import SlotValue
 from dialogue.state import DialogueState, Promise
 from dialogue.store import RedisStore, state_keys
 from gateway.metrics import Metrics
-from gateway.outside.webhooks import Webhooks
 from gateway.records.results import CallRecords, Origin, artefact_versions, origin_of, record_of
 from gateway.settings import SettingsError, load
 from tests.dialogue.bot_calls import BILL_REMINDER, TODAY, said
 from tests.dialogue.valkey import valkey
 from tests.gateway.harness import rig, silence, speech
-from tests.gateway.operator import Operator, Posted, operator
 
 pytestmark = pytest.mark.redis
 
@@ -36,17 +34,11 @@ TTL_S = 3600
 _streams = count(1)
 
 
-@pytest.fixture
-def crm() -> Iterator[Operator]:
-    with operator() as made:
-        yield made
-
-
 class Desk:
     """Records with a stream of their own, those of another worker, a store, and what is in the stream."""
 
-    def __init__(self, url: str, other: Callable[[], CallRecords], stream: str, registry: CollectorRegistry) -> None:
-        self.records, self.other, self.stream, self._registry = other(), other, stream, registry
+    def __init__(self, url: str, made: Callable[[], CallRecords], stream: str, registry: CollectorRegistry) -> None:
+        self.records, self.others, self.stream, self._registry = made(), made(), stream, registry
         self.store = RedisStore.connect(url, ttl_s=TTL_S)
         self.client = redis.Redis.from_url(url, decode_responses=True)
 
@@ -56,8 +48,13 @@ class Desk:
     def counted(self, outcome: str) -> float:
         return self._registry.get_sample_value("voicegate_records_total", {"outcome": outcome}) or 0.0
 
+    async def sweep(self, seconds: float) -> None:
+        """What another worker sees so many seconds from now, looking twice."""
+        for now in (0.0, 31.0):
+            await self.others.sweep(later(seconds), now)
+
     async def call(self, call_id: str, *, ended_by: str = "") -> Origin:
-        """A call that was begun, said yes, and perhaps ended; nobody has told its record."""
+        """A call that was begun, said yes, and perhaps ended; nobody has told its record, and its worker is dead."""
         origin = origin_of(BILL_REMINDER, call_id, {"asr": "bundled"})
         await self.records.opened(origin)
         loop = DialogueLoop(BILL_REMINDER, self.store, call_id, today=lambda: TODAY)
@@ -65,26 +62,22 @@ class Desk:
         await loop.handle(said("affirm", "yes"))
         if ended_by:
             await loop.close(ended_by)
+        self.records.left(origin)
         return origin
 
 
 @asynccontextmanager
-async def desk(redis_url: str, crm: Operator | None = None) -> AsyncIterator[Desk]:
+async def desk(redis_url: str) -> AsyncIterator[Desk]:
     stream = f"test:{{results}}:{next(_streams)}"
-    flags: dict[str, Any] = {"results.stream": stream}
-    if crm is not None:
-        flags |= {"webhooks.hosts": (crm.host,), "results.webhook": crm.url, "webhooks.timeout_s": 1.0}
-    settings, registry = load(environ={}, flags=flags), CollectorRegistry()
-    metrics = Metrics(registry)
-    webhooks = Webhooks(settings.webhooks, metrics)
-    another = partial(CallRecords, redis_url, settings.results, metrics, webhooks, ttl_s=TTL_S)
-    made = Desk(redis_url, another, stream, registry)
+    settings, registry = load(environ={}, flags={"results.stream": stream}), CollectorRegistry()
+    worker = partial(CallRecords, redis_url, settings.results, Metrics(registry), ttl_s=TTL_S)
+    made = Desk(redis_url, worker, stream, registry)
     await made.client.delete("vg:{results}:open")
     try:
         yield made
     finally:
         await made.records.aclose()
-        await webhooks.aclose()
+        await made.others.aclose()
         await made.store.close()
         await made.client.aclose()
 
@@ -150,6 +143,13 @@ def test_the_record_of_a_call_whose_state_has_expired() -> None:
 
 
 @pytest.mark.unit
+def test_no_call_lasts_less_than_nothing_where_the_host_that_ended_it_has_a_clock_behind() -> None:
+    state = DialogueState(started_at=5000.0, ended_at=1400.0, ended_by="bot")
+    record = record_of(Origin(call_id="c", bot="b", bot_version="1", language="en"), state, ended_by="bot", now=0.0)
+    assert (record["started_at"], record["ended_at"], record["duration_s"]) == (5000.0, 1400.0, 0.0)
+
+
+@pytest.mark.unit
 def test_a_models_version_is_read_from_its_artefact_and_a_bot_without_one_has_none(tmp_path: Path) -> None:
     untrained = replace(BILL_REMINDER, name="untrained", nlu_path=tmp_path)
     versions = artefact_versions([BILL_REMINDER, untrained, replace(BILL_REMINDER, name="deaf", nlu_path=None)])
@@ -161,7 +161,7 @@ async def test_a_record_names_the_model_that_answered_last_and_its_call_is_no_lo
         origin = origin_of(BILL_REMINDER, "exchanged", {"asr": "bundled", "nlu": "old"})
         await at.records.opened(origin)
         await at.records.ended(origin, DialogueState(ended_by="bot"), nlu_version="new")
-        await at.records.sweep(later(1e6))
+        await at.sweep(1e6)
         (record,) = await at.found()
         assert record["models"] == {"asr": "bundled", "nlu": "new"}
         assert at.counted("published") == 1
@@ -173,7 +173,7 @@ async def test_a_call_has_one_record_however_often_it_is_told(redis_url: str) ->
         origin = await at.call("once", ended_by="bot")
         state = DialogueState(ended_by="bot", disposition="promised")
         await asyncio.gather(*(at.records.ended(origin, state) for _ in range(8)))
-        await at.records.sweep(later(1e6))
+        await at.sweep(1e6)
         (record,) = await at.found()
         assert (record["call_id"], record["disposition"], record["ended_by"]) == ("once", "promised", "bot")
         assert (at.counted("published"), at.counted("repeated")) == (1, 7)
@@ -183,9 +183,9 @@ async def test_a_call_has_one_record_however_often_it_is_told(redis_url: str) ->
 async def test_an_end_that_was_stored_but_never_told_is_found(redis_url: str) -> None:
     async with desk(redis_url) as at:
         await at.call("untold", ended_by="caller")
-        await at.records.sweep(time.time())
+        await at.sweep(0)
         assert await at.found() == []  # not yet due: its worker may be about to tell it
-        await at.records.sweep(later(121))
+        await at.sweep(121)
         (record,) = await at.found()
         assert (record["call_id"], record["ended_by"], record["turns"]) == ("untold", "caller", 1)
         assert record["duration_s"] is not None and record["node"] == "check_account"
@@ -195,7 +195,7 @@ async def test_a_call_that_goes_on_is_looked_at_again(redis_url: str) -> None:
     async with desk(redis_url) as at:
         await at.call("going-on")
         for at_s in (121, 300, 900):
-            await at.records.sweep(later(at_s))
+            await at.sweep(at_s)
         assert await at.found() == [] and await at.client.zcard("vg:{results}:open") == 1
 
 
@@ -203,24 +203,62 @@ async def test_a_lost_call_is_told_before_its_state_is_gone(redis_url: str) -> N
     async with desk(redis_url) as at:
         await at.call("lost")
         await at.client.expire(state_keys("lost")[0], 200)
-        await at.records.sweep(later(121))
+        await at.sweep(121)
         (record,) = await at.found()
         assert (record["ended_by"], record["node"], record["slots"]["amount"]) == ("lost", "check_account", "84.50")
+
+
+@pytest.mark.parametrize("ahead_s", [3600.0, 86_400.0])
+async def test_a_clock_ahead_that_ends_the_state_of_a_call_in_progress_does_not_lose_the_call(
+    redis_url: str, ahead_s: float
+) -> None:
+    """The server's clock and the workers' were set: what had an hour to live is gone, and every call is due."""
+    async with desk(redis_url) as at:
+        call_id = f"ahead-{ahead_s:.0f}"
+        origin = await at.call(call_id)
+        await at.records.opened(origin)  # its worker lives
+        await at.client.delete(*state_keys(call_id))
+        for now in (0.0, 15.0, 30.0, 45.0, 60.0):
+            await at.others.sweep(later(ahead_s), now)
+            await at.records.sweep(later(ahead_s + 1), now + 1)
+            ahead_s += 130.0  # due again each time
+        assert await at.found() == []
+        at.records.left(origin)
+        await at.others.sweep(later(ahead_s), 75.0)
+        assert await at.found() == []  # its worker may have had no time to put it off
+        await at.others.sweep(later(ahead_s), 106.0)
+        assert [record["ended_by"] for record in await at.found()] == ["lost"]
+
+
+async def test_a_call_noted_by_a_clock_that_was_ahead_is_found_without_waiting_for_that_time(redis_url: str) -> None:
+    async with desk(redis_url) as at:
+        await at.call("noted-ahead", ended_by="caller")
+        await at.sweep(-7200)  # two hours back
+        (record,) = await at.found()
+        assert (record["call_id"], record["ended_by"]) == ("noted-ahead", "caller")
+
+
+async def test_a_call_that_began_while_the_server_was_away_is_known_when_it_is_back() -> None:
+    with valkey() as server:
+        async with desk(server.url) as at:
+            server.kill()
+            await at.records.opened(origin_of(BILL_REMINDER, "unknown", {}))
+            server.start()
+            await at.records.sweep(time.time(), 0.0)
+            assert await at.client.zcard("vg:{results}:open") == 1
 
 
 async def test_even_a_call_without_state_has_a_record(redis_url: str) -> None:
     async with desk(redis_url) as at:
         await at.call("gone")
         await at.client.delete(*state_keys("gone"))
-        await at.records.sweep(later(121))
+        await at.sweep(121)
         (record,) = await at.found()
         assert (record["call_id"], record["ended_by"], record["bot"]) == ("gone", "lost", "bill-reminder")
 
 
 async def test_a_server_that_is_away_harms_no_call(caplog: pytest.LogCaptureFixture) -> None:
-    settings, metrics = load(environ={}), Metrics(CollectorRegistry())
-    webhooks = Webhooks(settings.webhooks, metrics)
-    records = CallRecords("redis://127.0.0.1:9", settings.results, metrics, webhooks, ttl_s=TTL_S)
+    records = CallRecords("redis://127.0.0.1:9", load(environ={}).results, Metrics(CollectorRegistry()), ttl_s=TTL_S)
     origin = origin_of(BILL_REMINDER, "away", {})
     await records.opened(origin)
     await records.ended(origin, DialogueState(ended_by="bot"))
@@ -229,7 +267,6 @@ async def test_a_server_that_is_away_harms_no_call(caplog: pytest.LogCaptureFixt
         "no record yet: ConnectionError; a sweep will make it",
     ]
     await records.aclose()
-    await webhooks.aclose()
 
 
 async def test_a_sweep_among_calls_that_end_just_then_leaves_each_one_record(redis_url: str) -> None:
@@ -238,7 +275,7 @@ async def test_a_sweep_among_calls_that_end_just_then_leaves_each_one_record(red
         state = DialogueState(ended_by="caller")
         ends = [asyncio.create_task(at.records.ended(origin, state)) for origin in origins]
         await asyncio.sleep(0)  # each is on its way
-        await at.records.sweep(time.time())
+        await at.records.sweep(time.time(), 0.0)
         await asyncio.gather(*ends)
         assert sorted(record["call_id"] for record in await at.found()) == [origin.call_id for origin in origins]
 
@@ -261,61 +298,6 @@ async def test_a_call_through_a_real_socket_leaves_its_record(redis_url: str, tm
         assert record["turns"] == (by == "bot") and 0 < record["duration_s"] < 30
 
 
-# Posting.
-
-
-async def test_records_are_posted_under_the_calls_key(redis_url: str, crm: Operator) -> None:
-    async with desk(redis_url, crm) as at:
-        await at.records.join_group()
-        await at.records.ended(await at.call("posted", ended_by="bot"), DialogueState(ended_by="bot"))
-        assert await at.records.post_some(crm.url, block_ms=10) == 1
-        assert await at.records.post_some(crm.url, block_ms=10, idle_ms=0) == 0
-        (posted,) = crm.posted
-        assert posted.headers["Idempotency-Key"] == "posted" and posted.body["call_id"] == "posted"
-        assert at.counted("posted") == 1
-
-
-async def test_what_is_not_taken_is_posted_again_by_whoever_lives(redis_url: str, crm: Operator) -> None:
-    def answer(posted: Posted) -> tuple[int, bytes]:
-        return (404, b"") if len(crm.posted) == 1 else (200, b"")
-
-    crm.answer = answer
-    async with desk(redis_url, crm) as at:
-        await at.records.join_group()
-        await at.records.ended(await at.call("again", ended_by="bot"), DialogueState(ended_by="bot"))
-        assert await at.records.post_some(crm.url, block_ms=10) == 1
-        async with aclosing(at.other()) as other:
-            assert await other.post_some(crm.url, block_ms=10, idle_ms=0) == 1
-            assert await other.post_some(crm.url, block_ms=10, idle_ms=0) == 0
-        assert [posted.body["call_id"] for posted in crm.posted] == ["again", "again"]
-        assert (at.counted("failed"), at.counted("posted")) == (1, 1)
-
-
-async def test_a_server_that_hangs_while_it_is_read_is_given_up(crm: Operator) -> None:
-    with valkey() as server:
-        async with desk(server.url, crm) as at:
-            await at.records.join_group()
-            reading = asyncio.create_task(at.records.post_some(crm.url, block_ms=2000))
-            while (await at.client.info("clients"))["blocked_clients"] == 0:
-                await asyncio.sleep(0.01)
-            server.pause()
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(30):
-                    await asyncio.shield(reading)
-            assert reading.done()
-            server.go_on()
-
-
-async def test_running_it_posts_what_comes(redis_url: str, crm: Operator) -> None:
-    async with desk(redis_url, crm) as at:
-        await at.records.join_group()
-        async with at.other(), asyncio.timeout(5):
-            await at.records.ended(await at.call("running", ended_by="bot"), DialogueState(ended_by="bot"))
-            while not crm.posted:
-                await asyncio.sleep(0.01)
-        assert crm.posted[0].body["call_id"] == "running"
-
-
 @pytest.mark.unit
 @pytest.mark.parametrize(
     ("name", "value", "why"), [("stream", "results", "must hold"), ("webhook", "ftp://x", "must begin with")]
@@ -333,8 +315,8 @@ async def test_a_record_that_could_not_be_made_is_made_when_redis_is_back() -> N
             server.kill()
             await at.records.ended(origin, state)
             server.start()
-            await at.records.sweep(time.time())
-            await at.records.sweep(later(1000))  # nor does the stored state give another
+            await at.records.sweep(time.time(), 0.0)
+            await at.sweep(1000)  # nor does the stored state give another
             (record,) = await at.found()
             assert (record["call_id"], record["disposition"], record["ended_by"]) == ("late", "promised", "bot")
             assert at.counted("published") == 1
