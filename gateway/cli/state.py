@@ -120,7 +120,7 @@ def forget(
 def _find(call_id: str, caller: str, redis_url: str, config: Path | None) -> list[StoredCall]:
     async def ask(archive: CallArchive, settings: Settings) -> list[StoredCall]:
         call_ids, _ = await _whose(archive, settings, call_id, caller)
-        return [call for one in call_ids if not (call := await archive.find(one)).empty]
+        return [call for call in await archive.find(call_ids) if not call.empty]
 
     return _with_archive(redis_url, config, ask) or _nothing(call_id, caller)
 

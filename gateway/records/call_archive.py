@@ -8,7 +8,8 @@
 | the stream of events, where there is one | what was said, redacted (`gateway.monitoring`) |
 | `vg:{caller:HASH}:last`, `:calls` | whose it was (`gateway.records.callers`) |
 
-Records and events are found by walking their streams from end to end: some seconds for a hundred thousand.
+What has no name of its own is looked for from end to end, once however many calls are asked for: 50,000 keys take
+30 ms, 500,000 half a second, a stream of 100,000 records two seconds (a busy core).
 """
 
 from __future__ import annotations
@@ -81,15 +82,30 @@ class CallArchive:
                 known[fields["call_id"]] = None
         return list(known)
 
-    async def find(self, call_id: str) -> StoredCall:
-        """What there is of a call."""
+    async def find(self, call_ids: Sequence[str]) -> list[StoredCall]:
+        """What there is of each of these calls."""
+        if not call_ids:
+            return []
+        http_keys = await self._http_keys(call_ids)
+        records: dict[str, list[dict[str, Any]]] = {call_id: [] for call_id in call_ids}
+        async for _, call_id, fields in self._about(self._records, set(call_ids)):
+            records[call_id].append(json.loads(fields["record"]))
+        events: dict[str, list[dict[str, Any]]] = {call_id: [] for call_id in call_ids}
+        async for _, call_id, fields in self._about(self._events, set(call_ids)):
+            events[call_id].append(json.loads(fields["event"]))
+        return [
+            await self._stored(call_id, http_keys[call_id], records[call_id], events[call_id]) for call_id in call_ids
+        ]
+
+    async def _stored(
+        self, call_id: str, http_keys: list[str], records: list[dict[str, Any]], events: list[dict[str, Any]]
+    ) -> StoredCall:
         state_key, answers_key, order_key = state_keys(call_id)
         stored = cast("dict[str, str]", await self._client.hgetall(state_key))
         body = stored.get("body")
-        http_names = [key async for key in self._keys(call_id) if key not in (state_key, answers_key, order_key)]
         http_answers = {
-            key.partition("}:")[2]: _parsed(cast("str | None", await self._client.get(key)))
-            for key in sorted(http_names)
+            _owner_and_name(key)[1]: _parsed(cast("str | None", await self._client.get(key)))
+            for key in sorted(http_keys)
         }
         answers = cast("dict[str, str]", await self._client.hgetall(answers_key))
         order = cast("list[str]", await self._client.lrange(order_key, 0, -1))
@@ -101,18 +117,18 @@ class CallArchive:
             state=_parsed(body) if body else None,
             answers={name: _parsed(answers[name]) for name in order if name in answers},
             http_answers=http_answers,
-            records=[json.loads(fields["record"]) async for _, fields in self._about(self._records, {call_id})],
-            events=[json.loads(fields["event"]) async for _, fields in self._about(self._events, {call_id})],
+            records=records,
+            events=events,
         )
 
     async def forget(self, call_ids: Sequence[str], *, who: str | None = None) -> Forgotten:
         """Delete what there is of these calls, and of their caller. A call in progress ends (4409) with its next step;
         what is left of each is the number that refuses its late writes, until it expires."""
         keys = 0
+        http_keys = await self._http_keys(call_ids)
         for call_id in call_ids:
-            own = [key async for key in self._keys(call_id) if key not in state_keys(call_id)]
             keys += await self._store.forget(call_id)
-            for key in (*own, done_key(call_id)):
+            for key in (*http_keys[call_id], done_key(call_id)):
                 keys += await self._client.unlink(key)
         wanted = set(call_ids)
         async for member, _ in self._client.zscan_iter(OPEN_KEY):
@@ -128,23 +144,29 @@ class CallArchive:
         )
 
     async def _delete(self, stream: str | None, call_ids: set[str]) -> int:
-        entries = [entry_id async for entry_id, _ in self._about(stream, call_ids)]
+        entries = [entry_id async for entry_id, _, _ in self._about(stream, call_ids)]
         for first in range(0, len(entries), _PAGE):
             await self._client.xdel(stream or "", *entries[first : first + _PAGE])
         return len(entries)
 
-    async def _keys(self, call_id: str) -> AsyncIterator[str]:
-        async for key in self._client.scan_iter(match=f"vg:{{{call_id.translate(_GLOB)}}}:*", count=_PAGE):
-            yield str(key)
+    async def _http_keys(self, call_ids: Sequence[str]) -> dict[str, list[str]]:
+        """Keys of each call beside those of its dialogue."""
+        found: dict[str, list[str]] = {call_id: [] for call_id in call_ids}
+        known = {key for call_id in call_ids for key in state_keys(call_id)}
+        owner = call_ids[0].translate(_GLOB) if len(call_ids) == 1 else "*"
+        async for key in self._client.scan_iter(match=f"vg:{{{owner}}}:*", count=_PAGE):
+            if key not in known and (call_id := _owner_and_name(str(key))[0]) in found:
+                found[call_id].append(str(key))
+        return found
 
-    async def _about(self, stream: str | None, call_ids: set[str]) -> AsyncIterator[tuple[str, dict[str, str]]]:
-        """Entries of a stream that are about one of these calls."""
+    async def _about(self, stream: str | None, call_ids: set[str]) -> AsyncIterator[tuple[str, str, dict[str, str]]]:
+        """Entries of a stream that are about one of these calls: entry id, call id, fields."""
         if stream is None:
             return
         async for entry_id, fields in self._walk(stream):
             call_id = json.loads(fields["event"]).get("call_id") if "event" in fields else fields.get("call_id")
             if call_id in call_ids:
-                yield entry_id, fields
+                yield entry_id, call_id, fields
 
     async def _walk(self, stream: str) -> AsyncIterator[tuple[str, dict[str, str]]]:
         start = "-"
@@ -155,6 +177,12 @@ class CallArchive:
             for entry in page:
                 yield entry
             start = f"({page[-1][0]}"
+
+
+def _owner_and_name(key: str) -> tuple[str, str]:
+    """The call that a key belongs to, and what it is of that call's."""
+    owner, _, name = key.removeprefix("vg:{").rpartition("}:")
+    return owner, name
 
 
 def _parsed(text: str | None) -> Any:

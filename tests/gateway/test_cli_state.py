@@ -18,6 +18,7 @@ from dialogue.loop import DialogueLoop
 from dialogue.store import FencedError, RedisStore, state_keys
 from gateway.cli import state
 from gateway.http.answer_store import AnswerStore
+from gateway.records.call_archive import CallArchive
 from gateway.records.callers import Callers, identity
 from gateway.records.results import OPEN_KEY, done_key
 from tests.dialogue.bot_calls import BILL_REMINDER, TODAY, said
@@ -134,6 +135,26 @@ def test_a_caller_is_forgotten_with_all_calls_and_nobody_else(server: Valkey) ->
     assert again.exit_code == 1 and "holds nothing about +1 555 010 9988" in again.stderr
     for kept in ("b-1", "chat/b/a-1", "a-1*"):
         assert len(document(run(server, "show", kept, "--json"))["calls"]) == 1
+
+
+async def test_many_calls_are_looked_for_in_one_walk(server: Valkey) -> None:
+    client = connect(server.url, timeout_s=5)
+    archive = CallArchive(client, records=STREAM, events="events")
+
+    async def walks(*call_ids: str) -> tuple[int, int]:
+        await client.config_resetstat()
+        found = await archive.find(call_ids)
+        assert [call.call_id for call in found] == list(call_ids)
+        counted = await client.info("commandstats")
+        return counted["cmdstat_scan"]["calls"], counted["cmdstat_xrange"]["calls"]
+
+    assert await walks("b-1", "chat/b/a-1", "a-1*") == await walks("b-1")
+    one, chat, strange, nobody = await archive.find(["b-1", "chat/b/a-1", "a-1*", "nobody"])
+    for call in (one, chat, strange):
+        assert list(call.http_answers) == ["intent:1"] and len(call.events) == 1
+        assert [record["slots"] for record in call.records] == [{"who": call.call_id}]
+    assert nobody.empty and await archive.find([]) == []
+    await client.aclose()
 
 
 async def test_a_call_in_progress_that_is_forgotten_writes_nothing_more(redis_url: str) -> None:
