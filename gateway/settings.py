@@ -169,7 +169,7 @@ class AsrSettings(_Area):
     """How long an utterance may wait for others to share its batch; a few milliseconds on a GPU."""
     partials: bool = False
     """Tell the words heard so far about twice a second of speech (`transcript` with `final` false), while the engine
-    has time."""
+    has time. False: supervisors who listen in to a call see them, and nobody else."""
     speculate: bool = True
     """Transcribe and understand during the tail, so that the reply is ready when it closes."""
 

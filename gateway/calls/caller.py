@@ -39,6 +39,7 @@ from gateway.calls.keypad import Keypad
 from gateway.calls.listening import Listener
 from gateway.calls.services import Services
 from gateway.calls.speaker import Speaker
+from gateway.monitoring.call_watch import CallWatch
 from gateway.protocols.seam import Command, SpeechEdge, TurnHeard
 
 __all__ = ["Caller", "Counterpart", "Keyed", "Spoke"]
@@ -118,13 +119,15 @@ class Caller:
         *,
         sample_rate_hz: int,
         tell: Callable[[Command], None],
+        watch: CallWatch,
         counterpart: Counterpart,
     ) -> None:
-        """`tell` sends a command to the peer."""
+        """`tell` sends a command to the peer, `watch` tells those who watch what the peer is not to know."""
         self._services = services
         self._chain = chain
         self._rate = sample_rate_hz
         self._tell = tell
+        self._call_watch = watch
         self._counterpart = counterpart
         self._loop = asyncio.get_running_loop()
         self._speaker: Speaker | None = None
@@ -308,11 +311,12 @@ class Caller:
             self._entry = None
         return keys
 
-    # Partials, about twice a second while the caller speaks.
+    # Partials, about twice a second while the caller speaks: where the settings have them, and while a supervisor
+    # listens in. Then the peer gets none, for it is not to learn of that.
 
     def _watch(self) -> None:
         self._stop_watching()
-        if self._services.settings.asr.partials:
+        if self._services.settings.asr.partials or self._call_watch.listened_to:
             self._partial_timer = self._loop.call_later(_PARTIAL_EVERY_S, self._ask_partial)
 
     def _ask_partial(self) -> None:
@@ -320,10 +324,11 @@ class Caller:
         if listener is None or so_far is None:
             return
         round_id = self._counterpart.next_round_id
+        tell = self._tell if self._services.settings.asr.partials else self._call_watch.told
         listener.watch(
             so_far,
             self._counterpart.expected(self.began, self.over),
-            lambda text: self._tell(TurnHeard(round_id=round_id, text=text, final=False)),
+            lambda text: tell(TurnHeard(round_id=round_id, text=text, final=False)),
         )
         self._partial_timer = self._loop.call_later(_PARTIAL_EVERY_S, self._ask_partial)
 

@@ -120,7 +120,9 @@ class Conversation:
         self._watch = watch
         self._loop = asyncio.get_running_loop()
         self._inbox: asyncio.Queue[_Entry] = asyncio.Queue(_INBOX_SIZE)
-        self._caller = Caller(services, chain, sample_rate_hz=start.format.sample_rate_hz, tell=tell, counterpart=self)
+        self._caller = Caller(
+            services, chain, sample_rate_hz=start.format.sample_rate_hz, tell=tell, watch=watch, counterpart=self
+        )
         # Known once the call has a bot.
         self._bot: Bot | None = None
         self._book: CallBook | None = None

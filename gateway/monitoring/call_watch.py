@@ -98,6 +98,7 @@ class CallWatch:
         "_slots",
         "_spoke_at_ms",
         "clock",
+        "listened_to",
         "nlu_version",
         "recording",
         "taken_over_by",
@@ -112,6 +113,8 @@ class CallWatch:
         """Version of the model that answered the last turn; known whether or not anybody watches."""
         self.taken_over_by: str | None = None
         """The supervisor who speaks in the bot's place."""
+        self.listened_to = False
+        """A supervisor listens in: the words are wanted as they are said."""
         self.tap: AudioTap | None = None
         """There while somebody hears the call's audio."""
         self.recording: CallRecorder | None = None

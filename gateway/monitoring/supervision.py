@@ -134,6 +134,7 @@ class Supervision:
             if fmt is None:
                 raise NotNowError("not_started", "the call has no audio yet; try again")
             heard = self._listening[call.call_id] = _Listening(call, call.watch.open_line(fmt))
+            call.watch.listened_to = True
         if order.session not in heard.until:
             call.watch.supervised(Act.LISTEN, order.by)
         heard.until[order.session] = (now + LEASE_S, order.by)
@@ -295,4 +296,5 @@ class Supervision:
 
     def _close(self, call_id: str) -> None:
         heard = self._listening.pop(call_id)
+        heard.call.watch.listened_to = False
         heard.call.watch.close_line(heard.line)

@@ -102,6 +102,23 @@ async def test_a_call_costs_a_tap_only_while_somebody_listens(redis_url: str, tm
         assert session.watch.tap is None
 
 
+async def test_who_listens_in_sees_words_as_they_are_said_and_the_peer_does_not(redis_url: str, tmp_path: Path) -> None:
+    async with floor(redis_url, tmp_path) as at:
+        peer = await at.calls.peer(start={"call_id": "heard"})
+        await peer.say(type="mark_reached", name=(await peer.event("mark"))["name"])  # the greeting is over
+        watcher = await at.watch()
+        ear = await at.listen("heard")
+        await ear.text("listening")
+        await peer.send(speech())
+        assert (await watcher.until("partial_heard"))["text"] == "yes"
+        await peer.send(silence(1000))
+        assert (await peer.event("transcript"))["final"] is True
+        await ear.ws.close()
+        await watcher.until("supervised", act="unlisten")
+        (session,) = at.calls.worker.sessions
+        assert not session.watch.listened_to
+
+
 async def test_a_listener_to_no_call_is_told_so(redis_url: str, tmp_path: Path) -> None:
     async with floor(redis_url, tmp_path) as at:
         ear = await at.listen("nobody")
