@@ -7,7 +7,8 @@ ended in a message, once they are known, or the words heard so far. What is hear
 time is the fastest, in pieces of 200 ms, so that one client's file does not take a worker from its calls. A client in
 lock-step is slowed down by that; one that waits for no reply may leave 256 messages or 4 MiB waiting.
 
-Odd cases: several utterances that end in one message are one reply; rates other than 8 and 16 kHz are resampled.
+Odd cases: several utterances that end in one message are one reply; rates other than 8 and 16 kHz are resampled. Files
+are often cut at their first and last sound, which no call is: they are heard with silence around (`_around`).
 """
 
 from __future__ import annotations
@@ -58,6 +59,8 @@ _SAVED_S: Final = 0.5  # a client that was slow may catch up this much of the cl
 _MAX_SPEED: Final = 10
 _PARTIAL_EVERY_S: Final = 0.5
 _WIDE_HZ: Final = 16000
+_HANG_OVER_MS: Final = 100
+"""A detector says so long after the last sound that somebody speaks, at most."""
 
 
 class RecognitionSession:
@@ -159,6 +162,13 @@ class RecognitionSession:
         fmt = AudioFormat(sample_rate_hz=self._rate_hz)
         detector = self._services.make_detector(self._rate_hz)
         self._chain = InboundChain(fmt, self._services.settings.endpointing, detector)
+        self._chain.push(self._around(self._services.settings.endpointing.onset_padding_ms))
+
+    def _around(self, ms: int) -> bytes:
+        """Silence as the utterances of a call have it before and after, which a recogniser was trained to hear there: of
+        90 account numbers of four digits (FSDD, cut tightly) the bundled one gets 84 right without it, one of the others
+        with a fifth digit, and 89 with it."""
+        return bytes(2 * self._rate_hz * ms // 1000)
 
     def _put(self, event: AudioHeard | Reset | StreamEnded) -> None:
         if isinstance(event, AudioHeard):
@@ -205,8 +215,7 @@ class RecognitionSession:
                         )
                     case Reset() | StreamEnded():
                         self._words_so_far = ""
-                        ended = self._utterances(self._chain.flush()) if self._chain is not None else []
-                        self._reply(final_text(await self._all_words(ended)))
+                        self._reply(final_text(await self._all_words(self._rest())))
                 if isinstance(event, StreamEnded):
                     self._end("caller", CloseCode.NORMAL, "")
         except InferenceError as exc:
@@ -229,9 +238,10 @@ class RecognitionSession:
             self._configure(8000)
         chain = self._chain
         assert chain is not None
+        if len(data) % 2 or self._framer.carry:
+            data = b"".join(self._framer.push(data))
         if self._resampler is not None:
-            whole = b"".join(self._framer.push(data)) if len(data) % 2 or self._framer.carry else data
-            data = self._resampler.push(np.frombuffer(whole, "<i2")).astype("<i2").tobytes()
+            data = self._resampler.push(np.frombuffer(data, "<i2")).astype("<i2").tobytes()
         ended: list[Pcm16] = []
         size = self._rate_hz * _PIECE_MS // 1000 * 2
         for at in range(0, len(data), size):
@@ -246,6 +256,15 @@ class RecognitionSession:
         elif chain.state is not EndpointState.SILENCE:
             self._peek(time.monotonic())
         return ended
+
+    def _rest(self) -> list[Pcm16]:
+        """The utterance in progress, which the client says is over."""
+        chain = self._chain
+        if chain is None:
+            return []
+        rest = self._resampler.flush().astype("<i2").tobytes() if self._resampler is not None else b""
+        silence = self._around(self._services.settings.endpointing.keep_after_ms + _HANG_OVER_MS)
+        return self._utterances([*chain.push(rest + silence), *chain.flush()])
 
     def _utterances(self, events: Sequence[InboundEvent]) -> list[Pcm16]:
         return [event.pcm for event in events if isinstance(event, UtteranceEnded)]

@@ -78,6 +78,12 @@ async def transcribe(ws: ClientConnection, pcm: Pcm16, rate: int, *, chunk_s: fl
         return replies
 
 
+def trimmed(pcm: Pcm16) -> Pcm16:
+    """From the first loud sample to the last."""
+    loud = np.flatnonzero(np.abs(pcm) > 300)
+    return pcm[loud[0] : loud[-1] + 1]
+
+
 def words(replies: list[dict[str, Any]]) -> list[str]:
     return [reply["text"] for reply in replies if reply.get("text")]
 
@@ -104,6 +110,29 @@ async def test_the_last_words_are_given_at_the_end_without_a_tail(tmp_path: Path
     async with client(tmp_path, hear="yes") as (_, ws):
         replies = await transcribe(ws, speech(), 8000)
         assert replies[-1] == {"text": "yes"}
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 44100])
+async def test_a_file_without_silence_around_is_heard_as_a_call_is(tmp_path: Path, rate: int) -> None:
+    said = trimmed(speech(16000 if rate > 16000 else 8000))
+    async with client(tmp_path, hear="yes") as (running, ws):
+        await transcribe(ws, resample(said, 16000 if rate > 16000 else 8000, rate), rate)
+        job = running.asr.jobs[-1]
+        heard, around = trimmed(job.pcm), job.sample_rate_hz // 1000
+        (first, *_, last) = np.flatnonzero(np.abs(job.pcm) > 300)
+        assert first >= 40 * around and len(job.pcm) - last >= 150 * around
+        assert abs(len(heard) - len(said)) < 30 * around, "the resampler's last samples are there"
+
+
+async def test_half_a_sample_before_a_reset_is_whole_behind_it(tmp_path: Path) -> None:
+    data = speech().astype("<i2").tobytes()
+    async with client(tmp_path, hear="yes") as (running, ws):
+        async with asyncio.timeout(20):
+            for message in (data[:801], '{"reset" : 1}', data[801:], '{"eof" : 1}'):
+                await ws.send(message)
+                reply = json.loads(await ws.recv())
+        assert reply == {"text": "yes"}
+        assert data[8000:12_000] in running.asr.jobs[-1].pcm.astype("<i2").tobytes()
 
 
 async def test_words_appear_while_the_utterance_goes_on(tmp_path: Path) -> None:
