@@ -165,9 +165,11 @@ class RecognitionSession:
         self._chain.push(self._around(self._services.settings.endpointing.onset_padding_ms))
 
     def _around(self, ms: int) -> bytes:
-        """Silence as the utterances of a call have it before and after, which a recogniser was trained to hear there: of
-        90 account numbers of four digits (FSDD, cut tightly) the bundled one gets 84 right without it, one of the others
-        with a fifth digit, and 89 with it."""
+        """Silence as the utterances of a call have it before and after, which a recogniser was trained to hear there.
+
+        Of 90 account numbers of four digits (FSDD, cut tightly) the bundled one gets 84 right without it, one of the
+        others with a fifth digit, and 89 with it.
+        """
         return bytes(2 * self._rate_hz * ms // 1000)
 
     def _put(self, event: AudioHeard | Reset | StreamEnded) -> None:
