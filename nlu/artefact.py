@@ -102,10 +102,9 @@ def write_artefact(folder: Path, manifest: Manifest, state: dict[str, Tensor]) -
             # Weights first: until config.json follows, the checksum tells that the two do not belong together.
             os.replace(weights, folder / _WEIGHTS)
             os.replace(written, folder / _CONFIG)
-    except OSError as error:
-        raise ArtefactError(
-            f"{folder}: cannot be written ({error.strerror or error}); name a folder that can"
-        ) from None
+    except (OSError, SafetensorError) as error:
+        reason = (error.strerror or error) if isinstance(error, OSError) else error
+        raise ArtefactError(f"{folder}: cannot be written ({reason}); name a folder that can") from None
     return str(config["checksum"])[:12]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,9 +60,12 @@ class CheckpointFile:
                 scratch,
             )
             os.replace(scratch, self._path)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # torch says so where the disk is full
+            with suppress(OSError):
+                scratch.unlink()
+            reason = (error.strerror or error) if isinstance(error, OSError) else "is the disk full?"
             raise CheckpointError(
-                f"{self._path.parent}: cannot be written ({error.strerror or error}); name a folder that can"
+                f"{self._path.parent}: cannot be written ({reason}); name a folder that can"
             ) from None
 
     def read(self, expected: str) -> Checkpoint | None:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from nlu.artefact import ArtefactError, Manifest, read_artefact, write_artefact
 from nlu.engine import NluEngine
 from nlu.training import TrainingSummary
-from tests.nlu.conftest import write_encoder
+from tests.nlu.conftest import full_disk, write_encoder
 
 pytestmark = pytest.mark.unit
 
@@ -55,6 +55,14 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert bool((error <= matrix.abs().amax(dim=1, keepdim=True) / 254 + 1e-9).all())
     torch.testing.assert_close(read["head.w"], matrix.T, rtol=1e-3, atol=1e-6)
     assert {tensor.dtype for tensor in read.values()} == {torch.float32}
+
+
+def test_a_full_disk_is_told_and_the_model_before_is_kept(tmp_path: Path) -> None:
+    version = write_artefact(tmp_path, MANIFEST, {"head.w": torch.zeros(10)})
+    with full_disk(), pytest.raises(ArtefactError, match="cannot be written .*; name a folder that can"):
+        write_artefact(tmp_path, MANIFEST, {"head.w": torch.zeros(10_000)})
+    assert read_artefact(tmp_path)[2] == version
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
 
 
 def test_encoder_layers_are_stored_as_int8_and_embeddings_not_at_all(trained: TrainingSummary) -> None:

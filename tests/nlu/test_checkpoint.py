@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from nlu.checkpoint import Checkpoint, CheckpointError, CheckpointFile, fingerprint
+from tests.nlu.conftest import full_disk
 
 pytestmark = pytest.mark.unit
 
@@ -29,6 +30,16 @@ def test_another_run_is_not_gone_on_with(tmp_path: Path) -> None:
     file.write(Checkpoint(epoch=1, fingerprint="f", state={}))
     with pytest.raises(CheckpointError, match="other settings or other data; .*--overwrite"):
         file.read("g")
+
+
+def test_a_full_disk_is_told_and_the_checkpoint_before_is_kept(tmp_path: Path) -> None:
+    file = CheckpointFile(tmp_path)
+    file.write(Checkpoint(epoch=1, fingerprint="f", state={}))
+    with full_disk(), pytest.raises(CheckpointError, match=r"cannot be written \(is the disk full\?\); name a folder"):
+        file.write(Checkpoint(epoch=2, fingerprint="f", state={"weights": torch.zeros(10_000)}))
+    found = file.read("f")
+    assert found is not None and found.epoch == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["training.pt"]
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04half a file"])
