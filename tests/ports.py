@@ -22,7 +22,7 @@ _candidates = itertools.cycle(_LOWEST + (os.getpid() * 61 + n) % _COUNT for n in
 
 
 def free_ports(wanted: int) -> list[int]:
-    """Ports on loopback where nobody listens, nor on their bus."""
+    """Ports on loopback, of TCP and of UDP, where nobody listens, nor on their bus."""
     found = (port for port in itertools.islice(_candidates, _COUNT) if _is_free(port) and _is_free(port + _BUS))
     return list(itertools.islice(found, wanted))
 
@@ -34,10 +34,11 @@ def free_port() -> int:
 
 
 def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
+    with socket.socket() as probe, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            for each in (probe, datagrams):
+                each.bind(("127.0.0.1", port))
         except OSError:
             return False
     return True
