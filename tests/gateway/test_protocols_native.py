@@ -237,6 +237,7 @@ def test_nothing_raises_and_every_event_can_be_answered(messages: list[str | byt
                 repr(event).encode()
                 json.dumps(event.metadata, ensure_ascii=False).encode()
             if isinstance(event, PeerFault):
+                assert event.reason.isascii(), "it is logged, and quotes nobody"
                 (told,) = protocol.send(ReportFault(event.code, event.message))
                 assert isinstance(told, str) and len(told.encode()) < 8192
 

@@ -96,6 +96,7 @@ def check(event: Any) -> None:
     if isinstance(event, PeerFault):
         assert len(event.message) < 500
         event.message.encode()
+        assert event.reason.isascii(), "it is logged, and quotes nobody: what peers say here is in any script"
     if isinstance(event, MarkReached):
         assert isinstance(event.name, str)
     if isinstance(event, ReplyDue):
