@@ -86,7 +86,12 @@ def test_a_compose_file_is_what_compose_requires(name: str) -> None:
 
 
 def test_the_services_that_a_gpu_file_adds_to_are_there() -> None:
-    assert set(compose("gpu.yaml")["services"]) <= set(compose("compose.yaml")["services"])
+    models, on_gpus = compose("compose.yaml")["services"], compose("gpu.yaml")["services"]
+    assert set(on_gpus) <= set(models)
+    settings = load(environ={**environment(models["inference"]), **environment(on_gpus["inference"])})
+    assert (settings.workers, settings.inference.workers) == (0, 1)
+    (gpus,) = on_gpus["inference"]["deploy"]["resources"]["reservations"]["devices"]
+    assert gpus["count"] == "all", "a number means the first ones, in every container"
 
 
 def test_every_service_can_be_made_or_fetched_and_its_dockerfile_copies_what_is_there() -> None:

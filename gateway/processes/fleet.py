@@ -29,6 +29,7 @@ from prometheus_client.multiprocess import mark_process_dead
 from gateway import background
 from gateway.processes.child_process import ChildProcess, ChildSpec
 from gateway.processes.facts import shared_socket
+from gateway.processes.gpus import seen_gpus, share_of
 from gateway.processes.keeper import Keeper, ProcessStatus
 from gateway.processes.lifeline import Asked, DrainOrder, Handover, SupervisionError
 from gateway.processes.reloading import Kind, Plan
@@ -104,6 +105,7 @@ class Fleet:
         self._generations: dict[int, _Generation] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
+        self._gpus = seen_gpus(os.environ)
         self._latest = self._read(settings, models=None)
 
     @property
@@ -387,13 +389,20 @@ class Fleet:
         asyncio.get_running_loop().call_soon(self._retire_models)
 
     def _spec(
-        self, generation: _Generation, module: str, *options: str, stop_s: float, hang_s: float, fd: int | None = None
+        self,
+        generation: _Generation,
+        module: str,
+        *options: str,
+        stop_s: float,
+        hang_s: float,
+        fd: int | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> ChildSpec:
         common = ("--settings", str(generation.settings_file), "--parent", str(os.getpid()))
         inherited = () if fd is None else ("--fd", str(fd))
         return ChildSpec(
             command=(sys.executable, "-m", module, *common, *options, *inherited),
-            environment={"PROMETHEUS_MULTIPROC_DIR": str(self._metrics)},
+            environment={"PROMETHEUS_MULTIPROC_DIR": str(self._metrics), **(environment or {})},
             pass_fds=() if fd is None else (fd,),
             generation=generation.number,
             start_s=generation.settings.supervision.start_s,
@@ -409,6 +418,7 @@ class Fleet:
             str(generation.inference_folder(index) / _SOCKET),
             stop_s=_STOP_S,
             hang_s=generation.settings.supervision.inference_hang_s,
+            environment=share_of(index, self._gpus),
         )
 
     def _controller(self, generation: _Generation) -> Callable[[], ChildSpec]:

@@ -132,6 +132,24 @@ async def test_the_last_worker_that_takes_calls_is_not_kept_down(
         await all_serve(made)
 
 
+def gpus_of(pid: int) -> str:
+    """What a process was told when it began."""
+    environ = dict(line.partition("=")[::2] for line in Path(f"/proc/{pid}/environ").read_text().split("\0"))
+    return environ["CUDA_VISIBLE_DEVICES"]
+
+
+async def test_each_inference_process_has_a_gpu_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,7")
+    settings = of(workers=1, **{"inference.seam": "streams", "inference.workers": 2, "redis.url": "redis://nowhere"})
+    async with fleet(tmp_path, settings, monkeypatch) as made:
+        assert {status.name: gpus_of(status.pid) for status in made.statuses()} == {
+            "inference 0": "3",
+            "inference 1": "7",
+            "control": "3,7",
+            "worker 0": "3,7",
+        }
+
+
 async def test_models_of_before_stay_until_who_asks_them_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
