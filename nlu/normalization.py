@@ -48,10 +48,13 @@ class NormalText:
     def to_raw(self, start: int, end: int) -> tuple[int, int]:
         """Raw offsets of the non-empty span `start`..`end` (exclusive) of the normal form.
 
-        A bracket that opens within the span and closes right behind it, where the normal form has none, is closed:
-        "Joe's Bar (Main Street)".
+        Marks on the last character are its own, though many tokenizers drop them: बजे ends with one. A bracket that
+        opens within the span and closes right behind it, where the normal form has none, is closed: "Joe's Bar (Main
+        Street)".
         """
         first, last = self.starts[start], self.ends[end - 1]
+        while last < len(self.raw) and _is_mark(self.raw[last]):
+            last += 1
         while last < len(self.raw) and (opening := _BRACKETS.get(closing := self.raw[last])):
             within = self.raw[first:last]
             if within.count(opening) <= within.count(closing):
@@ -139,6 +142,22 @@ def _grouped_digits(match: re.Match[str]) -> str:
     return match.group().replace("-", " ") if is_date or len(digits) < 6 else digits
 
 
+def _is_mark(sign: str) -> bool:
+    """Whether a character is a vowel sign or a tone mark on the one before it: half of each word of Hindi or Thai.
+
+    What chooses how a sign is drawn, an emoji's mostly, is a mark too by Unicode, and here is none.
+    """
+    if unicodedata.category(sign) not in ("Mn", "Mc"):
+        return False
+    return not ("\ufe00" <= sign <= "\ufe0f" or sign >= "\U000e0100")
+
+
+def _unless_mark(match: re.Match[str]) -> str:
+    """A space for punctuation, which marks are not. Models trained before marks stayed keep their version of the rules:
+    texts of English and Chinese have none."""
+    return match[0] if _is_mark(match[0]) else " "
+
+
 def _spoken_numbers(draft: Draft) -> Draft:
     matches = list(re.finditer(r"\S+", draft.text))
     return draft.edit(
@@ -162,7 +181,7 @@ _RULES: tuple[Rule, ...] = (
     substitution(r"(?<![^\W\d_])[ap]\.m\b\.?", lambda m: f" {m.group()[0]}m"),
     substitution(r"(?<=\d)[ap]m\b", lambda m: f" {m.group()}"),
     # All other punctuation goes, but for the apostrophe in a word and the point or stroke in a number.
-    substitution(r"(?!(?<=[^\W\d_])'(?=[^\W\d_]))(?!(?<=\d)[./](?=\d))[^\w\s]|_", " "),
+    substitution(r"(?!(?<=[^\W\d_])'(?=[^\W\d_]))(?!(?<=\d)[./](?=\d))[^\w\s]|_", _unless_mark),
     substitution(r"^\s+|\s+$", ""),
     substitution(r"\s\s+|[^\S ]", " "),
     # Numbers said.

@@ -13,7 +13,7 @@ WORDS = st.sampled_from(
     [
         *SPOKEN.split(),
         *"may of the this account o'clock $45.50 £1 5:30 5pm p m 4417 4 1,250 44-17 4417-2231 & % 3rd ! .".split(),
-        *("三百五十元", "一三八", "千万", "５", "Ａ", "é", "\u3000", "ﬁ", "´", "한"),
+        *("三百五十元", "一三八", "千万", "５", "Ａ", "é", "\u3000", "ﬁ", "´", "한", "ते", "ตั้", "\u0301", "❤\ufe0f"),
     ]
 )
 TEXTS = st.one_of(st.text(max_size=30), st.lists(WORDS, max_size=12).map(" ".join), st.lists(WORDS).map("".join))
@@ -97,6 +97,24 @@ def test_a_span_that_cuts_a_number_gets_all_of_it() -> None:
 
 def test_a_span_of_which_nothing_is_left_is_none() -> None:
     assert normalize("yes ... no").to_normal(4, 7) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["नमस्ते दुनिया", "สวัสดีครับ ตั้งปลุก", "مَرحَبًا", "chào buổi sáng", "こんにちは ガス代", "i\u0307stanbul"]
+)
+def test_marks_are_part_of_their_word(text: str) -> None:
+    assert normalize(f"{text}!").text == text
+
+
+def test_a_span_has_the_marks_on_its_last_character() -> None:
+    """Tokenizers that drop accents end a word before its last vowel sign."""
+    raw = "कल सात बजे उठाओ"
+    start = raw.index("सात")
+    assert raw[slice(*normalize(raw).to_raw(start, raw.index("बजे") + 2))] == "सात बजे"
+
+
+def test_what_only_changes_how_a_sign_is_drawn_goes_with_it() -> None:
+    assert normalize("❤\ufe0f ok 1\ufe0f\u20e3 👨\u200d👩").text == "ok 1"
 
 
 def test_text_without_words_is_empty() -> None:
