@@ -30,6 +30,7 @@ __all__ = ["NORMALIZER_VERSION", "NormalText", "bare_letters", "normalize", "pla
 NORMALIZER_VERSION = 1
 
 _MAX_PASSES = 8
+_ABBREVIATION = re.compile(r"\b[^\W\d_]\. ?[^\W\d_]$")
 _BRACKETS = {")": "(", "]": "[", "）": "（", "】": "【", "》": "《", "」": "「", "』": "『", "”": "“"}
 
 
@@ -48,12 +49,14 @@ class NormalText:
     def to_raw(self, start: int, end: int) -> tuple[int, int]:
         """Raw offsets of the non-empty span `start`..`end` (exclusive) of the normal form.
 
-        Marks on the last character are its own, though many tokenizers drop them: बजे ends with one. A bracket that
-        opens within the span and closes right behind it, where the normal form has none, is closed: "Joe's Bar (Main
-        Street)".
+        Marks on the last character are its own, though many tokenizers drop them: बजे ends with one. Of what the normal
+        form has not, a span also keeps the last point of an abbreviation, "Washington D.C.", and a bracket that opens
+        within it and closes right behind: "Joe's Bar (Main Street)".
         """
         first, last = self.starts[start], self.ends[end - 1]
         while last < len(self.raw) and _is_mark(self.raw[last]):
+            last += 1
+        if self.raw.startswith(".", last) and _ABBREVIATION.search(self.raw, first, last):
             last += 1
         while last < len(self.raw) and (opening := _BRACKETS.get(closing := self.raw[last])):
             within = self.raw[first:last]

@@ -90,6 +90,24 @@ def test_a_bracket_that_opens_within_a_span_closes_with_it(raw: str, normal: str
     assert raw[raw_start:raw_end] == expected
 
 
+@pytest.mark.parametrize(
+    ("raw", "normal", "expected"),
+    [
+        ("fly to Washington D.C. today", "washington d c", "Washington D.C."),
+        ("at 7 a. m. please", "7 am", "7 a. m."),
+        ("at 7 a. m. please", "7", "7"),
+        ("at 7 p.m.", "7 pm", "7 p.m."),
+        ("pay 4.5. thanks", "4.5", "4.5"),
+        ("see you. bye.", "bye", "bye"),
+    ],
+)
+def test_an_abbreviation_keeps_its_last_point(raw: str, normal: str, expected: str) -> None:
+    text = normalize(raw)
+    start = text.text.index(normal)
+    raw_start, raw_end = text.to_raw(start, start + len(normal))
+    assert raw[raw_start:raw_end] == expected
+
+
 def test_a_span_that_cuts_a_number_gets_all_of_it() -> None:
     normal = normalize("code four four one seven")
     assert normal.to_normal(10, 14) == (5, 9)
