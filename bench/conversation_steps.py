@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any, Final
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -18,7 +17,7 @@ from gateway.replay.charts import over_time, time_chart
 from gateway.replay.record import Buckets, CallRecord
 from gateway.replay.report import BudgetLine, Report, Verdict, percentile
 
-__all__ = ["Climb", "Step", "barge_in", "document", "endings", "judge", "plot", "summary", "with_own_budgets"]
+__all__ = ["Climb", "Step", "barge_in", "document", "judge", "plot", "summary", "with_own_budgets"]
 
 _SHOWN: Final = ("p50", "p99", "mean", "lost")
 
@@ -34,8 +33,6 @@ class Step:
     cores: Mapping[str, float]
     """Used by each kind of process while the step ran."""
     engines: Mapping[str, Engine]
-    endings_differing: Mapping[str, int]
-    """Calls that ended otherwise than the same caller by himself, by caller and ending."""
     words_not_known: Mapping[str, int]
     """Utterances that the simulated recogniser had no words of its own for, so far; empty for a real one."""
     frames_per_s: float
@@ -68,7 +65,7 @@ class Climb:
         return max((step.calls for step in self.steps if not step.faults), default=0)
 
 
-def judge(report: Report, endings_differing: Mapping[str, int]) -> list[str]:
+def judge(report: Report) -> list[str]:
     """Why a step did not hold; empty where it did."""
     faults = []
     for line in report.budgets:
@@ -77,7 +74,7 @@ def judge(report: Report, endings_differing: Mapping[str, int]) -> list[str]:
             told = ", ".join(f"{name} {line.figures[name]:.0f} > {line.limits[name]:g}" for name in over)
             faults.append(f"{line.name} ({line.under}): {told}")
     faults += [f"{count} calls failed: {why}" for why, count in report.failures.items()]
-    faults += [f"{count} calls ended otherwise: {which}" for which, count in endings_differing.items()]
+    faults += [f"{ending.calls} calls ended otherwise: {ending}" for ending in report.endings]
     return faults
 
 
@@ -119,18 +116,6 @@ def _stand_in(line: BudgetLine, figures: Mapping[str, float], n: int, note: str,
             line, verdict=Verdict.NOT_MEASURED, note=f"{note}; over the limit that decides nothing: {instead}"
         )
     return line
-
-
-def endings(alone: Sequence[CallRecord], records: Sequence[CallRecord]) -> dict[str, int]:
-    """Calls that ended otherwise than the same caller by himself."""
-    reference = {record.caller: record.ended_by for record in alone}
-    return dict(
-        Counter(
-            f"{Path(record.caller).name}: {record.ended_by} instead of {reference[record.caller]}"
-            for record in records
-            if record.ended_by != reference[record.caller]
-        )
-    )
 
 
 def barge_in(metrics: str) -> Buckets:
@@ -183,7 +168,7 @@ def document(plan: Plan, found: Climb) -> dict[str, Any]:
         "carried": found.carried,
         "steps": [
             {
-                **{name: getattr(step, name) for name in ("calls", "began_s", "cores", "endings_differing", "faults")},
+                **{name: getattr(step, name) for name in ("calls", "began_s", "cores", "faults")},
                 "calls_a_core": step.calls_a_core,
                 "words_not_known": step.words_not_known,
                 "frames_per_s": step.frames_per_s,

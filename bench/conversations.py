@@ -45,7 +45,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.conversation_setup import Plan, callers, gateway_for, quick_bot, speech_s
-from bench.conversation_steps import Climb, Step, barge_in, document, endings, judge, plot, summary, with_own_budgets
+from bench.conversation_steps import Climb, Step, barge_in, document, judge, plot, summary, with_own_budgets
 from bench.plots import write_plot
 from bench.process_watch import engines_between, mean_shares
 from bench.simulated_asr import GpuTime, words_not_known
@@ -171,18 +171,16 @@ async def _step(
         worker_cpu_s=worker_cpu_s,
         frames=measured.frames.seen,
     )
-    differing = endings(found.alone, measured.records)
     return Step(
         calls=calls,
         began_s=round(first.at - found.began, 1),
         report=judged,
         cores=mean_shares(first, after),
         engines=engines_between(texts[1], engines, seconds),
-        endings_differing=differing,
         words_not_known=words_not_known(engines),
         frames_per_s=round(measured.frames.seen / measured.wall_s, 1),
         turns_per_s=round(sum(len(record.turns) for record in measured.records) / measured.wall_s, 2),
-        faults=judge(judged, differing),
+        faults=judge(judged),
     )
 
 

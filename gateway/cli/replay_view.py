@@ -79,6 +79,10 @@ def print_report(result: Report, html: Path | None) -> None:
         console.print(f"transcripts: {result.turns_differing} of {result.turns_compared} differ from the caller alone")
         for one in result.differences[:5]:
             console.print(f"  {one.recording}: alone {one.alone!r}, under load {one.heard!r}", markup=False)
+    if result.endings_compared:
+        console.print(f"endings: {result.endings_differing} of {result.endings_compared} differ from the caller alone")
+        for ending in result.endings[:5]:
+            console.print(f"  {ending.calls} x {ending}", markup=False)
     if result.client_verdict.kept_up:
         console.print(result.client_verdict.why)
     for warning in result.warnings:

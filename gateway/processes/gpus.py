@@ -26,5 +26,5 @@ def seen_gpus(environ: Mapping[str, str], devices: Path = Path("/dev")) -> tuple
 
 
 def share_of(index: int, gpus: Sequence[str]) -> dict[str, str]:
-    """What the `index`-th inference process has in its environment: one GPU, in turn; where there is no choice, nothing."""
+    """What the `index`-th inference process gets: one GPU, in turn. Where there is no choice, nothing."""
     return {VISIBLE: gpus[index % len(gpus)]} if len(gpus) > 1 else {}

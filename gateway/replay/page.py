@@ -50,6 +50,7 @@ def page(report: Report) -> str:
         _section("Over the run", _grid(_time_series(report))),
         _section("Calls", _calls(report)),
         _section("Transcripts against the caller alone", _transcripts(report)),
+        _section("Endings against the caller alone", _endings(report)),
         _section("Stages of a turn, ms", _stages(report)),
         _section("Measured on", _facts(report)),
     ]
@@ -168,6 +169,16 @@ def _transcripts(report: Report) -> str:
     if report.differences:
         rows = [[escape(one.recording), escape(one.alone), escape(one.heard)] for one in report.differences]
         text += _table(["recording", "alone", "under load"], rows, kind="words")
+    return text
+
+
+def _endings(report: Report) -> str:
+    if not report.endings_compared:
+        return '<p class="muted">Not compared: no solo pass, or no call that came to its end.</p>'
+    text = f"<p>{report.endings_differing} of {report.endings_compared} calls ended otherwise.</p>"
+    if report.endings:
+        rows = [[escape(one.caller), escape(one.alone), escape(one.loaded), str(one.calls)] for one in report.endings]
+        text += _table(["caller", "alone", "under load", "calls"], rows, kind="words")
     return text
 
 

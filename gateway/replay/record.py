@@ -34,6 +34,8 @@ class CallRecord:
     caller: str
     ended_by: str
     """As in `gateway.replay.client.CallResult`; "caller": cut off because the time was over."""
+    disposition: str = ""
+    """The bot's word for the end, or where it transferred to; empty where a dialect does not tell."""
     faults: tuple[str, ...] = ()
     """Why it failed; empty where it did not."""
     refused: int | None = None

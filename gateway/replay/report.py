@@ -1,4 +1,4 @@
-"""What a replay measured, judged: quantiles, budgets met or missed, transcripts that differ; the JSON document.
+"""What a replay measured, judged: quantiles, budgets met or missed, what differs from calls alone; the JSON document.
 
 Values in, values out. Quantiles are nearest-rank: each is a value that occurred. A budget is met, missed or not
 measured, and "not measured" says why and what does measure it.
@@ -13,16 +13,15 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from gateway.replay.record import CallRecord, Client, Frames, Measured, Point, Sample, Turn
+from gateway.replay.against_alone import Difference, OtherEnding, differences, other_endings
+from gateway.replay.record import CallRecord, Client, Frames, Measured, Point, Sample
 
 __all__ = [
     "SCHEMA",
     "BudgetLine",
     "ClientVerdict",
-    "Difference",
     "Report",
     "Verdict",
-    "differences",
     "judge_client",
     "percentile",
     "quantiles",
@@ -75,17 +74,6 @@ class BudgetLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
-    """A turn that was heard otherwise under load. An empty string: no such turn."""
-
-    caller: str
-    turn: int
-    recording: str
-    alone: str
-    heard: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """Everything the document and the page show."""
 
@@ -110,6 +98,9 @@ class Report:
     turns_compared: int
     turns_differing: int
     differences: Sequence[Difference]
+    endings_compared: int
+    endings_differing: int
+    endings: Sequence[OtherEnding]
     client: Client
     client_verdict: ClientVerdict
     warnings: Sequence[str]
@@ -150,39 +141,6 @@ def quantiles(values: Iterable[float]) -> dict[str, float]:
     }
 
 
-def differences(alone: Sequence[CallRecord], records: Sequence[CallRecord]) -> tuple[int, list[Difference]]:
-    """Turns under load against the same caller's turns alone.
-
-    Returns:
-        Turns compared, and those that differ. Of a call that was cut off, on either side, only the turns that both
-        have are compared; callers without a faultless call alone are left out.
-    """
-    reference = {record.caller: record for record in alone if not record.faults}
-    compared, found = 0, []
-    for record in records:
-        if (told := reference.get(record.caller)) is None:
-            continue
-        shared = min(len(told.turns), len(record.turns))
-        length = shared if told.cut or record.cut else max(len(told.turns), len(record.turns))
-        compared += length
-        for at in range(length):
-            before = told.turns[at] if at < len(told.turns) else None
-            now = record.turns[at] if at < len(record.turns) else None
-            if before == now:
-                continue
-            recording = (now or before or Turn("", "")).recording
-            found.append(
-                Difference(
-                    caller=record.caller,
-                    turn=at + 1,
-                    recording=recording,
-                    alone=before.transcript if before else "",
-                    heard=now.transcript if now else "",
-                )
-            )
-    return compared, found
-
-
 def report(measured: Measured, *, machine: Mapping[str, str], date: str) -> Report:
     """Judge a run."""
     records = measured.records
@@ -192,6 +150,7 @@ def report(measured: Measured, *, machine: Mapping[str, str], date: str) -> Repo
     # A product's dialect tells no words, so all its turns would be the same.
     tells = measured.dialect in ("native", "vosk")
     compared, found = differences(measured.alone, records) if tells else (0, [])
+    ended, otherwise = other_endings(measured.alone, records)
     points = sorted((point for record in records for point in record.points), key=lambda point: point.at_s)
     missed = bool(failed) or any(line.verdict is Verdict.MISSED for line in budgets)
     return Report(
@@ -225,6 +184,9 @@ def report(measured: Measured, *, machine: Mapping[str, str], date: str) -> Repo
         turns_compared=compared,
         turns_differing=len(found),
         differences=found[:SHOWN_DIFFERENCES],
+        endings_compared=ended,
+        endings_differing=sum(one.calls for one in otherwise),
+        endings=otherwise[:SHOWN_DIFFERENCES],
         client=measured.client,
         client_verdict=judge_client(measured.client),
         warnings=_warnings(measured),

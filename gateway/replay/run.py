@@ -101,6 +101,7 @@ class ReplayCall:
         return CallRecord(
             caller=self._caller.name,
             ended_by=result.ended_by,
+            disposition=result.disposition,
             faults=tuple(result.errors),
             refused=status,
             began_s=dialled - self._began,

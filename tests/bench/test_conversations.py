@@ -18,7 +18,6 @@ from bench.conversation_steps import (
     Step,
     barge_in,
     document,
-    endings,
     judge,
     plot,
     summary,
@@ -29,6 +28,7 @@ from dialogue.bots import load_bot
 from gateway.inference.batching import BatchReport
 from gateway.inference.job_queue import Urgency
 from gateway.metrics import InferenceMetrics, Metrics
+from gateway.replay.against_alone import OtherEnding
 from gateway.replay.record import Buckets, Point
 from gateway.replay.report import Report, Verdict
 from tests.gateway.replay.test_report import call, judged, line, measured
@@ -53,11 +53,10 @@ def step(report: Report, **changes: object) -> Step:
         engines={
             "asr": Engine(jobs=4, batches=2, queue_ms={"p50": 5.0, "p99": None}, busy_share=0.5, shed=1),
         },
-        endings_differing={},
         words_not_known={"guessed": 1, "unknown": 0},
         frames_per_s=100.0,
         turns_per_s=0.4,
-        faults=judge(report, {}),
+        faults=judge(report),
     )
     return replace(plain, **changes)  # type: ignore[arg-type]  # tests name fields
 
@@ -76,14 +75,12 @@ def test_the_budgets_that_a_replay_cannot_know() -> None:
 
 
 def test_why_a_step_did_not_hold() -> None:
-    assert judge(told(endpoint_to_reply_ms=5.0), {}) == []
-    assert judge(told(endpoint_to_reply_ms=250.0), {"anna: caller instead of bot": 2}) == [
+    assert judge(told(endpoint_to_reply_ms=5.0)) == []
+    other = OtherEnding(caller="callers/anna", alone="bot: done", loaded="bot: given_up", calls=2)
+    assert judge(replace(told(endpoint_to_reply_ms=250.0), endings=[other])) == [
         "endpoint_to_reply_ms (load): p50 250 > 20, p99 250 > 200",
-        "2 calls ended otherwise: anna: caller instead of bot",
+        "2 calls ended otherwise: anna: bot: given_up instead of bot: done",
     ]
-    alone = [call(ended_by="bot"), call(ended_by="transfer", caller="bert")]
-    others = [call(ended_by="bot"), call(ended_by="caller", caller="bert"), call(ended_by="caller", caller="bert")]
-    assert endings(alone, others) == {"bert: caller instead of transfer": 2}
 
 
 def test_everything_is_told_written_and_drawn() -> None:

@@ -71,6 +71,8 @@ async def test_three_calls_at_once_are_heard_as_one_alone_and_no_frame_is_lost(t
     assert (result.placed, result.ok, result.failed, result.cut) == (3, 3, 0, 0)
     assert result.ended_by == {"bot": 3}
     assert (result.turns_compared, result.turns_differing) == (3, 0)
+    assert (result.endings_compared, result.endings_differing) == (3, 0)
+    assert {record.disposition for record in measured.records} == {"done"}
     verdicts = {(line.name, line.under): line for line in result.budgets}
     assert verdicts["first_utterance_ms", "load"].n == 3
     assert verdicts["first_utterance_ms", "alone"].n == 1

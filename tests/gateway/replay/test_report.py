@@ -1,20 +1,21 @@
-"""What a replay says of its measurements: quantiles, verdicts, frames lost, transcripts, the document, the page."""
+"""What a replay says of its measurements: quantiles, verdicts, frames lost, what differs, the document, the page."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.replay.against_alone import OtherEnding
 from gateway.replay.page import page
 from gateway.replay.record import Buckets, CallRecord, Client, Frames, Measured, Point, Sample, Turn
-from gateway.replay.report import SCHEMA, BudgetLine, Report, Verdict, differences, percentile, quantiles, report
+from gateway.replay.report import SCHEMA, BudgetLine, Report, Verdict, percentile, quantiles, report
 
 pytestmark = pytest.mark.unit
 
@@ -147,26 +148,21 @@ def test_buckets_of_a_stretch_of_time() -> None:
     assert Buckets((), ()).percentile(0.5) is None
 
 
-def test_turns_heard_otherwise_under_load_are_found() -> None:
-    alone = [call("yes", "friday")]
-    assert differences(alone, [call("yes", "friday")]) == (2, [])
-    compared, (found,) = differences(alone, [call("yes", "five")])
-    assert compared == 2
-    assert (found.turn, found.recording, found.alone, found.heard) == (2, "1.wav", "friday", "five")
+def test_a_caller_who_failed_alone_is_told_and_compared_with_nothing() -> None:
+    result = judged(measured([call("no")], alone=[call("yes", faults=["lost"])]))
+    assert "failed alone" in result.warnings[0]
+    assert (result.turns_compared, result.endings_compared) == (0, 0)
+    assert "Not compared" in page(result)
 
 
-def test_a_turn_that_never_came_differs_unless_the_call_was_cut() -> None:
-    alone = [call("yes", "friday")]
-    compared, (found,) = differences(alone, [call("yes")])
-    assert compared == 2 and (found.recording, found.heard) == ("1.wav", "")
-    assert differences(alone, [call("yes", ended_by="caller")]) == (1, [])
-    assert differences([call("yes", ended_by="caller")], [call("yes", "friday")]) == (1, [])
-
-
-def test_a_caller_who_failed_alone_or_is_unknown_is_compared_with_nothing() -> None:
-    assert differences([call("yes", faults=["lost"])], [call("no")]) == (0, [])
-    assert differences([call("yes")], [call("no", caller="bert")]) == (0, [])
-    assert "failed alone" in judged(measured([call()], alone=[call(faults=["lost"])])).warnings[0]
+def test_a_call_that_ends_otherwise_than_its_caller_alone_is_told() -> None:
+    alone = replace(call("yes", ended_by="bot"), disposition="paid")
+    result = judged(measured([alone, replace(alone, disposition="given_up")], alone=[alone]))
+    assert (result.endings_compared, result.endings_differing) == (2, 1)
+    told = {"caller": "anna", "alone": "bot: paid", "loaded": "bot: given_up", "calls": 1}
+    assert result.document()["endings"] == [told]
+    assert "1 of 2 calls ended otherwise" in page(result) and "bot: given_up" in page(result)
+    assert result.verdict is Verdict.MET, "what was said is not what was promised"
 
 
 def test_a_client_that_is_itself_too_slow_says_so() -> None:
@@ -196,6 +192,7 @@ def test_every_key_of_the_document_is_documented() -> None:
     assert document["schema"] == SCHEMA and f"`{SCHEMA}`" in told
     inner = [*document["load"], *document["client"], *document["client_verdict"], *document["samples"][0]]
     keys = {*document, *inner, *document["budgets"][0]}
+    keys |= {each.name for each in fields(OtherEnding)}
     assert [key for key in sorted(keys) if f"`{key}`" not in told] == []
 
 
