@@ -3,16 +3,17 @@
     python -m bench.asr_gates [--data ../shared/data] [--model FOLDER] [--detector auto] [--json FILE]
     python -m bench.asr_gates --evidence=-99,0,0.5,1,1.5     on the development split, to choose a threshold
 
-Callers speak over a line with noise from before they speak until after, recorded noise goes over the same line without
-a caller; the gateway's detector and endpointer cut utterances from both, so that the recogniser hears what it would in
-a call. The detector is the first of the gates. A caller is lost where the bare path, WebRTC's detector and no gates,
-gives words and the gated one none; a piece of noise got through where it gives any. Development and test share no
-speaker, recording or voice:
+Callers speak over a line with noise from before they speak until after, recorded noise and made sounds of any level
+(`bench.non_speech`: noise, tones, music, breath, knocks) go over the same line without a caller; the gateway's detector
+and endpointer cut utterances from both, so that the recogniser hears what it would in a call. The detector is the first
+of the gates. A caller is lost where the bare path, WebRTC's detector and no gates, gives words and the gated one none;
+a piece of noise got through where it gives any. Development and test share no speaker, recording or voice:
 
     Speech Commands   by speaker, halves of those that `asr train` keeps from training
     FSDD              by speaker, recordings 0-4: known speakers, unheard recordings
     espeak-ng         voices that no training uses, half of them each; templates that no training uses
     noise             test: recordings that `asr train` keeps from training; development: those it trains on
+    made sounds       by seed
 """
 
 from __future__ import annotations
@@ -46,16 +47,19 @@ from audio.recipe.speech import SAMPLE_RATE_HZ, Samples, to_pcm16
 from audio.recipe.spoken_forms import SLOTS
 from audio.scoring import score
 from audio.whisper_profile import read_profile
+from bench import non_speech
 from bench.asr_expectation import OPEN, Said, speaker
 from gateway.machine import describe_machine
 from tts_stub.training_voices import TEST_VARIANTS
 
 SEED = 7
 PER_KIND = 40
+RECORDED, MADE = "recorded noise", "made sounds"
 CONDITIONS = ("clean", "mulaw", "noise10", "noise5")
 QUIET_DBFS = -60
 NOISE_DBFS = (-42, -25)
 PIECES = 40
+MADE_PER_KIND = 60
 BURST_S, STEADY_S = (0.3, 2.5), 6.0
 LEAD, TAIL = SAMPLE_RATE_HZ, SAMPLE_RATE_HZ * 5 // 4
 
@@ -141,6 +145,17 @@ def noise_alone(noises: Sequence[Samples]) -> Iterator[tuple[str, list[Pcm16]]]:
     yield from calls.items()
 
 
+def made_sounds(*, test: bool) -> Iterator[tuple[str, list[Pcm16]]]:
+    """Calls in which nobody speaks: what no recording is needed for, by kind."""
+    seed = 2 * SEED + test
+    generator = np.random.default_rng(seed)
+    calls: dict[str, list[Pcm16]] = {kind: [] for kind in non_speech.KINDS}
+    for sound in non_speech.sounds(MADE_PER_KIND, seed):
+        call = telephone_band(np.pad(sound.samples, (LEAD, TAIL)))
+        calls[sound.kind].append(_on_the_line(call, generator, coded=True))
+    yield from calls.items()
+
+
 def _on_the_line(call: Samples, generator: np.random.Generator, *, coded: bool) -> Pcm16:
     """With the hiss of a quiet line, through mu-law."""
     hiss = generator.normal(0, 10 ** (QUIET_DBFS / 20), len(call)).astype(np.float32)
@@ -178,7 +193,9 @@ def lines(data: Path, kind_of_detector: DetectorKind, *, test: bool) -> Iterator
                 utterances=heard(over(condition, these, long)),
             )
     for condition, calls in noise_alone(noises):
-        yield Line(kind="recorded noise", condition=condition, words=[""] * len(calls), utterances=heard(calls))
+        yield Line(kind=RECORDED, condition=condition, words=[""] * len(calls), utterances=heard(calls))
+    for condition, calls in made_sounds(test=test):
+        yield Line(kind=MADE, condition=condition, words=[""] * len(calls), utterances=heard(calls))
 
 
 def measure(model: str, gates: GateSettings, corpus: Sequence[Line]) -> list[Row]:
@@ -226,13 +243,14 @@ def lost_pct(rows: Sequence[Row], unguarded: Sequence[Row]) -> float:
 
 
 def summary(rows: Sequence[Row], unguarded: Sequence[Row]) -> str:
-    """One line of the trade-off: callers lost by condition, noise with words; all in %."""
+    """One line of the trade-off: callers lost by condition, noise and sounds with words; all in %."""
     cells = []
     for condition in CONDITIONS:
         of = [index for index, row in enumerate(rows) if row.condition == condition]
         cells.append(f"{lost_pct([rows[i] for i in of], [unguarded[i] for i in of]):.1f}")
-    noise = [row for row in rows if row.wer_pct is None]
-    cells.append(f"{100 * sum(row.with_words for row in noise) / max(1, sum(row.n for row in noise)):.1f}")
+    for kind in (RECORDED, MADE):
+        noise = [row for row in rows if row.kind == kind]
+        cells.append(f"{100 * sum(row.with_words for row in noise) / max(1, sum(row.n for row in noise)):.1f}")
     return " | ".join(cells)
 
 
@@ -249,7 +267,13 @@ def main() -> None:
     bare = list(lines(arguments.data, DetectorKind.WEBRTC, test=test))
     unguarded = measure(arguments.model, OPEN, bare)
     corpus = list(lines(arguments.data, arguments.detector, test=test))
-    print(f"| least evidence | lost {' | lost '.join(CONDITIONS)} | noise with words |\n{'| --- ' * 6}|")
+    heads = [
+        "least evidence",
+        *(f"lost {condition}" for condition in CONDITIONS),
+        "noise with words",
+        "made with words",
+    ]
+    print(f"| {' | '.join(heads)} |\n{'| --- ' * len(heads)}|")
     for least in arguments.evidence or [gates.min_evidence]:
         rows = measure(arguments.model, dataclasses.replace(gates, min_evidence=least), corpus)
         print(f"| {least:g} | {summary(rows, unguarded)} |", flush=True)
