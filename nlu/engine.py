@@ -14,7 +14,7 @@ from nlu.artefact import ArtefactError, Manifest, read_artefact
 from nlu.decoding import Decoder
 from nlu.encoders import find_encoder
 from nlu.labels import SlotTags
-from nlu.meaning import OUT_OF_SCOPE, Meaning
+from nlu.meaning import OUT_OF_SCOPE, Meaning, NluError
 from nlu.model import HeadConfig, JointModel, Recurrence, SlotDecoding
 from nlu.packing import pack_linears
 from nlu.scope import Scope
@@ -27,9 +27,18 @@ _WARM_UP_LINES = (1, 2, 4, 8)
 
 
 def pick_device(name: str) -> torch.device:
-    """ "auto" is CUDA where there is one, else the CPU; any other name is torch's own."""
+    """ "auto" is CUDA where there is one, else the CPU; any other name is torch's own.
+
+    Raises:
+        NluError: a GPU was asked for, and torch sees none.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise NluError(
+            f"device {name}: torch {torch.__version__} sees no GPU; set nlu.device to cpu or auto, or install a torch "
+            "built for this machine's driver"
+        )
     return torch.device(name)
 
 
@@ -82,6 +91,7 @@ class NluEngine:
         Raises:
             ArtefactError: the artefact is broken or altered, or the encoder is not the one trained on.
             EncoderError: the encoder cannot be found or read.
+            NluError: there is no such device.
         """
         manifest, state, version = read_artefact(Path(path))
         files = find_encoder(encoder or manifest.encoder)

@@ -11,7 +11,7 @@ OUT_OF_SCOPE = "oos"
 
 
 class NluError(Exception):
-    """Root of this folder's exceptions.
+    """Root of this folder's exceptions; itself where a device is not to be had.
 
     NluError
     ├── DataError        a malformed line of a data file: file, line and mend in the message (nlu.data)

@@ -8,7 +8,7 @@ import torch
 
 from nlu.artefact import ArtefactError
 from nlu.engine import NluEngine
-from nlu.meaning import OUT_OF_SCOPE, Meaning
+from nlu.meaning import OUT_OF_SCOPE, Meaning, NluError
 from nlu.training import TrainingSummary
 
 pytestmark = pytest.mark.unit
@@ -36,6 +36,12 @@ def test_a_batch_says_what_each_text_alone_says(engine: NluEngine) -> None:
         (alone,) = engine.predict([text])
         assert (alone.intent, alone.slots) == (meaning.intent, meaning.slots)
         assert alone.score == pytest.approx(meaning.score, abs=0.02)  # bfloat16
+
+
+def test_a_gpu_that_is_not_there_is_told(trained: TrainingSummary, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(NluError, match=r"device cuda:1: torch .+ sees no GPU; set nlu\.device to cpu or auto"):
+        NluEngine.load(trained.out, "cuda:1")
 
 
 def test_text_without_words_is_out_of_scope(engine: NluEngine) -> None:
