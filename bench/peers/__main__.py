@@ -14,6 +14,7 @@ talking all the time into every call while its caller listens.
     gateway-40     the same with `playout.ptime_ms = 40`: audio out in messages as long as pipecat's
     pipecat        pipecat-ai as its users run it: FastAPI WebSocket, Silero's detector, uvicorn on uvloop
     pipecat-light  the least its own parts can do: no network, no thread, no observers
+    vosk-style     built as Vosk's recognition server: websockets' coroutines, a thread pool, an answer to each message
 
 pipecat-ai 1.14.0 (BSD-2-Clause) comes from the package index into an environment of its own, pinned by
 `bench/peers/pipecat.txt`; torch is not among it.
@@ -64,6 +65,7 @@ PEERS = (
     Peer("gateway-40", ("-m", "bench.peers.gateway_server", "--ptime-ms", "40"), "/v1/call?call_id=peer-{}", 256),
     Peer("pipecat", ("-m", "bench.peers.pipecat_server"), "/call", 8, HERE / "pipecat.txt"),
     Peer("pipecat-light", ("-m", "bench.peers.pipecat_server", "--light"), "/call", 16, HERE / "pipecat.txt"),
+    Peer("vosk-style", ("-m", "bench.peers.vosk_style_server"), "/", 32),
 )
 
 
@@ -133,6 +135,9 @@ class Server:
         """End it."""
         self._process.kill()
         self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
 
     def _line(self) -> str:
         assert self._process.stdout is not None

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bench.frame_path import conversation
-from bench.peers.__main__ import Row, table
+from bench.peers.__main__ import PEERS, Row, Server, table
 from bench.peers.callers import Callers, holds_sound
 from bench.peers.gateway_server import ToneSynthesizer
 from bench.peers.probe import EVERY, FRAME_BYTES, RATE_HZ, CallProbe, tone
+from bench.peers.vosk_style_server import Recogniser
+from tests.gateway.harness import speech
 from tts_stub.synthesis import Voice
 
 pytestmark = pytest.mark.unit
@@ -84,6 +90,39 @@ def test_callers_send_every_call_its_frames_and_know_when() -> None:
     assert callers.sent == len(callers.sent_at) >= 15
     assert sum(received) == callers.sent * (FRAME_BYTES + 8)
     assert {call for call, _ in callers.sent_at} == {0, 1, 2}
+
+
+def test_a_peer_hears_every_frame_greets_and_tells_what_it_used() -> None:
+    (peer,) = [peer for peer in PEERS if peer.name == "vosk-style"]
+    core = min(os.sched_getaffinity(0))
+    server = Server(peer, Path(sys.executable), core, talks_s=0.2)
+    try:
+        callers = Callers(server.port, peer.path, conversation())
+        callers.grow(3)
+        callers.wait_for_words()
+        assert len(callers.first_utterance_ms) == 3
+        deadline, told = time.monotonic() + 20, server.read()
+        frames, heard = told.frames, list(told.heard)
+        while told.frames < callers.sent:
+            assert time.monotonic() < deadline, (told.frames, callers.sent)
+            time.sleep(0.02)
+            told = server.read()
+            heard += told.heard
+        assert frames <= told.frames == callers.sent and told.cpu_s > 0
+        assert {(call, frame) for call, frame, _ in heard} <= callers.sent_at.keys() and heard
+        callers.close()
+    finally:
+        server.stop()
+
+
+def test_an_utterance_ends_with_the_tail_and_not_before() -> None:
+    heard: list[tuple[int, int, float]] = []
+    recogniser = Recogniser(CallProbe(0, heard))
+    frames = [speech()[at : at + 160].tobytes() for at in range(0, len(speech()) - 159, 160)]
+    assert not any(map(recogniser.accept, frames))
+    ended = [recogniser.accept(bytes(FRAME_BYTES)) for _ in range(60)]
+    assert ended.count(True) == 1 and 20 < ended.index(True) < 55
+    assert len(heard) == -(-(len(frames) + 60) // EVERY)
 
 
 def test_the_table_says_how_many_times_as_many_calls() -> None:
