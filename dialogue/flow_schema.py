@@ -98,6 +98,10 @@ def _one_or_more(item: Schema) -> Schema:
     return {"anyOf": [item, {"type": "array", "items": item}]}
 
 
+def _tail_ms(description: str) -> Schema:
+    return _say(description, int, minimum=200, maximum=5000)
+
+
 def _object(properties: Mapping[str, Schema], required: Sequence[str] = ()) -> Schema:
     schema: Schema = {"type": "object", "properties": dict(properties), "additionalProperties": False}
     return {**schema, "required": list(required)} if required else schema
@@ -119,6 +123,7 @@ def _top() -> dict[str, Schema]:
         "slots": _map_of("Slots heard from the caller.", "slot"),
         "no_input": _ref("What to do about a silent caller.", "no_input"),
         "no_match": _ref("What to do about a caller whom nobody understands.", "no_match"),
+        "tail_ms": _tail_ms("Silence that ends the caller's turn; by default the gateway's."),
         "anywhere": _ref("Transitions by intent, at every node that has none of its own.", "transitions"),
         "keys": _ref("Transitions by DTMF entry, everywhere.", "transitions"),
         "webhooks": _map_of("Requests to your system.", "webhook"),
@@ -275,7 +280,7 @@ def _node() -> dict[str, Schema]:
         },
         "no_input": _ref("This node's own; what it leaves out comes from the top.", "no_input"),
         "no_match": _ref("This node's own; what it leaves out comes from the top.", "no_match"),
-        "tail_ms": _say("Silence that ends the caller's turn here.", int, minimum=200, maximum=5000),
+        "tail_ms": _tail_ms("Silence that ends the caller's turn here; by default as at the top."),
         "expect": _words("A hint to the recogniser; by default from the slot.", sorted(EXPECTATIONS)),
         "faq": _words("Where the FAQ stands: after intents and slots, before them, or nowhere.", list(FaqPlace)),
         "assistant": _say("false: the bot's assistant is not asked here.", bool),

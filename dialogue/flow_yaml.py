@@ -45,7 +45,7 @@ from urllib.parse import urlsplit
 from dialogue.flow import ComeBack, Flow, Prompt, Webhook
 from dialogue.flow_check import check_flow
 from dialogue.flow_parts import FlowParts
-from dialogue.node_yaml import NodeReader, read_patience
+from dialogue.node_yaml import NodeReader, read_patience, read_tail_ms
 from dialogue.slot_yaml import read_slots
 from dialogue.yaml_source import Fault, Faults, Located, Section, read_yaml
 
@@ -113,7 +113,9 @@ def _flow(parts: FlowParts, top: Section, language: str) -> Flow | None:
     time_up = parts.prompts(top, "time_up") or _default_prompt(_TIME_UP, language)
     unavailable = parts.prompts(top, "unavailable") or _default_prompt(_UNAVAILABLE, language)
     come_back = _come_back(parts, top, language)
-    nodes = NodeReader(parts, no_input_ms=no_input_ms, no_input=no_input, no_match=no_match).nodes(top)
+    tail_ms = read_tail_ms(top)
+    reader = NodeReader(parts, no_input_ms=no_input_ms, no_input=no_input, no_match=no_match, tail_ms=tail_ms)
+    nodes = reader.nodes(top)
     top.finish()
     if max_turns and no_match.give_up is None:
         line = top.line_of("max_turns")

@@ -17,7 +17,7 @@ from dialogue.flow_parts import RETURN, FlowParts, Scope
 from dialogue.slots import SlotType
 from dialogue.yaml_source import Located, Section, suggest
 
-__all__ = ["EXPECTATIONS", "NodeReader", "read_patience"]
+__all__ = ["EXPECTATIONS", "NodeReader", "read_patience", "read_tail_ms"]
 
 _EXPECT = {
     SlotType.DIGITS: "digits",
@@ -55,15 +55,29 @@ class _SubFlow:
     nodes: Mapping[str, tuple[int, yaml.Node]]
 
 
-class NodeReader:
-    """Reads all nodes of one flow. What they leave out of `no_input` and `no_match` is the flow's."""
+def read_tail_ms(section: Section) -> int | None:
+    """The silence that ends a caller's turn; None where it is left out."""
+    return section.integer("tail_ms", low=200, high=5000)
 
-    def __init__(self, parts: FlowParts, *, no_input_ms: int | None, no_input: Patience, no_match: Patience) -> None:
+
+class NodeReader:
+    """Reads all nodes of one flow. What they leave out of `no_input`, `no_match` and `tail_ms` is the flow's."""
+
+    def __init__(
+        self,
+        parts: FlowParts,
+        *,
+        no_input_ms: int | None,
+        no_input: Patience,
+        no_match: Patience,
+        tail_ms: int | None,
+    ) -> None:
         self._parts = parts
         self._faults = parts.faults
         self._no_input_ms = no_input_ms
         self._no_input = no_input
         self._no_match = no_match
+        self._tail_ms = tail_ms
         self._subflows: dict[str, _SubFlow] = {}
         self._used: set[str] = set()
         self._open: list[str] = []  # sub-flows being read, one inside the other
@@ -197,7 +211,7 @@ class NodeReader:
             no_match=no_match,
             no_input=no_input,
             no_input_ms=no_input_ms,
-            tail_ms=section.integer("tail_ms", low=200, high=5000),
+            tail_ms=read_tail_ms(section) or self._tail_ms,
             expect=self._expect(section, collect, confirm),
             faq=self._faq(section),
             assistant=section.flag("assistant", True),

@@ -53,6 +53,17 @@ def test_a_sound_file_becomes_a_flow(tmp_path: Path) -> None:
     assert flow.slots["name"].variable and not flow.slots["day"].variable
 
 
+def test_the_tail_is_the_bots_unless_a_node_says_another(tmp_path: Path) -> None:
+    flow, faults = load(tmp_path, GOOD)
+    assert flow is not None and {node.tail_ms for node in flow.nodes.values()} == {None}  # the gateway's
+    text = "tail_ms: 600\n" + GOOD.replace("collect: day", "collect: day, tail_ms: 1200")
+    flow, faults = load(tmp_path, text)
+    assert flow is not None and faults == []
+    assert (flow.nodes["greet"].tail_ms, flow.nodes["ask_day"].tail_ms) == (600, 1200)
+    _, (fault,) = load(tmp_path, "tail_ms: 100\n" + GOOD)
+    assert (fault.line, "200 to 5000" in str(fault)) == (1, True)
+
+
 def test_five_mistakes_are_five_faults_with_their_lines(tmp_path: Path) -> None:
     text = (
         GOOD.replace("type: date}", "type: dat}")  # line 5
