@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from bench.frame_path import conversation
-from bench.peers.__main__ import PEERS, Row, Server, table
+from bench.peers.__main__ import PEERS, Row, Server, line_noise, table
 from bench.peers.callers import Callers, holds_sound
 from bench.peers.gateway_server import ToneSynthesizer
 from bench.peers.probe import EVERY, FRAME_BYTES, RATE_HZ, CallProbe, tone
@@ -110,6 +110,24 @@ def test_a_peer_hears_every_frame_greets_and_tells_what_it_used() -> None:
             heard += told.heard
         assert frames <= told.frames == callers.sent and told.cpu_s > 0
         assert {(call, frame) for call, frame, _ in heard} <= callers.sent_at.keys() and heard
+        callers.close()
+    finally:
+        server.stop()
+
+
+def test_a_call_takes_less_than_a_hundred_kilobytes_of_a_worker() -> None:
+    (peer,) = [peer for peer in PEERS if peer.name == "gateway"]
+    server = Server(peer, Path(sys.executable), min(os.sched_getaffinity(0)), talks_s=0.2)
+    try:
+        callers = Callers(server.port, peer.path, line_noise())
+        callers.grow(16)  # what the first ones bring is all calls'
+        callers.wait_for_words()
+        before = server.read().rss_bytes
+        callers.grow(16 + 128)
+        callers.wait_for_words()
+        callers.feed(0.2)
+        assert len(callers.first_utterance_ms) == 144
+        assert (server.read().rss_bytes - before) / 128 < 100_000
         callers.close()
     finally:
         server.stop()
