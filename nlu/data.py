@@ -16,7 +16,16 @@ from pathlib import Path
 
 from nlu.meaning import OUT_OF_SCOPE, NluError, Slot
 
-__all__ = ["DataError", "DataWarning", "Dataset", "Example", "hold_out", "read_dataset", "unseen_labels"]
+__all__ = [
+    "DataError",
+    "DataWarning",
+    "Dataset",
+    "Example",
+    "hold_out",
+    "read_dataset",
+    "unknown_labels",
+    "unseen_labels",
+]
 
 
 class DataError(NluError):
@@ -81,26 +90,28 @@ def read_dataset(path: Path) -> Dataset:
 
 
 def unseen_labels(train: Sequence[Example], other: Dataset) -> list[DataWarning]:
-    """Warnings for intents and slots of `other` that training never shows; each label once, at its first line.
-
-    Such lines stay in the data: they count as wrong in an evaluation.
-    """
-    intents = {example.intent for example in train} | {OUT_OF_SCOPE}
+    """`unknown_labels` of a file, where the training lines show all that there is to know."""
+    intents = {example.intent for example in train}
     slots = {slot.name for example in train for slot in example.slots}
+    return unknown_labels(intents, slots, other, "in the training file")
+
+
+def unknown_labels(
+    intents: Iterable[str], slots: Iterable[str], other: Dataset, where: str = "among those that the model knows"
+) -> list[DataWarning]:
+    """Warnings for intents and slots of `other` that are none of these; each label once, at its first line.
+
+    Such lines stay in the data: they count as wrong in an evaluation. `where` is what a warning says these are.
+    """
+    known = {"intent": {OUT_OF_SCOPE, *intents}, "slot": set(slots)}
     warnings: list[DataWarning] = []
     for example in other.examples:
-        if example.intent not in intents:
-            intents.add(example.intent)
-            warnings.append(_unseen(other.file, example.line, "intent", example.intent))
-        for slot in example.slots:
-            if slot.name not in slots:
-                slots.add(slot.name)
-                warnings.append(_unseen(other.file, example.line, "slot", slot.name))
+        for kind, name in (("intent", example.intent), *(("slot", slot.name) for slot in example.slots)):
+            if name not in known[kind]:
+                known[kind].add(name)
+                told = f"{kind} {name!r} is not {where}: its lines cannot be predicted right"
+                warnings.append(DataWarning(other.file, example.line, told))
     return warnings
-
-
-def _unseen(file: str, line: int, kind: str, name: str) -> DataWarning:
-    return DataWarning(file, line, f"{kind} {name!r} is not in the training file: its lines cannot be predicted right")
 
 
 def hold_out(examples: Sequence[Example], share: float) -> tuple[list[Example], list[Example]]:

@@ -205,7 +205,7 @@ def evaluate_model(
     """
     with _errors_told():
         _use_threads(threads)
-        from nlu.data import read_dataset
+        from nlu.data import read_dataset, unknown_labels
         from nlu.engine import NluEngine
         from nlu.report import report_on
 
@@ -216,7 +216,7 @@ def evaluate_model(
             measured = report_on(engine, dataset, lambda done: bar.update(task, completed=done))
         if report:
             _write_report(report, measured)
-    _warn(dataset.warnings)
+    _warn((*dataset.warnings, *unknown_labels(engine.intents, engine.slots, dataset)))
     result = measured.evaluation
     if as_json:
         _print_json({key: value for key, value in dataclasses.asdict(result).items() if _reported(key, value)})

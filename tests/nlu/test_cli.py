@@ -101,6 +101,17 @@ def test_eval_prints_the_promised_keys(trained: TrainingSummary, data: Path, tmp
     assert list(json.loads(result.stdout)) == ["n", "intent_accuracy", "slot_f1", "sentence_accuracy"]
 
 
+def test_eval_names_labels_that_the_model_does_not_know(trained: TrainingSummary, tmp_path: Path) -> None:
+    lines = [example("bye", "goodbye"), example("bye bye", "goodbye"), *[example("pay bob", "gift", whom="bob")] * 2]
+    path = write_lines(tmp_path / "test.jsonl", [*lines, *[example("tell a joke", "oos")] * 2])
+    result = voicegate("eval", "--model", trained.out, "--data", path)
+    told = [line.removeprefix("warning: ") for line in result.stderr.splitlines() if "warning" in line]
+    assert told == [
+        f"{path}:3: {label} is not among those that the model knows: its lines cannot be predicted right"
+        for label in ("intent 'gift'", "slot 'whom'")
+    ]
+
+
 def test_reports_are_written_where_asked(trained: TrainingSummary, encoder: Path, data: Path, tmp_path: Path) -> None:
     result = voicegate("eval", "--model", trained.out, "--data", data, "--report", tmp_path / "new" / "r", "--json")
     document = json.loads((tmp_path / "new" / "r" / "report.json").read_text())
