@@ -161,7 +161,10 @@ def train(
                 done = (step.epoch - 1) * step.steps + step.step
                 text = f"epoch {step.epoch}/{step.epochs}  loss {step.loss:.3f}"
                 if step.dev:
-                    text += f"  dev: intents {_percent(step.dev.intent_accuracy)}, slots {_percent(step.dev.slot_f1)}"
+                    dev = f"dev: intents {_percent(step.dev.intent_accuracy)}, slots {_percent(step.dev.slot_f1)}"
+                    text += f"  {dev}"
+                    if step.step == 1 and not _stderr.is_terminal:  # a log has no bar
+                        _stderr.print(f"epoch {step.epoch - 1}/{step.epochs} is over, {dev}", soft_wrap=True)
                 bar.update(task, description=text, completed=done, total=step.epochs * step.steps)
 
             try:

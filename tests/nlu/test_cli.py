@@ -50,6 +50,13 @@ def test_train_takes_an_empty_folder_and_tells_people(encoder: Path, tmp_path: P
     assert f"{path}:3: intent 'rare' has this one example only" in result.stderr
 
 
+def test_a_log_has_a_line_for_each_epoch(encoder: Path, data: Path, tmp_path: Path) -> None:
+    arguments = ("--train", data, "--dev", data, "--out", tmp_path / "m", "--encoder", encoder, "--epochs", 3)
+    result = voicegate("train", *arguments)
+    told = [line.partition(",")[0] for line in result.stderr.splitlines() if line.startswith("epoch")]
+    assert told == ["epoch 1/3 is over", "epoch 2/3 is over"]  # the last one's figures are the model's
+
+
 @pytest.mark.parametrize(("epochs", "told"), [(1, "with --resume goes on"), (0, "nothing is kept")])
 def test_an_interrupted_training_says_how_to_go_on(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: int, told: str
