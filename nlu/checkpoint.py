@@ -56,7 +56,12 @@ class CheckpointFile:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             torch.save(
-                {"epoch": checkpoint.epoch, "fingerprint": checkpoint.fingerprint, "state": dict(checkpoint.state)},
+                {
+                    "epoch": checkpoint.epoch,
+                    "fingerprint": checkpoint.fingerprint,
+                    "threads": torch.get_num_threads(),
+                    "state": dict(checkpoint.state),
+                },
                 scratch,
             )
             os.replace(scratch, self._path)
@@ -67,6 +72,15 @@ class CheckpointFile:
             raise CheckpointError(
                 f"{self._path.parent}: cannot be written ({reason}); name a folder that can"
             ) from None
+
+    def threads(self) -> int | None:
+        """Threads that the run computed with: how many are idle is another number when it is taken up again, and the
+        sums of a matrix product are other ones. None where no checkpoint says so."""
+        try:
+            raw = torch.load(self._path, map_location="cpu", weights_only=True, mmap=True)
+            return int(raw["threads"])
+        except Exception:  # no file, or a broken one, which `read` tells
+            return None
 
     def read(self, expected: str) -> Checkpoint | None:
         """The checkpoint of the run with this fingerprint; None where there is no checkpoint.

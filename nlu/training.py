@@ -123,10 +123,10 @@ def train(config: TrainConfig, progress: Callable[[Progress], None] | None = Non
     tags = SlotTags.of(slot.name for e in training for slot in e.slots)
     decoder = Decoder(intents=intents, tags=tags, agreement=Agreement.fit(training, intents, tags))
     schedule = Schedule.for_size(len(training), config.epochs, pretrained=files.pretrained)
-    threads = config.threads or threads_for(len(training))
     checkpoints = CheckpointFile(config.out)
     if not config.resume:
         checkpoints.remove()
+    threads = config.threads or checkpoints.threads() or threads_for(len(training))
     with torch.random.fork_rng(), computing_with(threads):
         torch.manual_seed(config.seed)
         model = JointModel(files.read_encoder(), _head(config, decoder)).to(pick_device(config.device))

@@ -219,6 +219,24 @@ def test_only_the_same_run_is_resumed(encoder: Path, data: Path, tmp_path: Path)
     assert sorted(file.name for file in config.out.iterdir()) == ["config.json", "model.safetensors"]
 
 
+def test_a_run_is_gone_on_with_on_as_many_threads_as_it_began(
+    encoder: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How many cores are idle changes from hour to hour."""
+    config = TrainConfig(train=data, out=tmp_path / "m", encoder=str(encoder), head_size=8, epochs=2, resume=True)
+
+    def interrupt(progress: Progress) -> None:
+        if progress.epoch == 2:
+            raise Interrupted
+
+    monkeypatch.setattr("nlu.training.threads_for", lambda examples: 1)
+    with pytest.raises(Interrupted):
+        train(config, interrupt)
+    monkeypatch.setattr("nlu.training.threads_for", lambda examples: 2)
+    assert train(config).threads == 1
+    assert train(dataclasses.replace(config, epochs=1)).threads == 2
+
+
 def test_the_head_is_selectable(encoder: Path, data: Path, tmp_path: Path) -> None:
     config = TrainConfig(
         train=data,
