@@ -181,8 +181,8 @@ class CascadeDetector:
 def detector_maker(settings: DetectorSettings) -> Callable[[int], VoiceDetector]:
     """What makes a call's detector from its sample rate; a worker keeps one, since its calls share it.
 
-    Where Silero may be asked, its network for 8 kHz calls is loaded here, so that a missing model stops the start and
-    no call.
+    Where Silero may be asked, its network is loaded here, so that a missing model stops the start and no call, and no
+    call waits for it.
 
     Raises:
         SileroError: it cannot be had.
@@ -190,11 +190,10 @@ def detector_maker(settings: DetectorSettings) -> Callable[[int], VoiceDetector]
     if settings.kind is DetectorKind.WEBRTC:
         return lambda sample_rate_hz: WebRtcDetector(sample_rate_hz, settings.aggressiveness)
     noisy_from_dbfs = NOISY_DBFS if settings.kind is DetectorKind.AUTO else None
-    pools = {8000: SileroPool(SileroModel(8000))}
+    narrow = SileroModel(8000)
+    pools = {8000: SileroPool(narrow), 16000: SileroPool(SileroModel(16000, other=narrow))}
 
     def make(sample_rate_hz: int) -> VoiceDetector:
-        if sample_rate_hz not in pools:
-            pools[sample_rate_hz] = SileroPool(SileroModel(sample_rate_hz))
         pool = pools[sample_rate_hz]
         return CascadeDetector(sample_rate_hz, pool, settings.aggressiveness, noisy_from_dbfs=noisy_from_dbfs)
 

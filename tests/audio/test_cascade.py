@@ -240,5 +240,12 @@ def test_the_setting_chooses() -> None:
         DetectorSettings(aggressiveness=4)
 
 
+def test_no_call_waits_for_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading one takes 40 ms, in which a worker hears nobody."""
+    make = detector_maker(DetectorSettings())
+    monkeypatch.setattr(cascade, "SileroModel", None)
+    assert all(isinstance(make(rate), CascadeDetector) for rate in (8000, 16000))
+
+
 def test_thresholds_leave_room_for_hysteresis() -> None:
     assert 0 < cascade.KEEP < cascade.START < 1

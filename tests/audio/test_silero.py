@@ -70,6 +70,13 @@ def test_company_in_a_batch_changes_nothing(model: SileroModel) -> None:
         np.testing.assert_allclose(probabilities, [one[at] for one in alone], atol=1e-4)
 
 
+def test_one_network_serves_both_rates(model: SileroModel) -> None:
+    rate = rate_of(model)
+    speech = read_audio(SPOKEN, rate) / 32768
+    shared = SileroModel(rate, other=SileroModel(24_000 - rate))
+    np.testing.assert_array_equal(listen(shared, speech), listen(model, speech))
+
+
 def test_a_rate_it_cannot_hear_is_refused() -> None:
     with pytest.raises(SileroError, match="8000 or 16000 Hz, not 44100"):
         SileroModel(44100)
