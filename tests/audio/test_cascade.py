@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -243,7 +244,7 @@ def test_the_setting_chooses() -> None:
 def test_no_call_waits_for_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Loading one takes 40 ms, in which a worker hears nobody."""
     make = detector_maker(DetectorSettings())
-    monkeypatch.setattr(cascade, "SileroModel", None)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", None)
     assert all(isinstance(make(rate), CascadeDetector) for rate in (8000, 16000))
 
 
