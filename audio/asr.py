@@ -12,7 +12,7 @@ from typing import Protocol
 
 from audio.formats import Pcm16
 
-__all__ = ["AUTO_LANGUAGE", "AsrEngine", "AsrJob", "Expectation", "Transcript"]
+__all__ = ["AUTO_LANGUAGE", "AsrEngine", "AsrJob", "Expectation", "Transcript", "join_words"]
 
 AUTO_LANGUAGE = "auto"
 """In the place of a language's code: whatever is spoken, and a multilingual model finds out what that is."""
@@ -55,6 +55,16 @@ class Transcript:
     avg_logprob: float = 0.0
     no_speech_prob: float = 0.0
     gated_by: str | None = None
+
+
+def join_words(*parts: str) -> str:
+    """Pieces of one text as one: with a space between them, but for scripts that have none."""
+    joined = ""
+    for part in filter(None, parts):
+        # Between two characters of a script without spaces (CJK and its neighbours begin there) there is none.
+        close = joined and joined[-1] > "\u2e80" and part[0] > "\u2e80"
+        joined += part if close or not joined else f" {part}"
+    return joined
 
 
 class AsrEngine(Protocol):

@@ -27,7 +27,7 @@ import soxr
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from audio.asr import AUTO_LANGUAGE, AsrJob, Expectation, Transcript
+from audio.asr import AUTO_LANGUAGE, AsrJob, Expectation, Transcript, join_words
 from audio.expectation import Vocabulary, hint, is_plausible
 from audio.gates import GateSettings, gate_audio, gate_words, measure
 from audio.resampling import pcm16_to_float
@@ -328,7 +328,7 @@ class WhisperRecogniser(ABC):
         counted = passed or windows
         tokens = sum(len(window.tokens) + 1 for window in counted)
         return Transcript(
-            text=" ".join(window.text for window in passed),
+            text=join_words(*(window.text for window in passed)),
             language=windows[0].language,
             avg_logprob=sum(window.avg_logprob * (len(window.tokens) + 1) for window in counted) / tokens,
             no_speech_prob=min(window.no_speech_prob for window in counted),

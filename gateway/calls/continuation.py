@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from audio.asr import join_words
 from dialogue.loop import DialogueLoop, Step
 from dialogue.turns import Say
 from gateway.calls.interruption import Overlap
-from gateway.calls.listening import CallerTurn, Listener, join_words
+from gateway.calls.listening import CallerTurn, Listener
 from gateway.calls.speaker import Speaker
 
 __all__ = ["Continuation", "OpenTurn"]

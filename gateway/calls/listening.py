@@ -25,7 +25,7 @@ from gateway.inference.seam import Inference, InferenceError, TurnId
 from gateway.metrics import Metrics
 from nlu.meaning import Meaning
 
-__all__ = ["CallerTurn", "Listener", "join_words"]
+__all__ = ["CallerTurn", "Listener"]
 
 log = logging.getLogger(__name__)
 
@@ -40,16 +40,6 @@ class CallerTurn:
     """Of the model that understood it."""
     timing: dict[str, float] = field(default_factory=dict)
     """ms at each stage: asr_ms, asr_queue_ms, nlu_ms, nlu_queue_ms; speculated is 1.0 where it was ready early."""
-
-
-def join_words(*parts: str) -> str:
-    """Pieces of one text as one: with a space between them, but for scripts that have none."""
-    joined = ""
-    for part in filter(None, parts):
-        # Between two characters of a script without spaces (CJK and its neighbours begin there) there is none.
-        close = joined and joined[-1] > "\u2e80" and part[0] > "\u2e80"
-        joined += part if close or not joined else f" {part}"
-    return joined
 
 
 Prepare = Callable[[CallerTurn], Awaitable[None]]
