@@ -1,18 +1,20 @@
-"""What becomes of calls when a host goes, or its network?
+"""What becomes of calls when a host goes, its network, or its clock?
 
     python -m bench.hosts calls [--calls 20]           a host of calls is cut off for good
     python -m bench.hosts redis [--calls 20]           the Redis primary is lost; a replica takes its address
     python -m bench.hosts partition [--seconds 8]      a host of calls is cut off from callers and Redis, and comes back
+    python -m bench.hosts clock [--steps 40]           every host's clock is set: an hour ahead, two back, and on again
 
-Hosts are network namespaces of this machine (bench/network_hosts.py; root, or unprivileged user namespaces): two of
-calls, one of models, a Redis and its replica. Gateways and models meet through the Redis alone. Callers in this process
-press their way through a bot of `--steps` questions. A caller whose line is dead for two seconds, or lost, calls the
-other host with the same call id and answers what it is asked.
+Hosts are network namespaces of this machine (bench/network_hosts.py; root, or unprivileged user namespaces) with clocks
+that may be set (bench/set_clocks.py): two of calls, one of models, a Redis and its replica. Gateways and models meet
+through the Redis alone. Callers in this process press their way through a bot of `--steps` questions. A caller whose
+line is dead for two seconds, or lost, calls the other host with the same call id and answers what it is asked.
 
     went_on          calls that came to their end; the others are `lost`
     greeted_again    calls that were asked again from the start; must be 0
     went_back        calls that were asked a question before the one that they had heard: answers were lost
     silent_s         from the cut to the next question, over all calls: median and longest
+    reply_s          from a key to the next question, behind the cut: the longest
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ from websockets.exceptions import WebSocketException
 
 from bench.network_hosts import Host, Network, NoNamespacesError, isolated
 from bench.outages import AGAIN_S, BOT, CALL_S, Caller, all_have_answered, key_of
+from bench.set_clocks import HOUR_S, NoFaketimeError, SetClock
 from gateway.machine import describe_machine
 from gateway.processes.embedded_redis import find_server_binary
 
@@ -93,6 +96,7 @@ class Figures:
     went_back: int = 0
     reconnects: int = 0
     silent_s: list[float] = field(default_factory=list)
+    reply_s: list[float] = field(default_factory=list)
 
     @property
     def kept(self) -> bool:
@@ -111,6 +115,7 @@ class Figures:
             "went_back": self.went_back,
             "silent_s_median": round(float(np.median(silent)), 1),
             "silent_s_longest": round(float(silent.max()), 1),
+            "reply_s_longest": round(max(self.reply_s, default=0.0), 2),
         }
 
 
@@ -129,13 +134,16 @@ async def run(what: str, *, calls: int, seconds: float, steps: int, log: bool) -
         (folder / "bot.yaml").write_text(BOT)
         (folder / "flow.yaml").write_text(flow(steps))
         primary, replica = network.host("redis", REDIS), network.host("replica", "10.77.0.2")
-        for host, more in ((primary, ()), (replica, ("--replicaof", REDIS, "6379"))):
-            host.start(str(find_server_binary()), *_valkey(folder / host.name), *more)
         models = network.host("models", "10.77.0.21")
         first, second = network.host("calls1", "10.77.0.11"), network.host("calls2", "10.77.0.12")
+        hosts = (primary, replica, models, first, second)
+        clocks = {host.name: SetClock(folder / f"{host.name}.clock") for host in hosts if what == "clock"}
+        for host, more in ((primary, ()), (replica, ("--replicaof", REDIS, "6379"))):
+            command = (str(find_server_binary()), *_valkey(folder / host.name), *more)
+            host.start(*command, environ=_by(clocks, host))
         await _redis_answers(REDIS)
         for host, workers in ((models, 0), (first, 1), (second, 1)):
-            _serve(host, folder, workers=workers, log=log)
+            _serve(host, folder, workers=workers, log=log, environ=_by(clocks, host))
         for host in (models, first, second):
             await asyncio.wait_for(asyncio.to_thread(_wait_until_ready, host), READY_S)
         urls = tuple(f"ws://{host.address}:8765/v1/call" for host in (first, second))
@@ -143,7 +151,10 @@ async def run(what: str, *, calls: int, seconds: float, steps: int, log: bool) -
         talking = [asyncio.create_task(caller.talk()) for caller in callers]
         await all_have_answered(callers, talking, STRIKE_AFTER)
         struck_at = time.monotonic()
-        await _strike(what, network, primary, replica, first, seconds)
+        if what == "clock":
+            await _set_clocks(list(clocks.values()), seconds)
+        else:
+            await _strike(what, network, primary, replica, first, seconds)
         ended = await asyncio.gather(*talking, return_exceptions=True)
         return _figures(callers, ended, struck_at)
 
@@ -164,6 +175,18 @@ async def _strike(what: str, network: Network, primary: Host, replica: Host, fir
             first.join_again()
 
 
+async def _set_clocks(clocks: list[SetClock], seconds: float) -> None:
+    """An hour ahead, two back, two ahead again; one host after the other, so that they differ in between."""
+    for ahead_s in (HOUR_S, -HOUR_S, HOUR_S):
+        for clock in clocks:
+            clock.set(ahead_s)
+            await asyncio.sleep(seconds / 3 / len(clocks))
+
+
+def _by(clocks: dict[str, SetClock], host: Host) -> dict[str, str]:
+    return clocks[host.name].environ if host.name in clocks else {}
+
+
 def _figures(callers: list[TravellingCaller], ended: list[None | BaseException], struck_at: float) -> Figures:
     figures = Figures(len(callers))
     for caller, how in zip(callers, ended, strict=True):
@@ -175,6 +198,7 @@ def _figures(callers: list[TravellingCaller], ended: list[None | BaseException],
         figures.went_back += caller.went_back > 0
         figures.reconnects += caller.lines - 1
         figures.silent_s += [at - struck_at for at, _ in caller.replies if at >= struck_at][:1]
+        figures.reply_s += [waited for at, waited in caller.replies if at >= struck_at]
     return figures
 
 
@@ -183,8 +207,9 @@ def _valkey(folder: Path) -> list[str]:
     return ["--dir", str(folder), "--protected-mode", "no", "--save", "", "--appendonly", "no", "--logfile", "log"]
 
 
-def _serve(host: Host, bot: Path, *, workers: int, log: bool) -> None:
+def _serve(host: Host, bot: Path, *, workers: int, log: bool, environ: dict[str, str]) -> None:
     environ = {
+        **environ,
         "VOICEGATE_HOST": "0.0.0.0",
         "VOICEGATE_AUTH_TRUSTED_NETWORKS": "10.77.0.0/24",
         "VOICEGATE_WORKERS": str(workers),
@@ -221,11 +246,13 @@ def _wait_until_ready(host: Host) -> None:
 
 
 def main() -> None:
-    """Print the figures; exit code 1 where a call was lost or begun anew, 2 where namespaces cannot be made."""
+    """Print the figures; exit code 1 where a call was lost or begun anew, 2 where hosts or clocks cannot be made."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("calls", "redis", "partition"), help="what goes away")
+    parser.add_argument("what", choices=("calls", "redis", "partition", "clock"), help="what goes wrong")
     parser.add_argument("--calls", type=int, default=20, help="default %(default)s")
-    parser.add_argument("--seconds", type=float, default=8.0, help="of a partition (default %(default)s)")
+    parser.add_argument(
+        "--seconds", type=float, default=8.0, help="of a partition, or of setting clocks (default %(default)s)"
+    )
     parser.add_argument("--steps", type=int, default=12, help="questions of a call (default %(default)s)")
     parser.add_argument("--log", action="store_true", help="show the gateways' logs")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
@@ -235,7 +262,7 @@ def main() -> None:
         if outside is not None:
             sys.exit(outside)
         figures = asyncio.run(run(args.what, calls=args.calls, seconds=args.seconds, steps=args.steps, log=args.log))
-    except (NoNamespacesError, subprocess.SubprocessError) as exc:
+    except (NoNamespacesError, NoFaketimeError, subprocess.SubprocessError) as exc:
         print(f"cannot run here: {exc}", file=sys.stderr)
         sys.exit(2)
     for name, value in figures.document().items():

@@ -30,6 +30,7 @@ ALONE: Final = frozenset(
         "bench/test_outages",
         "bench/test_overload",
         "e2e/test_clock_jumps",
+        "e2e/test_hosts",
         "e2e/test_sip_calls",
         "gateway/inference/streams/test_hosts",
         "gateway/protocols/test_hostile",

@@ -21,54 +21,25 @@ from typing import Any
 import pytest
 
 from audio.files import read_audio
+from bench.set_clocks import HOUR_S, NoFaketimeError, SetClock
 from gateway.processes.embedded_redis import EmbeddedRedis
 from gateway.replay.client import CallClient, CallResult, Recording
 from tests.gateway.operator import Operator, Posted, operator
 from tests.gateway.test_end_to_end import PROMISE, Server, children, serve
 
-LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
-
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.timeout(300),
     pytest.mark.skipif("VOICEGATE_E2E" not in os.environ, reason="clocks that are set: run `make e2e`"),
-    pytest.mark.skipif(
-        not LIBRARIES,
-        reason="libfaketime is not installed; `make e2e` installs it (Debian: apt-get install faketime)",
-    ),
 ]
 
-HOUR_S = 3600
 SAID = ["yes speaking", "four four one seven"]
-
-
-class Clock:
-    """The wall clock of whatever is started with `environ`."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self.set(0)
-
-    @property
-    def environ(self) -> dict[str, str]:
-        return {
-            "LD_PRELOAD": str(LIBRARIES[0]),
-            "FAKETIME_TIMESTAMP_FILE": str(self._file),
-            "FAKETIME_CACHE_DURATION": "1",  # the file is looked at once a second
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            "NO_FAKE_STAT": "1",  # a clock that is set changes no file's time
-        }
-
-    def set(self, ahead_s: int) -> None:
-        fresh = self._file.with_suffix(".new")  # never half a number
-        fresh.write_text(f"{ahead_s:+d}")
-        fresh.replace(self._file)
 
 
 class Jumps:
     """Sets the two clocks at moments of a call, one after the other: they are never changed as one."""
 
-    def __init__(self, gateway: Clock, store: Clock) -> None:
+    def __init__(self, gateway: SetClock, store: SetClock) -> None:
         self._left = [
             ("ready", store, HOUR_S),
             ("prompt", gateway, HOUR_S),
@@ -112,7 +83,10 @@ def until(crm: Operator, count: int, timeout_s: float) -> None:
 def test_clocks_that_are_set_under_a_call_change_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crm: Operator
 ) -> None:
-    ours, theirs = Clock(tmp_path / "gateway"), Clock(tmp_path / "redis")
+    try:
+        ours, theirs = SetClock(tmp_path / "gateway"), SetClock(tmp_path / "redis")
+    except NoFaketimeError as error:
+        pytest.skip(str(error))
     with monkeypatch.context() as patch:
         for name, value in theirs.environ.items():
             patch.setenv(name, value)
@@ -127,7 +101,6 @@ def test_clocks_that_are_set_under_a_call_change_nothing(
         "VOICEGATE_RESULTS_WEBHOOK": crm.url,
         "VOICEGATE_WEBHOOKS_HOSTS": crm.host,
     }
-    crm.answer = lambda posted: (503, b"") if len(crm.posted) == 1 else (200, b"")
     with store:
         server = serve(tmp_path / "log", environ={**environ, **ours.environ})
         try:
