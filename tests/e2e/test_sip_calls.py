@@ -22,7 +22,9 @@ from audio.formats import AudioFormat, Encoding, Pcm16
 from audio.framing import encode, silence
 from dialogue.state import DialogueState
 from tests.e2e import baresip
+from tests.e2e import proxy as kamailio
 from tests.e2e.baresip import Baresip
+from tests.e2e.proxy import proxy
 from tests.e2e.system import Book, bridge, recognised, share_heard, spoken
 from tests.gateway.test_end_to_end import Server, serve
 
@@ -32,6 +34,7 @@ pytestmark = [
     pytest.mark.skipif("VOICEGATE_E2E" not in os.environ, reason="real SIP calls: run `make e2e`"),
 ]
 needs_baresip = pytest.mark.skipif(baresip.modules() is None, reason=baresip.ABSENT)
+needs_kamailio = pytest.mark.skipif(not kamailio.is_installed(), reason=kamailio.ABSENT)
 needs_sipp = pytest.mark.skipif(
     shutil.which("sipp") is None,
     reason="SIPp is not installed; `make e2e` installs it (Debian: apt-get install sip-tester)",
@@ -190,6 +193,34 @@ def test_speech_over_the_greeting_silences_it(
     assert turn.heard is not None, "the caller heard only part of the greeting"
     second_half = greeting[len(greeting) // 2 :]
     assert share_heard(heard, second_half) < 0.5, "the rest of the greeting was said all the same"
+
+
+@needs_baresip
+@needs_kamailio
+@pytest.mark.parametrize("who_ends", ["caller", "bot"])
+def test_all_of_a_call_goes_through_the_proxy_that_brought_it(
+    gateway: Server, book: Book, tmp_path: Path, who_ends: str
+) -> None:
+    with bridge(media(gateway), tmp_path) as to, proxy(to.uri, tmp_path) as between:
+        with Baresip(tmp_path / "phone") as phone:
+            phone.dial(between.uri)
+            phone.listen()
+            if who_ends == "caller":
+                phone.hold()
+                phone.until(lambda: to.has_logged("the caller is now sendonly"), "hold")
+                phone.resume()
+                phone.until(lambda: to.has_logged("the caller is now sendrecv"), "the end of hold")
+                phone.hang_up()
+            else:
+                phone.speak(recording("06-no-that-is-all.wav"))  # is it you? no
+                phone.until(lambda: phone.told("CALL_CLOSED"), "the bot's hang-up")
+            (call_id,) = to.call_ids()
+            state = ended(book, call_id)
+            phone.until(lambda: between.passed("BYE") == 1, "a BYE through the proxy")
+    assert state.ended_by == who_ends
+    assert between.passed("INVITE") == (3 if who_ends == "caller" else 1)
+    assert between.passed("ACK") == between.passed("INVITE")
+    assert not between.has_lost()
 
 
 @needs_sipp
