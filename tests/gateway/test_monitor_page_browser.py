@@ -129,6 +129,28 @@ async def test_a_call_appears_is_followed_and_ends(tmp_path: Path, redis_url: st
 
 
 @pytest.mark.usefixtures("patient")
+async def test_what_a_long_call_leaves_out_is_said_and_kept_events_are_shown(tmp_path: Path, redis_url: str) -> None:
+    async with watch(tmp_path, redis_url) as here:
+        page = await here.page("#long")
+        peer = await here.call("long")
+        await page.wait_for_selector("#story .line[data-side=bot]")
+        assert await page.is_hidden("#missing")
+        (session,) = here.floor.calls.worker.sessions
+        for _ in range(310):
+            session.watch.keyed("5")
+        await page.wait_for_selector(
+            "#missing >> text=/^1[0-9] earlier lines are not shown: the page keeps the newest 300/"
+        )
+        assert await page.locator("#story .line").count() == 300
+        await page.click("summary >> text=Events")
+        await page.wait_for_selector("#events-shown >> text=/^The newest 120 of 3/")
+        assert await page.locator("#events li").count() == 120
+        await page.click("#all-events")
+        await page.wait_for_selector("#events li:nth-child(300)", state="attached")
+        assert await page.is_hidden("#all-events")
+        await peer.say(type="stop")
+
+
 async def test_a_supervisor_hears_whispers_speaks_hands_back_and_hangs_up(tmp_path: Path, redis_url: str) -> None:
     async with watch(tmp_path, redis_url) as here:
         peer = await here.call("helped")

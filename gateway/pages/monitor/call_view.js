@@ -6,7 +6,7 @@ import { hears, speaks } from "./desk.js";
 import { hide, made, mark, say, showAlerts, showFacts } from "./elements.js";
 import { ReplayView } from "./replay_view.js";
 import { TimelineView } from "./timeline_view.js";
-import { ended, told } from "./told.js";
+import { ended, told, unshown } from "./told.js";
 import { TurnsView } from "./turns_view.js";
 
 const MOST_EVENTS = 120;
@@ -37,6 +37,13 @@ export class CallView {
     this.call = null;
     this.version = -1;
     this.newest = null; // event in the list
+    this.most = MOST_EVENTS; // events in the list
+    find("all-events").onclick = () => {
+      this.most = Infinity;
+      this.refresh();
+      this.showEvents(this.call);
+      find("events").focus(); // the button is there no more
+    };
   }
 
   /** @param {import("./call.js").Call|null} call  null: no such call  @param {string} id  @param {number} time now */
@@ -68,8 +75,9 @@ export class CallView {
     showAlerts(find("call-alerts"), call.alerts);
     this.replay.show(call.isOver, time);
     this.story.show(call.story, this.replay.isOpen ? this.seek : null);
-    hide(find("missing"), call.story.missing === 0);
-    say(find("missing"), call.story.missing === 1 ? "One earlier turn is not shown." : `${call.story.missing} earlier turns are not shown.`);
+    const gap = unshown(call.story, call.facts.recorded);
+    hide(find("missing"), gap === "");
+    say(find("missing"), gap);
     hide(find("hearing"), !call.speaking);
     this.turns.show(call.latency);
     hide(find("no-turns"), call.latency.answered.length > 0);
@@ -88,6 +96,7 @@ export class CallView {
     this.call = call;
     this.version = -1;
     this.newest = null;
+    this.most = MOST_EVENTS;
     this.timeline.forget();
     this.find("events").replaceChildren();
     if (call !== null) return;
@@ -126,9 +135,16 @@ export class CallView {
     say(this.find("event-count"), String(call.seq));
     const list = this.find("events");
     if (!list.closest("details").open) return;
-    for (const event of call.events.slice(call.events.lastIndexOf(this.newest) + 1)) list.prepend(item(event, call));
+    const kept = call.events.length;
+    const most = Math.min(this.most, kept);
+    const fresh = call.events.slice(call.events.lastIndexOf(this.newest) + 1).slice(-most);
+    for (const event of fresh) list.prepend(item(event, call));
     this.newest = call.events.at(-1);
-    while (list.children.length > MOST_EVENTS) list.lastElementChild.remove();
+    while (list.children.length > most) list.lastElementChild.remove();
+    hide(this.find("events-hint"), most >= call.seq);
+    say(this.find("events-shown"), `The newest ${most} of ${call.seq}.`);
+    hide(this.find("all-events"), most === kept);
+    say(this.find("all-events"), kept < call.seq ? `Show the ${kept} that are kept` : "Show all");
   }
 
   /** The list was opened: it has not been kept while it was closed. */

@@ -26,6 +26,7 @@ export class Story {
     this.rounds = new Set(); // whose words are here
     this.opening = null; // the line of the bot's first words, where they were said before the watcher came
     this.missing = 0; // turns from before the watcher came that are not here
+    this.cut = 0; // lines that were here, and made room
   }
 
   /** @param {object} event of this call  @returns {string} what a screen reader says of it; mostly nothing */
@@ -36,7 +37,9 @@ export class Story {
 
   add(line) {
     const at = line.side === "caller" ? (this.spokeAt ?? this.at) : this.at;
-    this.lines = [...this.lines.slice(-(this.most - 1)), { round: null, state: "said", at, ...line, id: this.next++ }];
+    const kept = this.lines.slice(-(this.most - 1));
+    this.cut += this.lines.length - kept.length;
+    this.lines = [...kept, { round: null, state: "said", at, ...line, id: this.next++ }];
   }
 
   /** The turns of a `call_present` that are not here yet go before all others. */

@@ -41,6 +41,15 @@ const WORDS = {
   supervised: ({ act, by }) => `${readable(act)} by ${by}`,
 };
 
+/** What of a call's story is not here; "" where all of it is. @param {boolean} recorded  whether a recording has it */
+export function unshown({ missing, cut, most }, recorded) {
+  const parts = [];
+  if (missing) parts.push(missing === 1 ? "One earlier turn is not shown." : `${missing} earlier turns are not shown.`);
+  if (cut) parts.push(`${cut === 1 ? "One earlier line is" : `${cut} earlier lines are`} not shown: the page keeps the newest ${most}.`);
+  if (parts.length && recorded) parts.push("After the call its recording has all of it.");
+  return parts.join(" ");
+}
+
 /** @returns {{name: string, words: string, bad: boolean}} */
 export function told(event) {
   return {

@@ -10,7 +10,7 @@ import { absence, callIn, callOf, isWhole, soundName } from "../../../gateway/pa
 import * as outcomes from "../../../gateway/pages/monitor/outcomes.js";
 import { Samples } from "../../../gateway/pages/monitor/prometheus.js";
 import { EventStream } from "../../../gateway/pages/monitor/stream.js";
-import { told } from "../../../gateway/pages/monitor/told.js";
+import { told, unshown } from "../../../gateway/pages/monitor/told.js";
 import { waterfall } from "../../../gateway/pages/monitor/turns.js";
 import { Wave } from "../../../gateway/pages/monitor/wave.js";
 
@@ -103,6 +103,16 @@ test("one who comes late has the bot's first words before all turns, once", () =
   const early = after(["a", "call_present", present(0, [])], ["a", "call_present", present(0, [])]).byId.get("a");
   assert.deepEqual([lines(early), early.words.text], [["bot said: Hello."], "Hello."]);
   assert.deepEqual(lines(after(started("a"), said("a", 0, "Hello."), ["a", "call_present", present(0, [])]).byId.get("a")), ["bot saying: Hello."]);
+});
+
+test("lines that make room for others are counted, and what is not here is said", () => {
+  const keys = Array.from({ length: 304 }, () => ["a", "keys_pressed", { count: 1 }]);
+  const { story } = after(started("a"), heard("a", 1, "yes"), ...keys).byId.get("a");
+  assert.deepEqual([story.lines.length, story.cut, story.lines.some(({ text }) => text === "yes")], [300, 5, false]);
+  assert.equal(unshown(story, false), "5 earlier lines are not shown: the page keeps the newest 300.");
+  assert.equal(unshown({ missing: 1, cut: 1, most: 300 }, true),
+    "One earlier turn is not shown. One earlier line is not shown: the page keeps the newest 300. After the call its recording has all of it.");
+  assert.equal(unshown(after(started("b"), heard("b", 1, "yes")).byId.get("b").story, true), "");
 });
 
 test("words on the way become a turn, and a turn that goes on is joined", () => {
