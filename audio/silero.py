@@ -10,6 +10,7 @@ Measured (2 cores, bench/detectors.py): 80-95 µs for one chunk, 33 µs a chunk 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
@@ -55,6 +56,9 @@ class SileroModel:
         if other is not None:
             self._run = other._run
             return
+        # Since 1.29 it tells its maker of machines and models over the network, and keeps an identifier in ~/.cache.
+        # Not here, unless whoever starts us says so (0). It reads this once.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         try:
             import onnxruntime
         except ImportError as error:

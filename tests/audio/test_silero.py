@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -87,3 +90,13 @@ def test_a_broken_file_is_named_with_the_mend(tmp_path: Path) -> None:
     path.write_bytes(b"not a model")
     with pytest.raises(SileroError, match=r"silero\.onnx: cannot be loaded as a model .*install the project again"):
         SileroModel(8000, path)
+
+
+def test_nobody_is_told_that_a_model_was_loaded(tmp_path: Path) -> None:
+    """onnxruntime's telemetry leaves an identifier of the machine in the home of whoever it reports on."""
+    # It keeps still by itself where a test runs, as far as it can tell from variables like CI.
+    environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    program = "from audio.silero import SileroModel; SileroModel(8000)"
+    repository = Path(__file__).parents[2]
+    subprocess.run([sys.executable, "-B", "-c", program], cwd=repository, env=environment, check=True, timeout=60)
+    assert list(tmp_path.rglob("*")) == []
