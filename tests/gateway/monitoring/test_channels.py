@@ -67,7 +67,7 @@ async def test_what_is_wanted_is_heard_and_no_more_than_that() -> None:
 
 @pytest.mark.parametrize("how", ["killed", "silent"])
 async def test_a_connection_that_was_lost_is_opened_again_with_all_that_was_wanted(
-    how: str, monkeypatch: pytest.MonkeyPatch
+    how: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A server that is silent closes nothing, as one whose host has vanished."""
     monkeypatch.setattr(channels, "_SILENT_S", 0.2)
@@ -80,7 +80,7 @@ async def test_a_connection_that_was_lost_is_opened_again_with_all_that_was_want
                 server.start()
             else:
                 server.pause()
-                await reader.until(lambda: reader.channels._away)
+                await reader.until(lambda: "hearing what is published" in caplog.text)
                 server.go_on()
             await reader.until(lambda: reader.joined >= 2)
             await published(server, "one", "behind")
