@@ -37,7 +37,7 @@ _SLOWEST_BEAT_S: Final = 0.5
 _OWN_LISTED: Final = 1000
 _GONE_REMEMBERED: Final = 1000
 _JUMP_MS: Final = 1000
-"""A server's clock that is so far ahead of what was reckoned was set."""
+"""A server's clock that is so far from what was reckoned was set; by less, ages may be wrong."""
 
 # KEYS[1]  the heartbeats
 # ARGV[1]  one's field
@@ -111,34 +111,52 @@ class Claimed:
     data: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class _Period:
+    """While the server's clock ran on: ids of this time, and how far it was ahead of ours, all in ms."""
+
+    since: float
+    until: float
+    ahead: float
+
+
 class RedisClock:
     """The server's clock, reckoned on from when it was last told: how old entries are.
 
-    That clock may be set. Ahead: ids from before it are told by their being below the time that was reckoned when it
-    was found out, and their ages are reckoned as before. Back: new ids stand still at the newest of before until the
-    clock has caught up, so that entries look too young, and nothing but their askers ends them. Only until the clock is
-    told again may they look too old.
+    That clock may be set, and an id is understood by the period between two settings that it is of. Ahead: ids from
+    before are of the period before. Back: new ids stand still at the newest of before until the clock has caught up; if
+    it is set ahead again first, they are of no period. What is of none, or in the future, looks new, and nothing but
+    its asker ends it. Only until the clock is told again may entries look too old.
     """
 
     def __init__(self) -> None:
         self._ahead_ms: float | None = None
-        self._set_at_ms = -math.inf
-        """Up to this id the clock was `_was_ahead_ms` ahead."""
-        self._was_ahead_ms = 0.0
+        self._told_at = 0.0
+        self._since_ms = -math.inf
+        """The first id of this period."""
+        self._before: _Period | None = None
 
     def told(self, time_ms: int, now: float) -> None:
         """The server's time, at `now` (monotonic seconds)."""
-        if self._ahead_ms is not None and time_ms - (reckoned_ms := now * 1000 + self._ahead_ms) > _JUMP_MS:
-            self._set_at_ms, self._was_ahead_ms = reckoned_ms, self._ahead_ms
+        if self._ahead_ms is not None:
+            reckoned_ms = now * 1000 + self._ahead_ms
+            if abs(time_ms - reckoned_ms) > _JUMP_MS:
+                was = _Period(self._since_ms, reckoned_ms, self._ahead_ms)
+                self._before = was if time_ms > reckoned_ms else None
+                self._since_ms = time_ms - (now - self._told_at) * 1000  # it was set at some time since
         self._ahead_ms = time_ms - now * 1000
+        self._told_at = now
 
     def age_ms(self, entry_id: bytes, now: float) -> float:
         """How long ago an entry was added; 0 where that is not known, or would be in the future."""
         if self._ahead_ms is None:
             return 0.0
-        added_ms = int(entry_id.partition(b"-")[0])
-        ahead_ms = self._was_ahead_ms if added_ms <= self._set_at_ms else self._ahead_ms
-        return max(0.0, now * 1000 + ahead_ms - added_ms)
+        added_ms, before = int(entry_id.partition(b"-")[0]), self._before
+        if added_ms >= self._since_ms:
+            return max(0.0, now * 1000 + self._ahead_ms - added_ms)
+        if before is not None and before.since <= added_ms <= before.until:
+            return max(0.0, now * 1000 + before.ahead - added_ms)
+        return 0.0
 
 
 def beat_every_s(dead_after_s: float) -> float:
@@ -191,10 +209,10 @@ class Recovery:
         self.gone = (self.gone | self._askers) - present
         self._askers = present
 
-    async def age_ms(self, entry_id: bytes, *, patience_ms: float) -> float:
-        """How long ago an entry was added. Before that is more than an asker's patience, the server is asked what time
-        it is: its clock may have been set back since the last heartbeat."""
-        if (age_ms := self.clock.age_ms(entry_id, time.monotonic())) < patience_ms:
+    async def age_ms(self, entry_id: bytes) -> float:
+        """How long ago an entry was added. Before that takes a second or more from its asker's patience, the server is
+        asked what time it is: its clock may have been set back since the last heartbeat."""
+        if (age_ms := self.clock.age_ms(entry_id, time.monotonic())) < _JUMP_MS:
             return age_ms
         now = time.monotonic()
         _, _, time_ms = await self._beat_script(keys=[self._keys.beats], args=[WORKER + self._name])

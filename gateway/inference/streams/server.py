@@ -257,9 +257,7 @@ class _Shard:
             self._finish(place)
             return
         is_gone = await self._recovery.is_gone(entry.asker)
-        age_ms = await self._recovery.age_ms(
-            entry_id, patience_ms=min((job.budget_ms for job in entry.jobs), default=0)
-        )
+        age_ms = await self._recovery.age_ms(entry_id)
         if place in self._held:
             return
         self._missed.discard(place)

@@ -18,7 +18,7 @@ from gateway import background
 from gateway.inference.job_queue import Errand, Urgency
 from gateway.inference.seam import InferenceError
 from gateway.inference.streams.client import StreamInference
-from gateway.inference.streams.recovery import ASKER, GROUP, RedisClock
+from gateway.inference.streams.recovery import ASKER, GROUP, Recovery, RedisClock
 from gateway.inference.streams.server import StreamServer
 from gateway.inference.streams.wire import FIELD, Kind, ShardKeys
 from gateway.settings import InferenceSettings
@@ -362,6 +362,34 @@ def test_entries_from_before_the_clock_was_set_ahead_are_as_old_as_they_were() -
     assert clock.age_ms(b"%d-0" % (10_400 + minutes_ms), now=6.5) == pytest.approx(1100)
     clock.told(12_000, now=7.0)  # set right again
     assert clock.age_ms(b"11900-0", now=7.0) == pytest.approx(100)
+
+
+def test_an_entry_whose_id_stood_still_looks_new_when_the_clock_is_set_ahead_again() -> None:
+    """Set back, the server gives new entries the id of the newest from before: here of five seconds ago."""
+    clock, hour_ms = RedisClock(), 3_600_000
+    clock.told(hour_ms, now=100.0)
+    newest = b"%d-0" % (hour_ms + 1000)
+    clock.told(hour_ms + 6000, now=106.0)
+    assert clock.age_ms(newest, now=106.0) == pytest.approx(5000)
+    clock.told(8000, now=108.0)  # an hour back
+    stuck = b"%d-7" % (hour_ms + 1000)
+    assert clock.age_ms(stuck, now=108.0) == 0
+    clock.told(hour_ms + 10_000, now=110.0)  # and ahead again
+    assert clock.age_ms(stuck, now=110.0) == 0
+    assert clock.age_ms(b"9000-0", now=110.0) == pytest.approx(1000)
+    assert clock.age_ms(b"%d-0" % (hour_ms + 9000), now=112.0) == pytest.approx(3000)
+
+
+async def test_an_age_of_more_than_a_second_is_told_by_the_server(redis_url: str) -> None:
+    """Its clock may have been set back meanwhile, and the id be that of an older entry."""
+    async with connect(redis_url, timeout_s=5.0, decode_responses=False) as client:
+        recovery = Recovery(client, ShardKeys(pool().pool, 0), name="told", dead_after_s=3)
+        seconds, _ = await client.time()
+        recovery.clock.told(seconds * 1000 + 5000, time.monotonic())  # it was five seconds ahead just now
+        stuck = b"%d-0" % (seconds * 1000 + 3000)
+        assert recovery.clock.age_ms(stuck, time.monotonic()) >= 2000
+        assert await recovery.age_ms(stuck) == 0
+        await recovery.leave()
 
 
 def test_a_clock_that_is_only_told_late_was_not_set() -> None:

@@ -166,7 +166,7 @@ async def test_a_worker_that_says_late_too_soon_is_asked_again(redis_url: str, m
     """One that was not there to see the server's clock set ahead finds every job of before stale."""
     settings, ages = pool(), [3_600_000.0]
 
-    async def age_ms(*_: object, patience_ms: float) -> float:
+    async def age_ms(*_: object) -> float:
         return ages.pop() if ages else 0.0
 
     monkeypatch.setattr(Recovery, "age_ms", age_ms)
