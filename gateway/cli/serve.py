@@ -165,12 +165,13 @@ def _tls_flags(folder: Path | None) -> dict[str, Path]:
 
 def _addresses(settings: Settings, port: int, control_url: str) -> str:
     """What a person needs to know where."""
+    watched = f"  health     {control_url}/readyz\n  metrics    {control_url}/metrics"
+    if settings.workers == 0 and settings.inference.workers:
+        return f"ready\n  inference  {settings.inference.workers} in pool {settings.inference.pool}\n{watched}"
     if settings.workers == 0:
         return (
-            "ready\n"
-            f"  inference  {settings.inference.workers} in pool {settings.inference.pool}\n"
-            f"  health     {control_url}/readyz\n"
-            f"  metrics    {control_url}/metrics"
+            f"ready\n  softphone  {control_url}/softphone\n  monitor    {control_url}/monitor\n"
+            f"  control    {control_url}\n{watched}\n  API        {control_url}/docs"
         )
     from gateway.calls.dialects import DIALECTS, NATIVE
 
@@ -184,8 +185,7 @@ def _addresses(settings: Settings, port: int, control_url: str) -> str:
         f"  calls      {media}/v1/call\n"
         f"  PBXs       {media} and one of {others}\n"
         f"  control    {control_url}\n"
-        f"  health     {control_url}/readyz\n"
-        f"  metrics    {control_url}/metrics\n"
+        f"{watched}\n"
         f"  API        {control_url}/docs\n"
         f"  try it     voicegate call hello.wav --url {media}/v1/call"
     )

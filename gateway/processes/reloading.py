@@ -61,7 +61,9 @@ _FIXED: Final[Mapping[str, str]] = {
     "control_port": "its socket is open",
     "redis.url": "calls in progress have their state there",
     "redis.state_dir": "the embedded Redis runs there, with the state of calls in progress",
+    "workers": "there are none, so the media port is not its own",
 }
+"""`workers` only where there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +110,8 @@ def plan_reload(
     """
     before, after = dict(_leaves(now)), dict(_leaves(new))
     different = [name for name in after if after[name] != before[name]]  # values alone: secrets are not told
-    fixed = [name for name in different if name in _FIXED]
-    changed = [name for name in different if name not in _FIXED]
+    fixed = [name for name in different if name in _FIXED and not (name == "workers" and now.workers)]
+    changed = [name for name in different if name not in fixed]
     kinds: set[Kind] = set()
     for name in changed:
         kinds |= _READ_BY.get(name.partition(".")[0], _CALLS)

@@ -157,13 +157,8 @@ class Gateway:
         stack.callback(self._failed.cancel)
         runtime = Path(tempfile.mkdtemp(prefix="voicegate-"))
         stack.callback(shutil.rmtree, runtime, ignore_errors=True)
-        # The port: nobody listens there, no other gateway claims it, and it stays ours while workers restart.
-        probe = free_listener(settings.host, settings.port, option="--port")
-        self.port = probe.getsockname()[1]
-        probe.close()
-        stack.callback(claim_port(self.port).close)
-        placeholder = shared_socket(settings.host, self.port)
-        stack.callback(placeholder.close)
+        if settings.workers:  # else another's to have: a gateway may run beside its models and control plane
+            self._take_port(settings, stack)
         control = free_listener(settings.host, settings.control_port, option="--control-port")
         stack.callback(control.close)
         self.control_port = control.getsockname()[1]
@@ -184,6 +179,15 @@ class Gateway:
             self._bots = await asyncio.to_thread(fingerprints, settings.all_bots)
         except BotError as exc:
             raise ChildFailedError(str(exc)) from None
+
+    def _take_port(self, settings: Settings, stack: AsyncExitStack) -> None:
+        """The media port: nobody listens there, no other gateway claims it, and it stays ours while workers restart."""
+        probe = free_listener(settings.host, settings.port, option="--port")
+        self.port = probe.getsockname()[1]
+        probe.close()
+        stack.callback(claim_port(self.port).close)
+        placeholder = shared_socket(settings.host, self.port)
+        stack.callback(placeholder.close)
 
     def _fault(self, message: str) -> None:
         if self._failed is not None and not self._failed.done():

@@ -23,8 +23,8 @@ def settings(**flags: Any) -> Settings:
     return load(environ={}, flags={name.replace("__", "."): value for name, value in flags.items()})
 
 
-def plan(new: Settings, *, everything: bool = False) -> Plan:
-    return plan_reload(settings(), new, {}, {}, everything=everything)
+def plan(new: Settings, *, now: Settings | None = None, everything: bool = False) -> Plan:
+    return plan_reload(now or settings(), new, {}, {}, everything=everything)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +73,13 @@ def test_what_cannot_change_stays_and_is_told_with_the_reason() -> None:
     assert made.settings == settings(turns__filler_ms=900)
     assert [kept.partition(":")[0] for kept in made.kept] == ["port", "redis.url"]
     assert "elsewhere" not in "".join(made.kept), "an address may hold a password"
+
+
+def test_a_gateway_without_workers_gets_none_for_the_media_port_may_be_anothers() -> None:
+    without = settings(workers=0, inference__seam="streams", redis__url="redis://there")
+    made = plan(without.model_copy(update={"workers": 2}), now=without)
+    assert (made.changed, made.settings.workers) == ((), 0)
+    assert made.kept[0].startswith("workers: ")
 
 
 def test_nothing_changed_is_nothing_to_do_unless_everything_is_asked_for() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from tests.gateway.test_end_to_end import PROMISE, VOICEGATE, call, serve
+from tests.gateway.test_end_to_end import PROMISE, VOICEGATE, Server, call, serve
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -34,11 +36,29 @@ def test_a_call_is_heard_by_models_elsewhere(tmp_path: Path, redis_url: str) -> 
             assert "gateway.inference.worker" not in " ".join(
                 Path(f"/proc/{pid}/cmdline").read_text() for pid in _children(server.process.pid)
             )
+            assert "/monitor" in _control_plane_beside(server, tmp_path / "control", environ)
         finally:
             assert server.stop() == 0
     finally:
         models.terminate()
         assert models.wait(60) == 0, (tmp_path / "models").read_text()
+
+
+def _control_plane_beside(gateway: Server, log: Path, environ: Mapping[str, str]) -> str:
+    """What a control plane without workers says on a host whose media port is a gateway's."""
+    port = gateway.url.rsplit(":", 1)[1].split("/")[0]
+    with log.open("w") as stderr:
+        control = subprocess.Popen(
+            [*VOICEGATE, "serve", "--workers", "0", "--port", port, "--control-port", "0", "--bot", "load"],
+            env={**plain_environment(), **environ},
+            stderr=stderr,
+        )
+    deadline = time.monotonic() + 60
+    while "metrics" not in log.read_text() and control.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    control.terminate()
+    assert control.wait(60) == 0, log.read_text()
+    return log.read_text()
 
 
 def _children(pid: int) -> list[int]:
