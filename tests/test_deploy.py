@@ -100,7 +100,7 @@ def test_every_service_can_be_made_or_fetched_and_its_dockerfile_copies_what_is_
         if (build := service.get("build")) is not None:
             context = (DEPLOY / "compose" / build["context"]).resolve()
             dockerfile = context / build["dockerfile"]
-            copied = re.findall(r"^COPY (.+) \S+$", dockerfile.read_text(encoding="utf-8"), flags=re.M)
+            copied = re.findall(r"^COPY (?!--from=)(.+) \S+$", dockerfile.read_text(encoding="utf-8"), flags=re.M)
             assert copied
             assert [name for names in copied for name in names.split() if not (context / name).exists()] == []
 
