@@ -114,8 +114,16 @@ def _fold(draft: Draft) -> Draft:
     return draft.edit(
         (start, end, folded)
         for start, end, piece in pieces
-        if (folded := unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", piece).lower())) != piece
+        if (folded := _folded(piece, after=draft.text[max(0, start - 1) : start])) != piece
     )
+
+
+def _folded(piece: str, *, after: str) -> str:
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", piece).lower()).replace("\u2044", "/")
+    if not (after.isdecimal() and unicodedata.decomposition(piece[0]).startswith("<fraction>")):
+        return folded
+    value = unicodedata.numeric(piece[0])  # 50½ is 50.50, and 3⅓ is 3 1/3
+    return f"{value:.2f}".removeprefix("0") + piece[1:] if (4 * value).is_integer() else f" {folded}"
 
 
 _CURRENCIES = {"$": ("dollar", "cent"), "€": ("euro", "cent"), "£": ("pound", "penny")}
