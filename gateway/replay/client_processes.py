@@ -105,7 +105,7 @@ class _Child:
         self._process = context.Process(target=_be_child, args=(theirs, os.getpid(), load, number), daemon=True)
         self._process.start()
         theirs.close()
-        loop.add_reader(self._pipe.fileno(), self._read)
+        _watch(loop, self._pipe, self._read)
 
     def say(self, word: str) -> None:
         """Tell it; one that is gone already has said what it had to."""
@@ -155,5 +155,12 @@ async def _run_child(pipe: Connection, load: Load, number: int) -> None:
     pipe.send(_READY)
     await loop.run_in_executor(None, pipe.recv)  # go
     run = LinesRun(load, pipe.send, first=number, step=load.processes)
-    loop.add_reader(pipe.fileno(), run.hang_up_all)
+    _watch(loop, pipe, run.hang_up_all)
     pipe.send(await run.run())
+
+
+def _watch(loop: asyncio.AbstractEventLoop, pipe: Connection, act: Callable[[], None]) -> None:
+    """Call `act` when there is something to read. The result of hundreds of calls does not fit into a pipe at once: who
+    sends it must wait for who reads it, but uvloop makes what it watches non-blocking."""
+    loop.add_reader(pipe.fileno(), act)
+    os.set_blocking(pipe.fileno(), True)

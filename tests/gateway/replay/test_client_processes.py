@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
+import threading
 from pathlib import Path
 
 import pytest
+import uvloop
 
+from gateway.replay import client_processes
 from gateway.replay.bench import Caller, Load, Progress, replay
 from gateway.replay.call_ear import Recording
 from gateway.replay.client_processes import ClientDiedError, run_lines
@@ -44,6 +48,35 @@ async def test_two_processes_share_the_lines_and_hang_up_when_told(tmp_path: Pat
     assert client.processes == 2 and client.messages == sum(record.frames_sent for record in measured.records) > 100
     assert 0 < client.busiest_share <= client.cpu_share
     assert max(now.live for now in told) == 3 and measured.samples
+
+
+@pytest.mark.unit
+def test_a_result_larger_than_the_pipe_waits_until_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Run:
+        def __init__(self, *args: object, **options: object) -> None:
+            pass
+
+        def hang_up_all(self) -> None:
+            pass
+
+        async def run(self) -> bytes:
+            return bytes(4_000_000)
+
+    monkeypatch.setattr(client_processes, "LinesRun", Run)
+    ours, theirs = multiprocessing.Pipe()
+
+    def child() -> None:
+        with theirs:
+            uvloop.run(client_processes._run_child(theirs, Load(url="", callers=CALLERS, calls=1), 0))
+
+    thread = threading.Thread(target=child)
+    thread.start()
+    ours.recv()  # ready
+    ours.send("go")
+    thread.join(0.3)  # longer than it takes to fill the pipe
+    with ours:
+        assert len(ours.recv()) == 4_000_000
+    thread.join(10)
 
 
 @pytest.mark.e2e
