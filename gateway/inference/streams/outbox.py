@@ -191,10 +191,14 @@ class Outbox:
         while self._promoted:
             request = self._promoted[-1]
             if request.place is not None and not request.answer.done():
-                if await self._is_taken(*request.place):
-                    self.say(Word.PROMOTE, request.idents[-1])
-                elif not request.answer.done():  # nor was it meanwhile
-                    self.say(Word.WITHDRAW, request.idents[-1])
+                ident = request.idents[-1]
+                taken = await self._is_taken(*request.place)
+                if ident not in request.idents:
+                    pass  # it was answered meanwhile
+                elif taken:
+                    self.say(Word.PROMOTE, ident)
+                elif not request.answer.done():
+                    self.say(Word.WITHDRAW, ident)
                     self._ask_again(request)
             self._promoted.remove(request)
 
