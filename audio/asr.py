@@ -12,7 +12,7 @@ from typing import Protocol
 
 from audio.formats import Pcm16
 
-__all__ = ["AUTO_LANGUAGE", "AsrEngine", "AsrJob", "Expectation", "Transcript", "join_words"]
+__all__ = ["AUTO_LANGUAGE", "AsrEngine", "AsrJob", "Expectation", "Transcript", "join_words", "language_code"]
 
 AUTO_LANGUAGE = "auto"
 """In the place of a language's code: whatever is spoken, and a multilingual model finds out what that is."""
@@ -55,6 +55,11 @@ class Transcript:
     avg_logprob: float = 0.0
     no_speech_prob: float = 0.0
     gated_by: str | None = None
+
+
+def language_code(tag: str) -> str:
+    """A language without its region, lower case: "en-GB", "en_us" -> "en"."""
+    return tag.lower().replace("_", "-").split("-")[0]
 
 
 def join_words(*parts: str) -> str:

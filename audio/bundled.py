@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from audio.asr import AUTO_LANGUAGE
+from audio.asr import AUTO_LANGUAGE, language_code
 from audio.whisper_profile import AsrModelError
 
 __all__ = ["BUNDLED_MODELS", "bundled_model_path"]
@@ -19,7 +19,7 @@ def bundled_model_path(language: str = "en") -> Path:
     Raises:
         AsrModelError: there is none; name a model of your own instead.
     """
-    code = language.lower().replace("_", "-").split("-")[0]
+    code = language_code(language)
     folder = BUNDLED_MODELS.get(next(iter(BUNDLED_MODELS)) if code == AUTO_LANGUAGE else code)
     if folder is None:
         known = ", ".join(sorted(BUNDLED_MODELS))

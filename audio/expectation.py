@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 
-from audio.asr import Expectation
+from audio.asr import Expectation, language_code
 
 __all__ = ["Vocabulary", "hint", "is_plausible"]
 
@@ -145,7 +145,7 @@ def is_plausible(expected: Sequence[float], free_avg_logprob: float, margin: flo
 
 @cache
 def _code(language: str | None) -> str:
-    code = (language or "").lower().replace("_", "-").split("-")[0]
+    code = language_code(language or "")
     return "zh" if code == "yue" else code
 
 

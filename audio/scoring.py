@@ -20,6 +20,8 @@ from functools import cache
 
 import jiwer
 
+from audio.asr import language_code
+
 __all__ = ["ErrorRates", "normaliser", "score"]
 
 _DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -40,7 +42,7 @@ class ErrorRates:
 
 def normaliser(language: str) -> Callable[[str], str]:
     """What brings texts of a language to comparable form; words separated by one space."""
-    return _chinese if _code(language) == "zh" else _english if _code(language) == "en" else _basic
+    return _chinese if language_code(language) == "zh" else _english if language_code(language) == "en" else _basic
 
 
 def score(references: Sequence[str], hypotheses: Sequence[str], language: str) -> ErrorRates:
@@ -56,12 +58,8 @@ def score(references: Sequence[str], hypotheses: Sequence[str], language: str) -
     heard = [normalise(text) for text in hypotheses]
     if not any(said):
         return ErrorRates(wer=None, cer=None)
-    spaced = _code(language) not in ("zh", "ja", "th")
+    spaced = language_code(language) not in ("zh", "ja", "th")
     return ErrorRates(wer=float(jiwer.wer(said, heard)) if spaced else None, cer=float(jiwer.cer(said, heard)))
-
-
-def _code(language: str) -> str:
-    return language.lower().replace("_", "-").split("-")[0]
 
 
 @cache

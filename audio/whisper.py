@@ -27,7 +27,7 @@ import soxr
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from audio.asr import AUTO_LANGUAGE, AsrJob, Expectation, Transcript, join_words
+from audio.asr import AUTO_LANGUAGE, AsrJob, Expectation, Transcript, join_words, language_code
 from audio.expectation import Vocabulary, hint, is_plausible
 from audio.gates import GateSettings, gate_audio, gate_words, measure
 from audio.resampling import pcm16_to_float
@@ -344,7 +344,7 @@ class WhisperRecogniser(ABC):
         """The language to decode a job in; None: detect it."""
         if not self._multilingual:
             return self.profile.languages[0] if self.profile.languages else "en"
-        language = (job.language or AUTO_LANGUAGE).lower().replace("_", "-").split("-")[0]
+        language = language_code(job.language or AUTO_LANGUAGE)
         language = _WHISPERS_OWN.get(language, language)
         if language == AUTO_LANGUAGE:
             return None
