@@ -222,9 +222,8 @@ class Recorder:
             outage = OutageLog(log, f"recording to {folder}", mend=mend)
             try:
                 await asyncio.to_thread(_make, folder)
-            except (
-                OSError
-            ) as error:  # what can be seen before the start has been refused then: gateway.processes.preflight
+            except OSError as error:
+                # What can be seen before the start was refused then (gateway.processes.preflight).
                 outage.failed(error)
             self._writer = _Writer(outage, self._metrics.dropped.labels("recording").inc)
             self._tasks = [asyncio.create_task(self._write_for_ever(), name="recordings")]

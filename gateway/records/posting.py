@@ -28,6 +28,7 @@ from redis.exceptions import RedisError, ResponseError
 from dialogue.connection import connect
 from gateway import background
 from gateway.metrics import Metrics
+from gateway.outage_log import OutageLog
 from gateway.outside.webhooks import PostError, Webhooks
 from gateway.settings import ResultSettings
 
@@ -109,13 +110,15 @@ class RecordPosts:
         await self._reader.aclose()
 
     async def _post_for_ever(self, url: str) -> None:
+        outage = OutageLog(log, "posting records")
         while True:
             try:
                 await self.join_group()
                 while True:
                     await self.post_some(url, time.monotonic(), block_ms=_READ_BLOCK_MS)
+                    outage.over()
             except (RedisError, OSError) as error:
-                log.warning("no record can be posted: %s; trying again", type(error).__name__)
+                outage.failed(error)
                 await asyncio.sleep(_AGAIN_S)
 
     async def join_group(self) -> None:

@@ -23,7 +23,7 @@ import json
 import logging
 import random
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
@@ -36,6 +36,7 @@ from dialogue.state import DialogueState
 from dialogue.store import state_keys
 from gateway import background
 from gateway.metrics import Metrics
+from gateway.outage_log import OutageLog
 from gateway.settings import ResultSettings
 
 __all__ = [
@@ -302,13 +303,15 @@ class CallRecords:
     # Calls that ended without a word.
 
     async def _sweep_for_ever(self) -> None:
+        outage = OutageLog(log, "the sweep for open calls")
         while True:
             await asyncio.sleep(_SWEEP_S * random.uniform(0.5, 1.5))  # workers take turns
             try:
                 await self.sweep(time.time(), time.monotonic())
+                outage.over()
             except (RedisError, OSError) as error:
                 self._sights.clear()  # nobody could put off anything
-                log.warning("no sweep for open calls: %s; trying again", type(error).__name__)
+                outage.failed(error)
 
     async def sweep(self, wall: float, now: float) -> None:
         """Put off this worker's own calls, and publish what could not be when calls ended. Then look at the open calls
@@ -321,7 +324,9 @@ class CallRecords:
         Raises:
             RedisError, OSError: the server did not answer.
         """
-        for members in _batches(list(self._own.values()), _RENEWED_AT_ONCE):
+        own = list(self._own.values())
+        for first in range(0, len(own), _RENEWED_AT_ONCE):
+            members = own[first : first + _RENEWED_AT_ONCE]
             await self._client.zadd(OPEN_KEY, dict.fromkeys(members, wall + _LOOK_AGAIN_S))
         for call_id in list(self._unpublished):
             await self._publish_end(call_id)
@@ -349,10 +354,6 @@ class CallRecords:
             await self._client.zadd(OPEN_KEY, {member: wall + _LOOK_AGAIN_S}, xx=True)
         elif now - self._sights.setdefault(member, _Sight(due, now)).since >= _SILENT_S:
             await self._record(origin, state, ended_by="lost")
-
-
-def _batches(members: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    return (members[at : at + size] for at in range(0, len(members), size))
 
 
 def _decoded(origin: Origin, body: str | None) -> DialogueState | None:

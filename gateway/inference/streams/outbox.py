@@ -193,13 +193,10 @@ class Outbox:
             if request.place is not None and not request.answer.done():
                 ident = request.idents[-1]
                 taken = await self._is_taken(*request.place)
-                if ident not in request.idents:
-                    pass  # it was answered meanwhile
-                elif taken:
-                    self.say(Word.PROMOTE, ident)
-                elif not request.answer.done():
-                    self.say(Word.WITHDRAW, ident)
-                    self._ask_again(request)
+                if ident in request.idents and not request.answer.done():  # nor was it meanwhile
+                    self.say(Word.PROMOTE if taken else Word.WITHDRAW, ident)
+                    if not taken:
+                        self._ask_again(request)
             self._promoted.remove(request)
 
     async def _is_taken(self, stream: str, entry_id: bytes) -> bool:
