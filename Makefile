@@ -22,7 +22,7 @@ test: $(READY) ## run every test
 fuzz: $(READY) ## look for what the property tests' fixed examples do not show: other random ones every time
 	SEARCH=1 $(BIN)/python -m pytest --timeout 1800 -m hypothesis
 
-e2e: $(READY)  ## real SIP calls, hosts, clocks and a real browser: installs SIPp, baresip and Chromium (as root) first
+e2e: $(READY)  ## real SIP calls, hosts, clocks and a real browser: installs what they need (as root) first
 	@sh tests/e2e/install.sh
 	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[e2e]'
 	VOICEGATE_E2E=1 $(BIN)/python -m pytest tests/e2e tests/gateway/test_softphone_browser.py tests/gateway/test_softphone_tls.py \
