@@ -20,6 +20,7 @@ from audio.recipe.recordings import RecordedSet, Recordings
 from audio.recipe.speech import SAMPLE_RATE_HZ, Clip, ClipStore, Samples, SpeechMaker
 from audio.recipe.spoken_forms import DIGITS
 from audio.recipe.texts import Texts, TextSource
+from audio.recipe.warping import change_pace, move_formants
 
 __all__ = [
     "FRAME_S", "Example", "ExampleStream", "Mel", "log_mel", "spliced_digits",
@@ -34,8 +35,14 @@ LABEL_S = 0.02
 
 MAX_FRAMES = 950
 NO_SPEECH_SHARE = 0.13
-SOURCE_WEIGHTS = {"digits": 0.10, "cached": 0.13, "human": 0.24, "live": 0.40}
+SOURCE_WEIGHTS = {"digits": 0.15, "cached": 0.12, "human": 0.23, "live": 0.37}
 """How often each source speaks, among examples with speech; absent ones leave their share to the rest."""
+MANY_SPEAKERS_SHARE = 0.4
+"""Of strings of digits: how many are joined from single digits of many people, who each said only a few.
+
+FSDD has hundreds of digits of hardly anyone. Left to chance, the digits of the ninety others were one word in a
+hundred, and digits are what callers are asked for.
+"""
 
 BABBLE_VOICES = 60
 
@@ -67,7 +74,7 @@ def log_mel(samples: Samples) -> Mel:
 def spliced_digits(
     rng: Random, speaker_digits: dict[int, list[Clip]], count: int, generator: np.random.Generator
 ) -> tuple[str, Samples]:
-    """`count` digits of one speaker put in a row, with that speaker's habit of pausing."""
+    """`count` digits put in a row, with one habit of pausing; `speaker_digits` are one speaker's or many's."""
     even, usual_gap_s = rng.random() < 0.5, abs(rng.gauss(0.05, 0.08))
     words, parts = [], []
     for _ in range(count):
@@ -99,7 +106,12 @@ class ExampleStream:
         self._recordings = recordings
         self._cached = [store for store in cached if len(store)]
         self._babble: list[Samples] = []
-        have = {"digits": recordings.digits_train, "cached": self._cached, "human": recordings.train}
+        self._many_speakers_digits = recordings.single_digits()
+        have = {
+            "digits": recordings.digits_train or self._many_speakers_digits,
+            "cached": self._cached,
+            "human": recordings.train,
+        }
         self._sources = {name: share for name, share in SOURCE_WEIGHTS.items() if have.get(name, True)}
         self.max_words = 12
 
@@ -112,9 +124,8 @@ class ExampleStream:
         source = rng.choices(list(self._sources), list(self._sources.values()))[0]
         phones: tuple[tuple[float, str], ...] = ()
         if source == "digits":
-            speaker = rng.choice(sorted(self._recordings.digits_train))
             count = rng.choice([1, 1, 1, 2, 3, 4, 4, 5, 6, 6, 8])
-            text, samples = spliced_digits(rng, self._recordings.digits_train[speaker], count, self._generator)
+            text, samples = spliced_digits(rng, self._digits(), count, self._generator)
             samples = self._warp(samples)
         elif source == "cached":
             clip = self._choose(rng.choice(self._cached))
@@ -129,6 +140,10 @@ class ExampleStream:
         lead_s, tail_s = min(1.0, rng.expovariate(5)), min(1.0, 0.05 + rng.expovariate(6))
         samples = np.pad(samples, (int(SAMPLE_RATE_HZ * lead_s), int(SAMPLE_RATE_HZ * tail_s)))
         mel = log_mel(telephone(samples, rng, self._generator, background))
+        if rng.random() < 0.5:
+            mel = move_formants(mel, rng.uniform(0.9, 1.1))
+        if not phones and rng.random() < 0.5:  # the synthesiser has a pace of its own, and says when it said what
+            mel = change_pace(mel, rng.uniform(0.8, 1.2))
         return Example(mel=mel, text=text, phones=self._labels(phones, lead_s, mel.shape[1]) if phones else None)
 
     def batches(self, count: int, frame_budget: int) -> list[list[Example]]:
@@ -153,6 +168,13 @@ class ExampleStream:
         batches = sorted(batches, key=len)[-count:]
         self._rng.shuffle(batches)
         return batches
+
+    def _digits(self) -> dict[int, list[Clip]]:
+        """Single digits to join: one speaker's of FSDD, or those of many."""
+        few = self._recordings.digits_train
+        if self._many_speakers_digits and (not few or self._rng.random() < MANY_SPEAKERS_SHARE):
+            return self._many_speakers_digits
+        return few[self._rng.choice(sorted(few))]
 
     def _human(self) -> tuple[str, Samples]:
         """A recording; single words of a set of words are often joined into a string of them."""

@@ -131,6 +131,15 @@ class Recordings:
                     f"{', '.join(digits) or 'nobody here'}, other sets name theirs in manifest.jsonl"
                 )
 
+    def single_digits(self) -> dict[int, list[Clip]]:
+        """Digits that people said alone, digit -> recordings, of sets of single words; without FSDD's."""
+        digits: dict[int, list[Clip]] = {}
+        for recorded, clips in self.train.items():
+            for clip in clips if recorded.joined else ():
+                if clip.text in DIGITS:
+                    digits.setdefault(DIGITS.index(clip.text), []).append(clip)
+        return digits
+
     @staticmethod
     def check(data: Path) -> None:
         """Whether there is anything to train on, before hours are spent.

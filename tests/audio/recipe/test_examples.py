@@ -8,7 +8,7 @@ from random import Random
 import numpy as np
 import pytest
 
-from audio.recipe.examples import MAX_FRAMES, ExampleStream, log_mel, spliced_digits
+from audio.recipe.examples import MAX_FRAMES, ExampleStream, Mel, log_mel, spliced_digits
 from audio.recipe.recordings import Recordings
 from audio.recipe.speech import SAMPLE_RATE_HZ, Clip, ClipStore
 from audio.recipe.texts import Texts
@@ -73,3 +73,28 @@ def test_spliced_digits_say_what_is_written(recordings: Recordings) -> None:
     digits = recordings.digits_train["ann"]
     text, samples = spliced_digits(Random(0), digits, 5, np.random.default_rng(0))
     assert len(text.split()) == 5 and len(samples) > 5 * 0.15 * SAMPLE_RATE_HZ
+
+
+def test_digits_of_many_people_are_strung_together(recordings: Recordings) -> None:
+    source = stream(recordings, 4)
+    digits = [example.text for example in (source.draw() for _ in range(300)) if "seven seven seven" in example.text]
+    assert digits, "the only digit that others than FSDD's speaker said is a seven"
+
+
+def test_the_pace_changes_only_where_nobody_said_when_a_phone_was(
+    recordings: Recordings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed: list[float] = []
+
+    def note(mel: Mel, factor: float) -> Mel:
+        changed.append(factor)
+        return mel
+
+    monkeypatch.setattr("audio.recipe.examples.change_pace", note)
+    synthesised = stream(Recordings(), 5)
+    assert all(example.phones is not None for example in (synthesised.draw() for _ in range(60)) if example.text)
+    assert not changed
+    source = stream(recordings, 5)
+    for _ in range(60):
+        source.draw()
+    assert changed and all(0.8 <= factor <= 1.2 for factor in changed)

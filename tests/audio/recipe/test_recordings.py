@@ -35,6 +35,12 @@ def test_first_recordings_of_a_digit_are_held_out(recordings: Recordings) -> Non
     assert {len(clips) for clips in recordings.digits_test["ann"].values()} == {1}
 
 
+def test_single_digits_of_many_are_those_to_learn_from(recordings: Recordings) -> None:
+    digits = recordings.single_digits()
+    assert set(digits) == {7} and {clip.text for clip in digits[7]} == {"seven"}
+    assert not any(is_test_speaker(clip.speaker) or clip.speaker == "ann" for clip in digits[7])
+
+
 def test_a_speaker_may_be_held_out_whole(tmp_path: Path) -> None:
     recordings = Recordings.load(write_data(tmp_path / "data"), ("ann", "speaker1"))
     assert not recordings.digits_train and not recordings.digits_test
