@@ -34,14 +34,14 @@ class DataError(NluError):
 
 @dataclass(frozen=True, slots=True)
 class DataWarning:
-    """Something odd that was mended or left out."""
+    """Something odd that was mended or left out. `line` 0: the file as a whole."""
 
     file: str
     line: int
     text: str
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.text}"
+        return f"{self.file}:{self.line}: {self.text}" if self.line else f"{self.file}: {self.text}"
 
 
 @dataclass(frozen=True, slots=True)

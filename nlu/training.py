@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ import torch
 
 from nlu.agreement import Agreement
 from nlu.artefact import Manifest, write_artefact
-from nlu.calibration import fit_temperature, fit_threshold
+from nlu.calibration import fit_temperature, fit_threshold, middle_threshold
 from nlu.checkpoint import CheckpointFile, fingerprint
 from nlu.data import DataError, Dataset, DataWarning, Example, hold_out, read_dataset, unseen_labels
 from nlu.decoding import Decoder
@@ -43,6 +44,8 @@ from nlu.trainer import Progress, Trainer
 __all__ = ["Progress", "TrainConfig", "TrainingSummary", "train"]
 
 _DEV_SHARE = 0.1
+_ENOUGH_DEV_LINES = 20
+"""With fewer, the threshold of what is out of scope is mostly allowance for their scatter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +137,7 @@ def train(config: TrainConfig, progress: Callable[[Progress], None] | None = Non
         trainer.run(training, dev, checkpoints, _identity(config, schedule, threads, files, training, dev), progress)
         learned = time.monotonic() - began
         decoder = _fitted(trainer, decoder, training, dev)
+        warnings = (*warnings, *_hardly_rejecting(config, training, dev, decoder.threshold))
         manifest = Manifest(
             name=config.out.name or "nlu",
             language=config.language,
@@ -233,19 +237,43 @@ def _fitted(trainer: Trainer, decoder: Decoder, training: Sequence[Example], dev
     """The decoder with all that is fitted after learning, for the best weights."""
     scored = trainer.best_scores(dev)
     known = scored.known
+    held_out = _held_out(training, dev)
     scope = Scope.fit(
         trainer.wordings([example for example in training if example.in_scope]),
         scored.intent_scores[known],
         scored.wordings[known],
-        held_out=list(dev) != list(training),
+        held_out=held_out,
     )
     values = scope.scores(scored.intent_scores, scored.wordings)
+    threshold = fit_threshold if held_out else middle_threshold
     return dataclasses.replace(
         decoder,
         scope=scope,
         temperature=fit_temperature(scored.intent_scores[known], scored.intents[known]),
-        threshold=fit_threshold(values[known], values[~scored.in_scope]),
+        threshold=threshold(values[known], values[~scored.in_scope]),
     )
+
+
+def _held_out(training: Sequence[Example], dev: Sequence[Example]) -> bool:
+    """Whether dev lines are others than those learnt from."""
+    return list(dev) != list(training)
+
+
+def _hardly_rejecting(
+    config: TrainConfig, training: Sequence[Example], dev: Sequence[Example], threshold: float
+) -> Iterator[DataWarning]:
+    """A warning where what is out of scope is a guess."""
+    judges = sum(example.in_scope for example in dev)
+    if threshold == -math.inf:
+        found = "too few examples to judge by: nothing will be refused as out of scope"
+    elif not _held_out(training, dev):
+        found = "too few examples to keep some for judging by: what is refused as out of scope is a guess"
+    elif judges < _ENOUGH_DEV_LINES:
+        found = f"{judges} lines to judge by: little will be refused as out of scope, rather than good sentences"
+    else:
+        return
+    mend = f'{10 * _ENOUGH_DEV_LINES} examples, or {_ENOUGH_DEV_LINES} in a --dev file, and lines of intent "oos"'
+    yield DataWarning(str(config.dev or config.train), 0, f"{found}; {mend}, tell it better")
 
 
 def _read(config: TrainConfig) -> tuple[Sequence[Example], Sequence[Example], tuple[DataWarning, ...]]:

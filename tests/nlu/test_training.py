@@ -36,7 +36,8 @@ def test_a_trained_model_understands(trained: TrainingSummary) -> None:
 
 def test_the_summary_has_the_figures_of_the_artefact(trained: TrainingSummary) -> None:
     assert (trained.examples, trained.intents, trained.slots) == (64, 3, 2)
-    assert trained.warnings == ()
+    (warning,) = trained.warnings  # it is judged by what it learnt from
+    assert "what is refused as out of scope is a guess" in str(warning)
     assert trained.dev.intent_accuracy is not None
     assert trained.dev.intent_accuracy > 0.9
     assert trained.dev.slot_f1 is not None
@@ -88,7 +89,9 @@ def test_dirty_data_trains_with_warnings(encoder: Path, tmp_path: Path) -> None:
         "dev.jsonl:2",
         "dev.jsonl:1",
         "dev.jsonl:2",
+        "dev.jsonl:0",
     ]
+    assert "nothing will be refused as out of scope" in str(summary.warnings[-1])
     assert summary.dev.sentence_accuracy == 0.0
 
 
@@ -103,10 +106,12 @@ def test_lines_that_are_read_in_part_are_warned_about(encoder: Path, tmp_path: P
     path = write_lines(tmp_path / "train.jsonl", lines)
     dev = write_lines(tmp_path / "dev.jsonl", [example("bye " * 99, "goodbye")] * 2) if with_dev else None
     summary = train(TrainConfig(train=path, dev=dev, out=tmp_path / "m", encoder=str(encoder), head_size=8, epochs=1))
-    assert sorted((Path(w.file).name, w.line, w.text) for w in summary.warnings) == [
+    assert sorted((Path(w.file).name, w.line, w.text) for w in summary.warnings if w.line) == [
         (file, line, "longer than 64 tokens: what is beyond is not read")
         for file, line in (("dev.jsonl", 1), ("dev.jsonl", 2))[: 2 * with_dev] + (("train.jsonl", 66),)
     ]
+    (few,) = (w for w in summary.warnings if not w.line)
+    assert f"{2 if with_dev else 4} lines to judge by: little will be refused" in str(few)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +125,10 @@ def test_hardly_any_data_trains(encoder: Path, tmp_path: Path, lines: list[dict[
     path = write_lines(tmp_path / "train.jsonl", lines)
     summary = train(TrainConfig(train=path, out=tmp_path / "m", encoder=str(encoder), head_size=8, epochs=1))
     assert summary.slots == 0
-    assert NluEngine.load(summary.out, "cpu").predict(["one line"], reject=False)[0].slots == ()
+    (meaning,) = NluEngine.load(summary.out, "cpu").predict(["never seen"])
+    assert meaning.slots == () and meaning.intent in ("only", "x", "y"), "a bot of three lines refused all it heard"
+    warning = str(summary.warnings[-1])
+    assert warning.startswith(f"{path}: too few examples to judge by: nothing will be refused as out of scope; 200")
 
 
 def test_data_without_an_intent_is_refused(encoder: Path, tmp_path: Path) -> None:
