@@ -22,6 +22,7 @@ class Expectation(StrEnum):
     """What a caller was asked for. It leans the recogniser that way; other words still come through."""
 
     DIGITS = "digits"
+    NUMBER = "number"
     YES_NO = "yes_no"
     AMOUNT = "amount"
     DATE = "date"

@@ -35,6 +35,7 @@ _WORDS: Mapping[str, Mapping[Expectation, frozenset[str]]] = MappingProxyType(
     {
         "en": {
             Expectation.DIGITS: frozenset(_DIGITS.split()),
+            Expectation.NUMBER: frozenset(f"zero a {_NUMBERS} hundred thousand and half couple of dozen".split()),
             Expectation.YES_NO: frozenset("yes yeah yep yup no nope okay right wrong correct incorrect sure".split()),
             Expectation.AMOUNT: frozenset(
                 f"zero a {_NUMBERS} hundred thousand and point half pounds pound pence penny dollars dollar cents cent "
@@ -49,6 +50,7 @@ _WORDS: Mapping[str, Mapping[Expectation, frozenset[str]]] = MappingProxyType(
         },
         "zh": {
             Expectation.DIGITS: frozenset("零一二三四五六七八九幺两"),
+            Expectation.NUMBER: frozenset("零一二三四五六七八九十百千万两半打个位"),
             Expectation.YES_NO: frozenset("是的不对好可以没有错嗯行"),
             Expectation.AMOUNT: frozenset("零一二三四五六七八九十百千万两半点块元毛角分钱全部"),
             Expectation.DATE: frozenset("零一二三四五六七八九十年月号日今明后天下个这周星期末礼拜早上午晚"),
@@ -67,12 +69,14 @@ _HINTS: Mapping[str, Mapping[Expectation, str]] = MappingProxyType(
     {
         "en": {
             Expectation.DIGITS: "0 1 2 3 4 5 6 7 8 9",
+            Expectation.NUMBER: "2, 5, 12, 40",
             Expectation.YES_NO: "Yes. No.",
             Expectation.AMOUNT: "$84.50, $120, 35 dollars",
             Expectation.DATE: "Monday, tomorrow, next Friday, March 3rd",
         },
         "zh": {
             Expectation.DIGITS: "0 1 2 3 4 5 6 7 8 9",
+            Expectation.NUMBER: "2，5，12，40",
             Expectation.YES_NO: "是的。不是。",
             Expectation.AMOUNT: "84块5，120元，三百块",
             Expectation.DATE: "星期一，明天，下周五，三月三号",

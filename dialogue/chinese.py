@@ -22,6 +22,7 @@ __all__ = [
     "find_amount",
     "find_date",
     "find_digit_runs",
+    "find_number",
     "find_time",
     "find_yes_no",
     "last_mention",
@@ -29,6 +30,7 @@ __all__ = [
     "say_amount",
     "say_date",
     "say_digits",
+    "say_number",
     "say_time",
 ]
 
@@ -71,6 +73,28 @@ def say_digits(digits: str) -> str:
     """One character a digit, in groups of at most four with a pause between: 四四幺七，零."""
     spoken = "".join(_SPOKEN_DIGITS[int(digit)] for digit in digits)
     return "，".join(spoken[i : i + 4] for i in range(0, len(spoken), 4))
+
+
+# Numbers
+
+_NUMBER = re.compile(r"(?<![\d.负第])(\d{1,9})(?![\d.月日号点%多几来])")
+
+
+def find_number(text: str) -> int | None:
+    """The last whole number in `text`, at most nine figures: 三个人 -> 3, 两百零五 -> 205, 七 -> 7.
+
+    Right only where the bot has just asked how many. 第三个 counts nothing, 五六个人 and 十几个 are not yet numbers.
+    """
+    plain = normalize(text).text
+    if numbers := _NUMBER.findall(plain):
+        return int(numbers[-1])
+    whole = _FILLERS.sub("", plain).replace("两", "二").translate(_FIGURES)
+    return int(whole) if len(whole) == 1 and whole.isdecimal() else None
+
+
+def say_number(value: int) -> str:
+    """As it is said before what it counts: 两, 十二, 两百零五."""
+    return _say_number(value)
 
 
 # Amounts

@@ -22,7 +22,7 @@ from dialogue.slots import SlotSpec, SlotType, SlotValue, parse_slot
 
 __all__ = ["ORDERED", "Condition", "Relation", "read_operand"]
 
-ORDERED = frozenset({SlotType.AMOUNT, SlotType.DATE, SlotType.TIME})
+ORDERED = frozenset({SlotType.NUMBER, SlotType.AMOUNT, SlotType.DATE, SlotType.TIME})
 """Types whose values are more or less than others."""
 
 
@@ -106,4 +106,4 @@ def _rank(spec: SlotSpec, value: str) -> Decimal:
     """What orders the values of a type of `ORDERED`."""
     if spec.type is SlotType.DATE:
         return Decimal(date.fromisoformat(value).toordinal())
-    return Decimal(value.replace(":", ""))  # an amount, or a time: 17:30 is 1730
+    return Decimal(value.replace(":", ""))  # a number, an amount, or a time: 17:30 is 1730

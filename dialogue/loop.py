@@ -21,7 +21,6 @@ from datetime import date
 from dialogue.bots import Bot
 from dialogue.codec import CodecError, decode_actions, decode_state, encode_actions, encode_state
 from dialogue.coming_back import AFRESH_KEY, GO_ON_KEY
-from dialogue.slots import SlotType
 from dialogue.state import DialogueState
 from dialogue.step import step
 from dialogue.store import (
@@ -213,7 +212,7 @@ class DialogueLoop:
         spec = self._flow.slots[node.collect] if node.collect else None
         return KeyEntries(
             entries=frozenset((*node.keys, *self._flow.keys)),
-            most_digits=spec.max_length if spec is not None and spec.type is SlotType.DIGITS else 0,
+            most_digits=spec.most_keys if spec is not None else 0,
         )
 
     def preview(self, event: Event) -> Step:

@@ -21,6 +21,7 @@ __all__ = ["EXPECTATIONS", "NodeReader", "read_patience", "read_tail_ms"]
 
 _EXPECT = {
     SlotType.DIGITS: "digits",
+    SlotType.NUMBER: "number",
     SlotType.AMOUNT: "amount",
     SlotType.DATE: "date",
     SlotType.YES_NO: "yes_no",

@@ -6,6 +6,7 @@ store keeps and the operator's systems receive:
 | type   | normalised            | read back               |
 | ------ | --------------------- | ----------------------- |
 | digits | "4417"                | "four four one seven"   |
+| number | "12"                  | "12"                    |
 | amount | "84.50"               | "84 dollars and 50 cents" |
 | date   | "2026-11-27" (ISO)    | "Friday, November 27th" |
 | time   | "17:30"               | "5:30 pm"               |
@@ -40,6 +41,7 @@ class ValueLanguage(Protocol):
         ...
 
     def find_digit_runs(self, text: str) -> list[str]: ...
+    def find_number(self, text: str) -> int | None: ...
     def find_amount(self, text: str, *, bare: bool) -> Decimal | None: ...
     def find_date(self, text: str, today: date, *, past: bool = False) -> date | None: ...
     def find_time(self, text: str, *, bare: bool, first_hour: int = ...) -> time | None: ...
@@ -48,6 +50,7 @@ class ValueLanguage(Protocol):
 
     def last_mention(self, text: str, words: str) -> int: ...
     def say_digits(self, digits: str) -> str: ...
+    def say_number(self, value: int) -> str: ...
     def say_amount(self, amount: Decimal, currency: str = ...) -> str: ...
     def say_date(self, day: date, today: date) -> str: ...
     def say_time(self, value: time) -> str: ...
@@ -61,6 +64,7 @@ class SlotType(StrEnum):
     """Kinds of value; the words of the flow file."""
 
     DIGITS = "digits"
+    NUMBER = "number"
     AMOUNT = "amount"
     DATE = "date"
     TIME = "time"
@@ -113,8 +117,20 @@ class SlotSpec:
     latest: time | None = None
     minimum: Decimal | None = None
     maximum: Decimal | None = None
+    """Of an amount or a number."""
     currency: str | None = None
     """None: the language's own."""
+
+    @property
+    def most_keys(self) -> int:
+        """The keys of the longest value that may be keyed in; 0 where the type is none for a keypad."""
+        match self.type:
+            case SlotType.DIGITS:
+                return self.max_length
+            case SlotType.NUMBER:
+                return len(str(int(self.maximum))) if self.maximum is not None else 9
+            case _:
+                return 0
 
 
 def parse_slot(
@@ -130,7 +146,7 @@ def parse_slot(
     Args:
         text: an entity the NLU marked, or a whole utterance.
         known: slots filled so far, for `equals`.
-        asked: the bot has just asked for this slot, so a bare number may be an amount and any words may
+        asked: the bot has just asked for this slot, so a bare number may be an amount or a count, and any words may
             be a text.
 
     Returns:
@@ -139,8 +155,12 @@ def parse_slot(
     match spec.type:
         case SlotType.DIGITS:
             return _parse_digits(spec, text, known)
+        case SlotType.NUMBER:
+            number = LANGUAGES[spec.language].find_number(text) if asked else None
+            return None if number is None else _beyond(spec, Decimal(number)) or SlotValue(text, str(number))
         case SlotType.AMOUNT:
-            return _parse_amount(spec, text, asked)
+            amount = LANGUAGES[spec.language].find_amount(text, bare=asked)
+            return None if amount is None else _beyond(spec, amount) or SlotValue(text, str(amount))
         case SlotType.DATE:
             return _parse_date(spec, text, today)
         case SlotType.TIME:
@@ -185,15 +205,12 @@ def _length(spec: SlotSpec) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
-def _parse_amount(spec: SlotSpec, text: str, asked: bool) -> SlotValue | InvalidValue | None:
-    amount = LANGUAGES[spec.language].find_amount(text, bare=asked)
-    if amount is None:
-        return None
-    if spec.minimum is not None and amount < spec.minimum:
+def _beyond(spec: SlotSpec, value: Decimal) -> InvalidValue | None:
+    if spec.minimum is not None and value < spec.minimum:
         return InvalidValue(f"below {spec.minimum}")
-    if spec.maximum is not None and amount > spec.maximum:
+    if spec.maximum is not None and value > spec.maximum:
         return InvalidValue(f"above {spec.maximum}")
-    return SlotValue(text, str(amount))
+    return None
 
 
 def _parse_date(spec: SlotSpec, text: str, today: date) -> SlotValue | InvalidValue | None:
@@ -243,6 +260,8 @@ def say_slot(spec: SlotSpec, value: str, *, today: date) -> str:
     match spec.type:
         case SlotType.DIGITS:
             return language.say_digits(value)
+        case SlotType.NUMBER:
+            return language.say_number(int(value))
         case SlotType.AMOUNT:
             return language.say_amount(Decimal(value), spec.currency or next(iter(language.CURRENCIES)))
         case SlotType.DATE:

@@ -41,7 +41,7 @@ from dialogue.assistant import ASSISTANT
 from dialogue.coming_back import begin_afresh, reads_as, take_up
 from dialogue.draft import StepDraft
 from dialogue.flow import ANY_INTENT, FaqPlace, Flow, Node, Patience, Prompt, Stay, Transition
-from dialogue.slots import InvalidValue, SlotType, SlotValue, parse_slot
+from dialogue.slots import InvalidValue, SlotValue, parse_slot
 from dialogue.state import HISTORY_TURNS, DialogueState, Turn
 from dialogue.turns import (
     Action,
@@ -240,7 +240,7 @@ class _Run:
         elif draft.node.webhook is None and not self._turns_spent():
             node = draft.node
             spec = self._flow.slots[node.collect] if node.collect else None
-            value = draft.read(spec, asked=True) if spec and spec.type is SlotType.DIGITS else None
+            value = draft.read(spec, asked=True) if spec and spec.most_keys else None
             pressed = self._route(node.keys, self._flow.keys, event.digits)
             if isinstance(value, SlotValue):
                 self._enter(node.name)

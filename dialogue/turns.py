@@ -155,7 +155,7 @@ class Listen:
     tail_ms: int | None = None
     """Silence that ends the utterance; None: the gateway's default."""
     expect: str | None = None
-    """What the node waits for ("digits", "yes_no", "amount", "date"), a hint to the recogniser."""
+    """What the node waits for ("digits", "number", "yes_no", "amount", "date"), a hint to the recogniser."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

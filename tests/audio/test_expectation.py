@@ -38,6 +38,9 @@ def test_tokens_are_those_that_spell_the_words_within_a_text() -> None:
         (Expectation.DIGITS, "", False),
         (Expectation.YES_NO, "yes that is right", False),
         (Expectation.YES_NO, "yeah okay", True),
+        (Expectation.NUMBER, "a couple of dozen", True),
+        (Expectation.NUMBER, "two hundred and five", True),
+        (Expectation.NUMBER, "two of us", False),
         (Expectation.AMOUNT, "eighty four pounds and fifty pence", True),
         (Expectation.DATE, "on friday the twenty first of november", True),
         (Expectation.DATE, "when i get paid", False),
@@ -67,6 +70,7 @@ def test_what_is_settled_needs_no_second_decoding(text: str, settled: bool) -> N
 @pytest.mark.parametrize("language", ["zh", "zh-CN", "yue"])
 def test_chinese_is_judged_by_character(language: str) -> None:
     assert vocabulary(Expectation.DIGITS, language).spells("四四幺七")
+    assert vocabulary(Expectation.NUMBER, language).spells("十二个")
     assert vocabulary(Expectation.YES_NO, language).spells("是的 没有错")
     assert not vocabulary(Expectation.DIGITS, language).spells("我要人工")
 

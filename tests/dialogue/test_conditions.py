@@ -20,11 +20,20 @@ SPECS = {
     "tier": SlotSpec(
         name="tier", type=SlotType.CHOICE, entity="tier", choices=(("gold", ("gold",)), ("tin", ("tin",)))
     ),
+    "guests": SlotSpec(name="guests", type=SlotType.NUMBER, entity="number", maximum=Decimal(12)),
     "sure": SlotSpec(name="sure", type=SlotType.YES_NO, entity="sure"),
     "code": SlotSpec(name="code", type=SlotType.DIGITS, entity="digits", min_length=4),
     "note": SlotSpec(name="note", type=SlotType.TEXT, entity="note"),
 }
-VALUES = {"amount": "40.00", "bill": "84.50", "day": "2026-11-27", "tier": "gold", "sure": "yes", "code": "4417"}
+VALUES = {
+    "amount": "40.00",
+    "guests": "9",
+    "bill": "84.50",
+    "day": "2026-11-27",
+    "tier": "gold",
+    "sure": "yes",
+    "code": "4417",
+}
 
 
 def holds(slot: str, relation: Relation, *values: str, against: str | None = None) -> bool:
@@ -44,6 +53,9 @@ def holds(slot: str, relation: Relation, *values: str, against: str | None = Non
         ("amount", Relation.UNDER, ["100"]),  # beyond what the slot takes from a caller, and yet a limit
         ("amount", Relation.AT_LEAST, ["40"]),
         ("amount", Relation.AT_MOST, ["40"]),
+        ("guests", Relation.IS, ["nine"]),
+        ("guests", Relation.UNDER, ["10"]),  # as numbers, not as texts
+        ("guests", Relation.AT_MOST, ["9"]),
         ("day", Relation.IS, ["friday"]),
         ("day", Relation.UNDER, ["in a month"]),
         ("day", Relation.AT_LEAST, ["2026-11-27"]),

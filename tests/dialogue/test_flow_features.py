@@ -388,3 +388,44 @@ def test_and_nowhere_else_unasked(tmp_path: Path) -> None:
     assert found is not None
     state, _ = call(found, said("inform", "[on friday](day) in the north [forty dollars](sum)"))
     assert (state.node, value(state, "branch")) == ("ask_branch", None)
+
+
+HOW_MANY = """\
+start: ask
+slots:
+  guests: {type: number, minimum: 1, maximum: 20}
+no_match: {prompts: ["Sorry?"], give_up: bye}
+nodes:
+  ask:
+    ask: How many?
+    collect: guests
+    invalid: One to twenty.
+    then: [{when: {guests: {over: 8}}, to: large}, small]
+  small: {say: "{guests} at one table.", ask: "Right?", on: {affirm: small}}
+  large: {say: "{guests} in the hall.", ask: "Right?", on: {affirm: large}}
+  bye: {hang_up: no_match}
+"""
+
+
+@pytest.mark.parametrize(
+    ("answer", "reached", "count"),
+    [
+        (said("inform", "there will be four of us"), "small", "4"),
+        (said("oos", "a dozen"), "large", "12"),
+        (DigitsPressed(digits="10"), "large", "10"),
+        (said("inform", "twenty five"), "ask", None),
+        (DigitsPressed(digits="0"), "ask", None),
+    ],
+)
+def test_how_many_is_asked_said_or_keyed_and_compared(
+    tmp_path: Path, answer: Event, reached: str, count: str | None
+) -> None:
+    flow, faults = load(tmp_path, HOW_MANY)
+    assert flow is not None, [str(fault) for fault in faults]
+    assert flow.nodes["ask"].expect == "number"
+    state, actions = call(flow, answer)
+    assert state.node == reached
+    if count:
+        assert state.slots["guests"].value == count and spoken(actions).startswith(count)
+    else:
+        assert spoken(actions).startswith("One to twenty.")

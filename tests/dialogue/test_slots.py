@@ -24,6 +24,7 @@ CHECK = spec(SlotType.DIGITS, equals="account")
 AMOUNT = spec(SlotType.AMOUNT, minimum=Decimal(5), maximum=Decimal(100))
 SOON = spec(SlotType.DATE, earliest_days=0, latest_days=14)
 PAST = spec(SlotType.DATE, latest_days=0)
+GUESTS = spec(SlotType.NUMBER, minimum=Decimal(1), maximum=Decimal(12))
 PLAN = spec(SlotType.CHOICE, choices=(("monthly", ("monthly", "a month")), ("weekly", ("weekly", "a week"))))
 
 
@@ -37,6 +38,8 @@ PLAN = spec(SlotType.CHOICE, choices=(("monthly", ("monthly", "a month")), ("wee
         (FOUR, "four four and then one seven", "4417"),
         (CHECK, "four four one seven", "4417"),
         (CHECK, "it is one two no four four one seven", "4417"),
+        (GUESTS, "a table for two no three", "3"),
+        (GUESTS, "12", "12"),
         (AMOUNT, "forty dollars", "40.00"),
         (AMOUNT, "forty", "40.00"),
         (SOON, "next friday", "2026-11-27"),
@@ -59,6 +62,8 @@ def test_taken(slot: SlotSpec, text: str, value: str) -> None:
         (FOUR, "four four one", "3 digits, not 4"),
         (spec(SlotType.DIGITS, min_length=4, max_length=6), "one", "1 digits, not 4 to 6"),
         (CHECK, "one two three four", "not the digits of account"),
+        (GUESTS, "zero", "below 1"),
+        (GUESTS, "two dozen", "above 12"),
         (AMOUNT, "two dollars", "below 5"),
         (AMOUNT, "two hundred dollars", "above 100"),
         (SOON, "yesterday", "earlier than 0 days"),
@@ -75,6 +80,8 @@ def test_refused(slot: SlotSpec, text: str, reason: str) -> None:
     ("slot", "text", "asked"),
     [
         (FOUR, "i do not know", True),
+        (GUESTS, "four", False),  # it may be a time or a day
+        (GUESTS, "some of us", True),
         (AMOUNT, "forty", False),
         (AMOUNT, "some money", True),
         (SOON, "soon", True),
@@ -92,6 +99,7 @@ def test_not_there(slot: SlotSpec, text: str, asked: bool) -> None:
     ("slot", "value", "words"),
     [
         (FOUR, "44170", "four four one seven, zero"),
+        (GUESTS, "12", "12"),
         (AMOUNT, "84.50", "84 dollars and 50 cents"),
         (spec(SlotType.AMOUNT, currency="pound"), "1.01", "1 pound and 1 penny"),
         (spec(SlotType.AMOUNT, currency="euro"), "0.05", "5 cents"),
@@ -102,3 +110,11 @@ def test_not_there(slot: SlotSpec, text: str, asked: bool) -> None:
 )
 def test_read_back(slot: SlotSpec, value: str, words: str) -> None:
     assert say_slot(slot, value, today=TODAY) == words
+
+
+@pytest.mark.parametrize(
+    ("slot", "keys"),
+    [(FOUR, 4), (spec(SlotType.DIGITS), 40), (GUESTS, 2), (spec(SlotType.NUMBER), 9), (AMOUNT, 0), (SOON, 0)],
+)
+def test_what_can_be_keyed_in_is_as_long_as_its_longest_value(slot: SlotSpec, keys: int) -> None:
+    assert slot.most_keys == keys
