@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +18,14 @@ import numpy as np
 from audio.asr import AsrEngine, AsrJob, Expectation
 from audio.files import read_audio
 from audio.formats import AudioError
+from audio.phone_line import PhoneLine, over_line
 from audio.scoring import score
 
 __all__ = ["AsrEvaluation", "ManifestError", "ManifestLine", "evaluate", "read_manifest", "read_utterance"]
 
 _BATCH = 16
 _LEAD_MS, _TAIL_MS = 240, 200
+_LINE_RATE_HZ = 8000
 
 
 class ManifestError(AudioError):
@@ -44,7 +46,7 @@ class AsrEvaluation:
     """Result over a manifest. Gates are included: a gated utterance counts as nothing heard.
 
     `wer` and `cer` are shares (see `audio.scoring`); `real_time_factor` is seconds of computing over seconds
-    of audio; `gated` is how many of the `n` recordings a gate stopped.
+    of audio; `gated` is how many of the `n` recordings a gate stopped; `heard` are the transcripts, in order.
     """
 
     wer: float | None
@@ -53,6 +55,7 @@ class AsrEvaluation:
     real_time_factor: float
     audio_s: float
     gated: int
+    heard: tuple[str, ...] = field(repr=False)
 
 
 def read_manifest(path: Path) -> list[ManifestLine]:
@@ -107,6 +110,7 @@ def evaluate(
     sample_rate_hz: int,
     language: str = "en",
     expect: Expectation | None = None,
+    line: PhoneLine | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> AsrEvaluation:
     """Transcribe every line and score.
@@ -117,6 +121,7 @@ def evaluate(
         sample_rate_hz: 8000 or 16000, the rate to read recordings at.
         language: told to the recogniser, and decides how texts are compared.
         expect: told to the recogniser, as if a dialogue had asked for it.
+        line: heard over this telephone line, at 8 kHz; None: as recorded. A recording's noise is always the same.
         progress: called with the number of lines done.
 
     Raises:
@@ -125,19 +130,25 @@ def evaluate(
     heard: list[str] = []
     gated = 0
     audio_s = compute_s = 0.0
+    rate_hz = _LINE_RATE_HZ if line else sample_rate_hz
     for start in range(0, len(lines), _BATCH):
         jobs = [
-            replace(read_utterance(line.audio, sample_rate_hz), language=language, expect=expect)
-            for line in lines[start : start + _BATCH]
+            replace(read_utterance(one.audio, rate_hz), language=language, expect=expect)
+            for one in lines[start : start + _BATCH]
         ]
+        if line:
+            jobs = [
+                replace(job, pcm=over_line(line, job.pcm, np.random.default_rng(start + at)))
+                for at, job in enumerate(jobs)
+            ]
         began = time.perf_counter()
         transcripts = engine.transcribe(jobs)
         compute_s += time.perf_counter() - began
-        audio_s += sum(len(job.pcm) for job in jobs) / sample_rate_hz
+        audio_s += sum(len(job.pcm) for job in jobs) / rate_hz
         heard += [transcript.text for transcript in transcripts]
         gated += sum(transcript.gated_by is not None for transcript in transcripts)
         progress(len(heard))
-    rates = score([line.text for line in lines], heard, language)
+    rates = score([one.text for one in lines], heard, language)
     return AsrEvaluation(
         wer=rates.wer,
         cer=rates.cer,
@@ -145,4 +156,5 @@ def evaluate(
         real_time_factor=compute_s / audio_s,
         audio_s=audio_s,
         gated=gated,
+        heard=tuple(heard),
     )

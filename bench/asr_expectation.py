@@ -35,7 +35,8 @@ from audio.asr import AsrJob, Expectation, Transcript
 from audio.bundled import bundled_model_path
 from audio.engine_choice import load_engine
 from audio.gates import GateSettings
-from audio.recipe.channel import Background, add_noise, companding, telephone_band, unit_noise
+from audio.phone_line import add_noise
+from audio.recipe.channel import Background, companding, telephone_band, unit_noise
 from audio.recipe.examples import spliced_digits
 from audio.recipe.recordings import Recordings
 from audio.recipe.speech import SAMPLE_RATE_HZ, Samples, to_pcm16

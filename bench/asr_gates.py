@@ -38,7 +38,8 @@ from audio.engine_choice import load_engine
 from audio.formats import AudioFormat, Pcm16
 from audio.gates import GateSettings
 from audio.inbound import InboundChain, UtteranceEnded
-from audio.recipe.channel import Background, add_noise, companding, telephone_band, unit_noise
+from audio.phone_line import add_noise
+from audio.recipe.channel import Background, companding, telephone_band, unit_noise
 from audio.recipe.evaluation_sets import DOMAIN_TOPICS
 from audio.recipe.examples import spliced_digits
 from audio.recipe.phrases import draw_sentence

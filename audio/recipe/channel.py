@@ -20,7 +20,6 @@ from audio.recipe.speech import SAMPLE_RATE_HZ, Samples
 
 __all__ = [
     "Background",
-    "add_noise",
     "call_tone",
     "companding",
     "gsm",
@@ -79,16 +78,6 @@ def gsm(samples: Samples) -> Samples:
 def telephone_band(samples: Samples) -> Samples:
     """300-3400 Hz, the band of a telephone line (ITU-T G.712), for tests."""
     return np.asarray(sosfilt(_G712_BAND, samples), np.float32)
-
-
-def add_noise(samples: Samples, noise: Samples, snr_db: float) -> Samples:
-    """Add noise of unit power so that speech (samples within 20 dB of the peak) is `snr_db` above it."""
-    peak = float(np.abs(samples).max(initial=0.0))
-    active = samples[np.abs(samples) > 0.1 * peak]
-    power = float((active**2).mean()) if len(active) else 0.0
-    # half: a speaker's power over words and gaps is about a quarter of that over the loud samples
-    level = 0.5 * np.sqrt(power + 1e-12) * 10 ** (-snr_db / 20)
-    return (samples + noise * np.float32(level)).astype(np.float32)
 
 
 def unit_noise(rng: Random, generator: np.random.Generator, count: int, background: Background) -> Samples:

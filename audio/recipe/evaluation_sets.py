@@ -21,7 +21,8 @@ from random import Random
 import numpy as np
 import soundfile as sf
 
-from audio.recipe.channel import Background, add_noise, companding, non_speech, telephone_band, unit_noise
+from audio.phone_line import add_noise
+from audio.recipe.channel import Background, companding, non_speech, telephone_band, unit_noise
 from audio.recipe.examples import spliced_digits
 from audio.recipe.phrases import TOPICS, draw_sentence
 from audio.recipe.recordings import Recordings

@@ -20,6 +20,7 @@ from audio.formats import AudioError
 from gateway.cli.asr_train import register_train
 
 if TYPE_CHECKING:  # ctranslate2 takes a second to import; `voicegate --help` must not
+    from audio.evaluation import AsrEvaluation
     from audio.whisper import WhisperRecogniser
 
 __all__ = ["register"]
@@ -112,6 +113,13 @@ def evaluate_model(
     device: DeviceOption = "auto",
     threads: ThreadsOption = 1,
     expect: ExpectOption = None,
+    lines: Annotated[
+        bool, typer.Option("--lines", help="Over telephone lines too: mu-law, A-law, with noise at 10 dB.")
+    ] = False,
+    heard: Annotated[
+        Path | None,
+        typer.Option(help="Write what was heard, JSON Lines: audio, text, heard, line.", show_default=False),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure a recogniser on recordings whose words are known.
@@ -125,32 +133,53 @@ def evaluate_model(
 
         voicegate asr eval --manifest test/manifest.jsonl --json
 
-        voicegate asr eval --manifest digits/manifest.jsonl --expect digits
+        voicegate asr eval --manifest digits/manifest.jsonl --expect digits --lines --heard heard.jsonl
     """
     with _errors_told():
         from audio.evaluation import evaluate, read_manifest
+        from audio.phone_line import PhoneLine
 
-        lines = read_manifest(manifest)
+        recordings = read_manifest(manifest)
+        if heard:
+            _make_writable(heard)
         engine = _load(model, language, engine_name, device, threads)
+        over = (None, *PhoneLine) if lines else (None,)
+        results: list[AsrEvaluation] = []
         with _progress_bar() as bar:
-            task = bar.add_task("recordings", total=len(lines))
-            result = evaluate(
-                engine,
-                lines,
-                sample_rate_hz=engine.sample_rate_hz,
-                language=language,
-                expect=expect,
-                progress=lambda done: bar.update(task, completed=done),
-            )
+            task = bar.add_task("recordings", total=len(over) * len(recordings))
+            for line in over:
+                before = len(results) * len(recordings)
+                result = evaluate(
+                    engine,
+                    recordings,
+                    sample_rate_hz=engine.sample_rate_hz,
+                    language=language,
+                    expect=expect,
+                    line=line,
+                    progress=lambda done, before=before: bar.update(task, completed=before + done),  # type: ignore[misc]
+                )
+                results.append(result)
+    if heard:
+        rows = [
+            {"audio": str(one.audio), "text": one.text, "heard": words, "line": line}
+            for line, result in zip(over, results, strict=True)
+            for one, words in zip(recordings, result.heard, strict=True)
+        ]
+        heard.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     if as_json:
-        _print_json({**dataclasses.asdict(result), "model": engine.name})
+        figures = [
+            {name: value for name, value in dataclasses.asdict(one).items() if name != "heard"} for one in results
+        ]
+        beside = {"lines": dict(zip(PhoneLine, figures[1:], strict=True))} if lines else {}
+        _print_json({**figures[0], "model": engine.name, **beside})
         return
-    table = Table(title=f"{manifest}, {engine.name}", title_justify="left", show_header=False)
-    table.add_row("wer", _percent(result.wer))
-    table.add_row("cer", _percent(result.cer))
-    table.add_row("n", str(result.n))
-    table.add_row("real_time_factor", f"{result.real_time_factor:.4f}")
-    table.add_row("gated", str(result.gated))
+    table = Table("", *(line or "as recorded" for line in over), show_header=lines)
+    table.title, table.title_justify = f"{manifest}, {engine.name}", "left"
+    table.add_row("wer", *(_percent(one.wer) for one in results))
+    table.add_row("cer", *(_percent(one.cer) for one in results))
+    table.add_row("n", *(str(one.n) for one in results))
+    table.add_row("real_time_factor", *(f"{one.real_time_factor:.4f}" for one in results))
+    table.add_row("gated", *(str(one.gated) for one in results))
     _stdout.print(table)
 
 
@@ -159,6 +188,14 @@ def _load(model: str | None, language: str, engine: str, device: str, threads: i
     from audio.engine_choice import load_engine
 
     return load_engine(model or bundled_model_path(language), engine=engine, device=device, threads=threads)
+
+
+def _make_writable(path: Path) -> None:
+    """Say before minutes of work that a file cannot be written."""
+    try:
+        path.open("w").close()
+    except OSError as error:
+        raise AudioError(f"{path}: cannot be written ({error.strerror}); name another file for --heard") from error
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import pytest
 from audio.asr import AsrJob, Transcript
 from audio.evaluation import ManifestError, evaluate, read_manifest, read_utterance
 from audio.files import write_wav
+from audio.phone_line import PhoneLine
 
 pytestmark = pytest.mark.unit
 
@@ -48,6 +49,28 @@ def test_figures_over_a_manifest(tmp_path: Path) -> None:
     assert result.wer == pytest.approx(3 / 5)  # "ten" is two digit words
     assert result.audio_s == pytest.approx(0.3 + 0.4 + 0.5 + 1.0 + 4 * 0.44, abs=0.01)
     assert 0 < result.real_time_factor < 1
+
+
+def test_over_a_line_the_recogniser_gets_eight_khz_of_it(tmp_path: Path) -> None:
+    given: list[AsrJob] = []
+
+    class Ear(EarByLength):
+        def transcribe(self, jobs: list[AsrJob]) -> list[Transcript]:
+            given.extend(jobs)
+            return super().transcribe(jobs)
+
+    lines = read_manifest(manifest(tmp_path, *(json.dumps({"audio": f"{n}.wav", "text": str(n)}) for n in (3, 4))))
+    for n in (3, 4):
+        write_wav(tmp_path / f"{n}.wav", (9000 * np.sin(np.arange(n * 800))).astype(np.int16), 8000)
+    plain = evaluate(Ear(), lines, sample_rate_hz=16000)
+    noisy = evaluate(Ear(), lines, sample_rate_hz=16000, line=PhoneLine.NOISE_10DB)
+    again = evaluate(Ear(), lines, sample_rate_hz=16000, line=PhoneLine.NOISE_10DB)
+    assert plain.heard == noisy.heard == again.heard == ("3", "4")
+    assert plain.audio_s == pytest.approx(noisy.audio_s)
+    assert [job.sample_rate_hz for job in given] == [16000] * 2 + [8000] * 4
+    assert np.abs(given[2].pcm[:1000]).max() > 0, "noise is in the silence too"
+    np.testing.assert_array_equal(given[2].pcm, given[4].pcm)
+    assert not np.array_equal(given[2].pcm[:1000], given[3].pcm[:1000]), "each recording has its own"
 
 
 def test_a_recording_gets_the_silence_a_call_leaves_around_it(tmp_path: Path) -> None:

@@ -66,6 +66,35 @@ def test_eval_prints_the_figures(app: typer.Typer, tmp_path: Path) -> None:
     assert "12.5%" in table.stdout
 
 
+def test_eval_over_telephone_lines_says_what_was_heard(app: typer.Typer, tmp_path: Path) -> None:
+    manifest = tmp_path / "manifest.jsonl"
+    manifest.write_text(json.dumps({"audio": demo_recording("account-digits"), "text": "4417"}))
+    heard = tmp_path / "heard.jsonl"
+    arguments = ["asr", "eval", "--manifest", str(manifest), "--lines", "--heard", str(heard)]
+    done = CliRunner().invoke(app, [*arguments, "--json"])
+    assert done.exit_code == 0, done.output
+    document = json.loads(done.stdout)
+    assert list(document["lines"]) == ["mulaw", "alaw", "noise_10db"]
+    assert [one["n"] for one in document["lines"].values()] == [1, 1, 1]
+    assert document["wer"] == 0
+    rows = [json.loads(line) for line in heard.read_text().splitlines()]
+    assert [row["line"] for row in rows] == [None, "mulaw", "alaw", "noise_10db"]
+    assert {(row["audio"], row["text"]) for row in rows} == {(demo_recording("account-digits"), "4417")}
+    assert rows[0]["heard"] == "four four one seven"
+    table = CliRunner().invoke(app, arguments)
+    assert "as recorded" in table.stdout and "noise_10db" in table.stdout
+
+
+def test_where_to_write_what_was_heard_is_tried_before_the_work(app: typer.Typer, tmp_path: Path) -> None:
+    manifest = tmp_path / "manifest.jsonl"
+    manifest.write_text(json.dumps({"audio": demo_recording("account-digits"), "text": "4417"}))
+    heard = tmp_path / "no" / "heard.jsonl"
+    arguments = ["--manifest", str(manifest), "--heard", str(heard), "--model", "no-such-size"]
+    done = CliRunner().invoke(app, ["asr", "eval", *arguments])
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert f"{heard}: cannot be written (No such file or directory)" in done.stderr
+
+
 def test_an_expectation_is_told_to_the_recogniser_and_lets_other_words_through(app: typer.Typer) -> None:
     paths = [demo_recording("account-digits"), demo_recording("when-is-it-due")]
     done = CliRunner().invoke(app, ["asr", "transcribe", "--expect", "digits", "--json", *paths])

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from audio.phone_line import add_noise
 from audio.recipe.channel import (
     Background,
-    add_noise,
     companding,
     gsm,
     non_speech,
