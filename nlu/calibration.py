@@ -109,4 +109,4 @@ def _student_quantile(share: float, degrees: int) -> float:
         (5 * z**5 + 16 * z**3 + 3 * z) / 96,
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
     )
-    return sum(term / degrees**power for power, term in enumerate(terms))
+    return sum(term * float(degrees) ** -power for power, term in enumerate(terms))
