@@ -184,6 +184,9 @@ def _loop(trainer: Trainer, stop: list[int], report: Callable[[Progress], None] 
             if now >= meeting or stop or trainer.progress >= 1:
                 break
         stopping = trainer.meet(stop=bool(stop))
+        # Those who waited here for the slowest begin the next stretch with him. Reckoned from before, each would
+        # be as much too early again, and wait as long, every time.
+        now = time.monotonic()
         ending = stopping or trainer.progress >= 1
         if trainer.rank == 0 and (ending or now - reported > REPORT_EVERY_S):
             heard_per_s = (trainer.presentations - before) / max(1e-3, now - reported)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import cast
 
 import numpy as np
 import pytest
@@ -21,8 +22,8 @@ from audio.recipe.plan import Shape, TrainingError, TrainingSettings
 from audio.recipe.recordings import Recordings
 from audio.recipe.scoring import score, summary
 from audio.recipe.speech import SAMPLE_RATE_HZ, VoiceSet
-from audio.recipe.trainer import Checkpoint, load_checkpoint
-from audio.recipe.training import Progress, prepare, train
+from audio.recipe.trainer import Checkpoint, Trainer, load_checkpoint
+from audio.recipe.training import Progress, _loop, prepare, train
 from audio.whisper_engine import WhisperEngine
 from tests.audio.recipe.tone_speaker import ToneSpeaker, write_data
 
@@ -222,3 +223,40 @@ def test_two_processes_train_together(settings: TrainingSettings, tmp_path: Path
 def test_a_draw_of_the_tone_speaker_is_the_same_each_time() -> None:
     first, second = (ToneSpeaker().speak("a cat", Random(1)) for _ in range(2))
     np.testing.assert_array_equal(first.samples, second.samples)
+
+
+class LateMeeting:
+    """A trainer whose steps take a second, and who once waits six for another process at their meeting."""
+
+    rank = 1
+    presentations = 0
+    spent_s = 0.0
+
+    def __init__(self, settings: TrainingSettings) -> None:
+        self.settings = settings
+        self.now_s = 100.0
+        self.stretches: list[int] = []
+        self._steps = 0
+
+    @property
+    def progress(self) -> float:
+        return min(1.0, len(self.stretches) / 5)
+
+    def learn(self) -> tuple[float, float, float]:
+        self.now_s += 1.0
+        self._steps += 1
+        return 0.0, 0.0, 0.0
+
+    def meet(self, *, stop: bool) -> bool:
+        self.now_s += 6.0 if not self.stretches else 0.0
+        self.stretches.append(self._steps)
+        self._steps = 0
+        return stop
+
+
+def test_who_waited_for_another_process_trains_as_long_as_ever(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """He came six seconds early to every meeting after that, and waited: a second core was half idle."""
+    trainer = LateMeeting(TrainingSettings(out=tmp_path, data=tmp_path, meet_every_s=10.0))
+    monkeypatch.setattr("audio.recipe.training.time.monotonic", lambda: trainer.now_s)
+    _loop(cast(Trainer, trainer), [], None)
+    assert trainer.stretches == [10, 10, 10, 10, 10]
