@@ -121,7 +121,8 @@ def evaluate(
         sample_rate_hz: 8000 or 16000, the rate to read recordings at.
         language: told to the recogniser, and decides how texts are compared.
         expect: told to the recogniser, as if a dialogue had asked for it.
-        line: heard over this telephone line, at 8 kHz; None: as recorded. A recording's noise is always the same.
+        line: heard over this telephone line, at 8 kHz; None: as recorded. Noise goes by the place in the
+            manifest, so it is the same for every model.
         progress: called with the number of lines done.
 
     Raises:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from decimal import Decimal
 
+from dialogue.chinese_counts import find_number
 from dialogue.chinese_times import find_time, say_time
 from nlu.normalization import normalize, plain_words
 
@@ -75,28 +76,6 @@ def say_digits(digits: str) -> str:
     return "，".join(spoken[i : i + 4] for i in range(0, len(spoken), 4))
 
 
-# Numbers
-
-_NUMBER = re.compile(r"(?<![\d.负第])(\d{1,9})(?![\d.月日号点%多几来])")
-
-
-def find_number(text: str) -> int | None:
-    """The last whole number in `text`, at most nine figures: 三个人 -> 3, 两百零五 -> 205, 七 -> 7.
-
-    Right only where the bot has just asked how many. 第三个 counts nothing, 五六个人 and 十几个 are not yet numbers.
-    """
-    plain = normalize(text).text
-    if numbers := _NUMBER.findall(plain):
-        return int(numbers[-1])
-    whole = _FILLERS.sub("", plain).replace("两", "二").translate(_FIGURES)
-    return int(whole) if len(whole) == 1 and whole.isdecimal() else None
-
-
-def say_number(value: int) -> str:
-    """As it is said before what it counts: 两, 十二, 两百零五."""
-    return _say_number(value)
-
-
 # Amounts
 
 CURRENCIES = {"yuan": "元", "dollar": "美元", "euro": "欧元", "pound": "英镑"}
@@ -135,9 +114,9 @@ def say_amount(amount: Decimal, currency: str = "yuan") -> str:
     whole, hundredths = int(amount), int(amount * 100) % 100
     if currency != "yuan":
         decimals = "".join(_NUMERALS[int(digit)] for digit in f"{hundredths:02}".rstrip("0"))
-        return f"{_say_number(whole)}{'点' if decimals else ''}{decimals}{CURRENCIES[currency]}"
+        return f"{say_number(whole)}{'点' if decimals else ''}{decimals}{CURRENCIES[currency]}"
     tenths, last = divmod(hundredths, 10)
-    parts = f"{_say_number(whole)}元" if whole or not hundredths else ""
+    parts = f"{say_number(whole)}元" if whole or not hundredths else ""
     if tenths:
         parts += f"{_NUMERALS[tenths]}角"
     elif parts and last:
@@ -148,7 +127,7 @@ def say_amount(amount: Decimal, currency: str = "yuan") -> str:
 _UNITS = ((10**8, "亿"), (10**4, "万"), (1000, "千"), (100, "百"), (10, "十"))
 
 
-def _say_number(value: int) -> str:
+def say_number(value: int) -> str:
     """A number as it is said before what it counts: 两百零五, 十二, 两."""
     if value < 10:
         return "两" if value == 2 else _NUMERALS[value]
@@ -157,13 +136,13 @@ def _say_number(value: int) -> str:
     if size == 10:
         said = ("" if head == 1 else _NUMERALS[head]) + name
     else:
-        said = _say_number(head) + name
+        said = say_number(head) + name
     if not rest:
         return said
     if rest == 2:
         tail = "二"
     else:
-        tail = ("一" if 10 <= rest < 20 else "") + _say_number(rest)
+        tail = ("一" if 10 <= rest < 20 else "") + say_number(rest)
     return said + ("零" if rest < size // 10 else "") + tail
 
 
@@ -355,7 +334,7 @@ def say_date(day: date, today: date) -> str:
     if 0 <= (day - today).days <= 1:
         return "今天" if day == today else "明天"
     year = "" if abs((day - today).days) < 330 else "".join(_NUMERALS[int(digit)] for digit in str(day.year)) + "年"
-    month, number = (_say_number(value).replace("两", "二") for value in (day.month, day.day))
+    month, number = (say_number(value).replace("两", "二") for value in (day.month, day.day))
     return f"{year}{month}月{number}号星期{_WEEKDAYS[day.weekday()]}"
 
 

@@ -6,7 +6,7 @@ when: {tier: gold}                                 # the value; a list: any of t
 when: {amount: {over: 100}, day: {at_most: "{due_date}"}}     # all must hold; {slot} is another slot's value
 ```
 
-Every test but `empty` needs a value. Amounts, dates and times have an order. A date may be written as callers
+Every test but `empty` needs a value. Numbers, amounts, dates and times have an order. A date may be written as callers
 say it ("in a week"), and means what it means on the day of the call.
 """
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 
+from dialogue.english_counts import find_number, say_number
 from dialogue.english_times import find_time, say_time
 from nlu.normalization import plain_words
 
@@ -135,38 +136,6 @@ def say_digits(digits: str) -> str:
     """One word a digit, in groups of at most four with a pause between: "four four one seven, two"."""
     words = [list(_UNITS)[int(d)] for d in digits]
     return ", ".join(" ".join(words[i : i + 4]) for i in range(0, len(words), 4))
-
-
-# Numbers
-
-
-_COUNTS = {("half", "a", "dozen"): 6, ("a", "dozen"): 12, ("a", "couple"): 2, ("zero",): 0}
-
-
-def find_number(text: str) -> int | None:
-    """The last whole number in `text`, at most nine figures: "two, no, three of us" -> 3, "half a dozen" -> 6.
-
-    Right only where the bot has just asked how many. "No one" is neither one nor none: it is asked again.
-    """
-    words = _tokens(text)
-    found: int | None = None
-    i = 0
-    while i < len(words):
-        counted = next((form for form in _COUNTS if tuple(words[i : i + len(form)]) == form), None)
-        number, used = (Decimal(_COUNTS[counted]), len(counted)) if counted else _number_at(words, i)
-        if words[i : i + 2] == ["no", "one"]:
-            used = 2
-        elif used and number == int(number):
-            found = int(number)
-            if words[i + used : i + used + 1] == ["dozen"]:
-                found, used = found * 12, used + 1
-        i += used or 1
-    return found
-
-
-def say_number(value: int) -> str:
-    """Figures, which the synthesiser reads as a number."""
-    return str(value)
 
 
 # Amounts

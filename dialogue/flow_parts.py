@@ -140,7 +140,7 @@ class FlowParts:
         if spec is None:  # told as a name that is no slot
             return
         if relation.orders and spec.type not in ORDERED:
-            mend = "compare amounts and dates, or use `is` and `not`"
+            mend = "compare numbers, amounts, dates and times, or use `is` and `not`"
             self.faults.add(first.line, f"slot {slot!r} is a {spec.type}, which is not more or less than another", mend)
         elif relation.orders and len(operands) > 1:
             self.faults.add(first.line, f"{relation.value!r} of {slot!r} has several values", "keep one")

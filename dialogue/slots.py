@@ -32,6 +32,10 @@ from dialogue.checksums import Checksum, has_checksum
 __all__ = ["LANGUAGES", "InvalidValue", "SlotSpec", "SlotType", "SlotValue", "parse_slot", "say_slot"]
 
 
+_NUMBER_KEYS = 9
+"""Figures of the largest number that is read."""
+
+
 class ValueLanguage(Protocol):
     """What a language's module reads and says; see `dialogue.english` for each."""
 
@@ -128,7 +132,7 @@ class SlotSpec:
             case SlotType.DIGITS:
                 return self.max_length
             case SlotType.NUMBER:
-                return len(str(int(self.maximum))) if self.maximum is not None else 9
+                return _NUMBER_KEYS  # not the maximum's: who keys 100 where 20 is the most must not be taken for 10
             case _:
                 return 0
 

@@ -16,7 +16,7 @@ States are the flow's nodes. What an event does at a listening node:
 |                 | 6. the transition for any intent, `*`                                           |
 |                 | 7. what the second track says, where no value was refused; question again       |
 |                 | 8. refused by a validator: the `invalid` prompt; else no-match; both escalate   |
-| `DigitsPressed` | 4 of above for a digits slot, else the key's transition, else 8                 |
+| `DigitsPressed` | 4 of above for a digits slot, else the key's transition, else 4 for a number slot, else 8 |
 | `CallerSilent`  | no-input prompt and question, escalating to the node's `give_up`                |
 | `WebhookAnswered` | its slots filled and on to `then`; else to `failed`                           |
 | `TimeRanOut`    | the flow's last words for it, and the end                                       |
@@ -41,7 +41,7 @@ from dialogue.assistant import ASSISTANT
 from dialogue.coming_back import begin_afresh, reads_as, take_up
 from dialogue.draft import StepDraft
 from dialogue.flow import ANY_INTENT, FaqPlace, Flow, Node, Patience, Prompt, Stay, Transition
-from dialogue.slots import InvalidValue, SlotValue, parse_slot
+from dialogue.slots import InvalidValue, SlotType, SlotValue, parse_slot
 from dialogue.state import HISTORY_TURNS, DialogueState, Turn
 from dialogue.turns import (
     Action,
@@ -240,8 +240,10 @@ class _Run:
         elif draft.node.webhook is None and not self._turns_spent():
             node = draft.node
             spec = self._flow.slots[node.collect] if node.collect else None
-            value = draft.read(spec, asked=True) if spec and spec.most_keys else None
             pressed = self._route(node.keys, self._flow.keys, event.digits)
+            # A key of the flow's own is no count: 0 calls the agent, where nobody said that 0 guests are none.
+            keyed = spec is not None and (spec.type is SlotType.DIGITS or (spec.most_keys > 0 and pressed is None))
+            value = draft.read(spec, asked=True) if spec is not None and keyed else None
             if isinstance(value, SlotValue):
                 self._enter(node.name)
             elif pressed:

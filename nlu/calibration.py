@@ -54,7 +54,7 @@ def fit_threshold(in_scope: Tensor, out_of_scope: Tensor, *, rejected_share: flo
 
     Returns:
         Without out-of-scope lines the quantile that rejects `rejected_share`; of fewer than `FEW_LINES` lines, where
-        that is hardly below the lowest of them, the bound that the next line falls below with that probability, if
+        that is hardly above the lowest of them, the bound that the next line falls below with that probability, if
         it is lower. With out-of-scope lines, the threshold among those that reject no more which parts the two best
         (sum of both recalls). -inf with less than two lines in scope: nothing is rejected.
     """

@@ -117,7 +117,7 @@ def unknown_labels(
 def hold_out(examples: Sequence[Example], share: float) -> tuple[list[Example], list[Example]]:
     """Split into (training, dev): every 1/share-th example of each intent, in file order, goes to dev.
 
-    An intent with fewer than four examples keeps them all for training.
+    An intent with fewer than four examples keeps them all for training; where all do, dev is empty.
     """
     counts = Counter(example.intent for example in examples)
     seen: Counter[str] = Counter()
@@ -130,6 +130,8 @@ def hold_out(examples: Sequence[Example], share: float) -> tuple[list[Example], 
         # An intent smaller than the period gives its last example.
         due = seen[example.intent] % min(period, counts[example.intent]) == 0
         (dev if due and not few else train).append(example)
+    if not any(example.in_scope for example in dev):  # lines out of scope alone are nothing to judge by
+        return list(examples), []
     return train, dev
 
 

@@ -263,17 +263,19 @@ def _hardly_rejecting(
     config: TrainConfig, training: Sequence[Example], dev: Sequence[Example], threshold: float
 ) -> Iterator[DataWarning]:
     """A warning where what is out of scope is a guess."""
-    judges = sum(example.in_scope for example in dev)
-    if threshold == -math.inf:
-        found = "too few examples to judge by: nothing will be refused as out of scope"
-    elif not _held_out(training, dev):
-        found = "too few examples to keep some for judging by: what is refused as out of scope is a guess"
-    elif judges < _ENOUGH_DEV_LINES:
-        found = f"{judges} lines to judge by: little will be refused as out of scope, rather than good sentences"
-    else:
+    held_out, judges = _held_out(training, dev), sum(example.in_scope for example in dev)
+    if held_out and judges >= _ENOUGH_DEV_LINES:
         return
+    if held_out:
+        why = f"{judges} lines to judge by"
+    else:
+        why = "these are the lines learnt from" if config.dev else "too few examples to keep some for judging by"
+    if threshold == -math.inf:
+        what = "nothing will be refused as out of scope"
+    else:
+        what = "only what is far out of scope will be refused" if held_out else "what is out of scope is a guess"
     mend = f'{10 * _ENOUGH_DEV_LINES} examples, or {_ENOUGH_DEV_LINES} in a --dev file, and lines of intent "oos"'
-    yield DataWarning(str(config.dev or config.train), 0, f"{found}; {mend}, tell it better")
+    yield DataWarning(str(config.dev or config.train), 0, f"{why}: {what}; {mend}, tell it better")
 
 
 def _read(config: TrainConfig) -> tuple[Sequence[Example], Sequence[Example], tuple[DataWarning, ...]]:

@@ -134,7 +134,7 @@ class CallerTurns:
         self._metrics.turns.labels("dtmf").inc()
         self._watch.keyed(entry.digits)
         before = self._continuation.open_to(entry.began, entry.over)
-        if before is not None and before.expect == "digits":  # the number was begun in words
+        if before is not None and before.expect in ("digits", "number"):  # the number was begun in words
             nothing = CallerTurn(text="", meaning=None)
             turn = await self._continuation.whole(nothing, before, keys_after=entry.digits)
             return await self._answer(turn, before, heard=entry.heard, at=entry.at, timing=turn.timing)

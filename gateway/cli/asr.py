@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,7 +20,8 @@ from audio.formats import AudioError
 from gateway.cli.asr_train import register_train
 
 if TYPE_CHECKING:  # ctranslate2 takes a second to import; `voicegate --help` must not
-    from audio.evaluation import AsrEvaluation
+    from audio.evaluation import AsrEvaluation, ManifestLine
+    from audio.phone_line import PhoneLine
     from audio.whisper import WhisperRecogniser
 
 __all__ = ["register"]
@@ -141,7 +142,7 @@ def evaluate_model(
 
         recordings = read_manifest(manifest)
         if heard:
-            _make_writable(heard)
+            _make_writable(heard, manifest)
         engine = _load(model, language, engine_name, device, threads)
         over = (None, *PhoneLine) if lines else (None,)
         results: list[AsrEvaluation] = []
@@ -156,16 +157,12 @@ def evaluate_model(
                     language=language,
                     expect=expect,
                     line=line,
-                    progress=lambda done, before=before: bar.update(task, completed=before + done),  # type: ignore[misc]
+                    progress=lambda done, before=before: bar.update(task, completed=before + done),  # type: ignore[misc]  # a lambda with a default
                 )
                 results.append(result)
     if heard:
-        rows = [
-            {"audio": str(one.audio), "text": one.text, "heard": words, "line": line}
-            for line, result in zip(over, results, strict=True)
-            for one, words in zip(recordings, result.heard, strict=True)
-        ]
-        heard.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+        with _errors_told():
+            _write_heard(heard, recordings, dict(zip(over, results, strict=True)))
     if as_json:
         figures = [
             {name: value for name, value in dataclasses.asdict(one).items() if name != "heard"} for one in results
@@ -190,12 +187,30 @@ def _load(model: str | None, language: str, engine: str, device: str, threads: i
     return load_engine(model or bundled_model_path(language), engine=engine, device=device, threads=threads)
 
 
-def _make_writable(path: Path) -> None:
+def _make_writable(path: Path, manifest: Path) -> None:
     """Say before minutes of work that a file cannot be written."""
+    if path.exists() and path.samefile(manifest):
+        raise AudioError(f"{path} is the manifest; name another file for --heard")
     try:
-        path.open("w").close()
+        path.open("a").close()  # what an earlier run left stands until there is something better
     except OSError as error:
         raise AudioError(f"{path}: cannot be written ({error.strerror}); name another file for --heard") from error
+
+
+def _write_heard(
+    path: Path, recordings: Sequence[ManifestLine], results: Mapping[PhoneLine | None, AsrEvaluation]
+) -> None:
+    rows = [
+        {"audio": str(one.audio), "text": one.text, "heard": words, "line": line}
+        for line, result in results.items()
+        for one, words in zip(recordings, result.heard, strict=True)
+    ]
+    try:
+        path.write_bytes(
+            b"".join(json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n" for row in rows)
+        )
+    except OSError as error:
+        raise AudioError(f"{path}: cannot be written ({error.strerror}); what was heard is lost") from error
 
 
 @contextmanager

@@ -86,37 +86,6 @@ def test_what_is_counted_is_no_bare_amount(text: str) -> None:
     assert chinese.find_amount(text, bare=True) is None
 
 
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [
-        ("三个人", 3),
-        ("两位", 2),
-        ("嗯，七", 7),
-        ("零", 0),
-        ("两", 2),
-        ("就我一个", 1),
-        ("一百零五间", 105),
-        ("12", 12),
-        ("不是三个是四个", 4),
-        ("三天", 3),
-        ("十几个", None),
-        ("五六个人", None),
-        ("三十多位", None),
-        ("第三个", None),
-        ("三月", None),
-        ("没有", None),
-        ("", None),
-    ],
-)
-def test_numbers(text: str, number: int | None) -> None:
-    assert chinese.find_number(text) == number
-
-
-@given(st.integers(0, 999_999_999))
-def test_numbers_read_back_are_the_number(number: int) -> None:
-    assert chinese.find_number(f"{chinese.say_number(number)}个") == number
-
-
 @given(st.decimals(min_value=Decimal("0.01"), max_value=99_999_999, places=2))
 def test_amounts_read_back_are_the_amount(amount: Decimal) -> None:
     assert chinese.find_amount(chinese.say_amount(amount), bare=False) == amount

@@ -392,6 +392,7 @@ def test_and_nowhere_else_unasked(tmp_path: Path) -> None:
 
 HOW_MANY = """\
 start: ask
+keys: {"9": bye}
 slots:
   guests: {type: number, minimum: 1, maximum: 20}
 no_match: {prompts: ["Sorry?"], give_up: bye}
@@ -429,3 +430,12 @@ def test_how_many_is_asked_said_or_keyed_and_compared(
         assert state.slots["guests"].value == count and spoken(actions).startswith(count)
     else:
         assert spoken(actions).startswith("One to twenty.")
+
+
+def test_a_key_of_the_flow_is_no_count(tmp_path: Path) -> None:
+    flow, faults = load(tmp_path, HOW_MANY)
+    assert flow is not None, [str(fault) for fault in faults]
+    state, actions = call(flow, DigitsPressed(digits="9"))
+    assert state.node == "bye" and "guests" not in state.slots and last(actions) == HangUp(disposition="no_match")
+    state, _ = call(flow, DigitsPressed(digits="09"))
+    assert state.slots["guests"].value == "9"

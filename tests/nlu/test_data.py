@@ -132,3 +132,10 @@ def test_hold_out_takes_a_share_of_each_intent_and_leaves_rare_ones() -> None:
     train, dev = hold_out(examples, 0.1)
     assert sorted(train + dev, key=str) == sorted(examples, key=str)
     assert {intent: sum(e.intent == intent for e in dev) for intent in "abc"} == {"a": 4, "b": 1, "c": 0}
+
+
+def test_lines_out_of_scope_alone_are_nothing_to_judge_by() -> None:
+    """Three examples an intent and a dozen of oos: one of those was all that the threshold was fitted to."""
+    lines = [Example(f"line {intent} {n}", intent, ()) for intent in ("a", "b") for n in range(3)]
+    lines += [Example(f"other {n}", "oos", ()) for n in range(12)]
+    assert hold_out(lines, 0.1) == (lines, [])

@@ -37,7 +37,7 @@ def test_a_trained_model_understands(trained: TrainingSummary) -> None:
 def test_the_summary_has_the_figures_of_the_artefact(trained: TrainingSummary) -> None:
     assert (trained.examples, trained.intents, trained.slots) == (64, 3, 2)
     (warning,) = trained.warnings  # it is judged by what it learnt from
-    assert "what is refused as out of scope is a guess" in str(warning)
+    assert "these are the lines learnt from: what is out of scope is a guess" in str(warning)
     assert trained.dev.intent_accuracy is not None
     assert trained.dev.intent_accuracy > 0.9
     assert trained.dev.slot_f1 is not None
@@ -111,7 +111,7 @@ def test_lines_that_are_read_in_part_are_warned_about(encoder: Path, tmp_path: P
         for file, line in (("dev.jsonl", 1), ("dev.jsonl", 2))[: 2 * with_dev] + (("train.jsonl", 66),)
     ]
     (few,) = (w for w in summary.warnings if not w.line)
-    assert f"{2 if with_dev else 4} lines to judge by: little will be refused" in str(few)
+    assert f"{2 if with_dev else 4} lines to judge by: only what is far out of scope will be refused" in str(few)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,9 @@ def test_hardly_any_data_trains(encoder: Path, tmp_path: Path, lines: list[dict[
     (meaning,) = NluEngine.load(summary.out, "cpu").predict(["never seen"])
     assert meaning.slots == () and meaning.intent in ("only", "x", "y"), "a bot of three lines refused all it heard"
     warning = str(summary.warnings[-1])
-    assert warning.startswith(f"{path}: too few examples to judge by: nothing will be refused as out of scope; 200")
+    assert warning.startswith(
+        f"{path}: too few examples to keep some for judging by: nothing will be refused as out of scope; 200"
+    )
 
 
 def test_data_without_an_intent_is_refused(encoder: Path, tmp_path: Path) -> None:
