@@ -181,6 +181,9 @@ class Caller:
 
     def key_pressed(self, key: str) -> None:
         """A DTMF key: the caller has taken the turn."""
+        if self._keypad.is_late_end(key):  # the reply to its entry is on its way, and must not be cut for it
+            self._keypad.press(key)
+            return
         now = time.monotonic()
         entry = self._entry or Keyed(digits="", at=now, began=now, over=self._hearing(now))
         heard = entry.heard
@@ -199,7 +202,8 @@ class Caller:
                 self._began(event.at, now)
             case SpeechSustained():
                 self.insists = True
-                if self._speaker is not None and self._speaker.hold(now):
+                # Last words are heard out, with what is said before them: nothing would decide about a hold.
+                if self._speaker is not None and not self._counterpart.ending and self._speaker.hold(now):
                     taken_s = self._ms(self._chain.samples_seen - event.at) / 1000
                     self._services.metrics.barge_in.observe(taken_s)
             case Pause():
@@ -209,7 +213,7 @@ class Caller:
             case SpeechResumed():
                 if self._listener is not None:
                     self._listener.cancel()
-                if self._speaker is not None and self.insists:
+                if self._speaker is not None and self.insists and not self._counterpart.ending:
                     self._speaker.hold(now)  # at the pause it was a backchannel, and the prompt went on
             case UtteranceEnded():
                 self._ended(event, now)
@@ -249,6 +253,8 @@ class Caller:
             self._keys_timer.cancel()
             self._keys_timer = None
         self._tell(SpeechEdge(started=False, at_ms=self._ms(utterance.end)))
+        if self._keys_after:
+            self._entry = None  # it goes with these words; the next key begins another
         spoke = Spoke(
             utterance=utterance,
             at=now,
@@ -270,7 +276,8 @@ class Caller:
             self._tell(SpeechEdge(started=False, at_ms=self._ms(self._chain.samples_seen)))
             if self._speaker is not None:
                 self._speaker.resume()
-            self._counterpart.caller_is_quiet()
+            self._give_keys_back()
+        self._counterpart.caller_is_quiet()  # the prompt may have been heard while its echo went on
 
     def _hearing(self, at: float) -> Overlap | None:
         return None if self._speaker is None else self._speaker.overlap(at)
@@ -290,11 +297,26 @@ class Caller:
             self._put_keys(digits)
 
     def _keys_alone(self) -> None:
-        """The utterance that the keys were to go with does not end."""
+        """The utterance that the keys were to go with does not end: those before and within it are one entry."""
         self._keys_timer = None
-        digits, self._keys_after = self._keys_after, ""
+        digits, self.keys_before, self._keys_after = self.keys_before + self._keys_after, "", ""
         if digits:
             self._put_keys(digits)
+
+    def _give_keys_back(self) -> None:
+        """The words that keys were to go with were none."""
+        if self._keys_after:
+            if self._keys_timer is not None:
+                self._keys_timer.cancel()
+            self._keys_alone()
+        elif self.keys_before:
+            keys, self.keys_before = self.keys_before, ""
+            self._keypad.put_back(keys)
+
+    def forget_keys(self) -> None:
+        """What was keyed was for somebody else."""
+        self._entry = None
+        self._keypad.forget()
 
     def _put_keys(self, digits: str) -> None:
         now = time.monotonic()

@@ -317,6 +317,7 @@ class Conversation:
         """The bot has the call again, where it was."""
         if self._speaker is not None:
             self._speaker.unmute()
+        self._caller.forget_keys()  # an entry that went to the supervisor is never answered by a `Listen`
         self._bot_speaks.set()
         self._arm_silence_timer()
 
@@ -420,18 +421,18 @@ class Conversation:
                 case CallWebhook():  # what is queued is spoken meanwhile, and what the caller says waits
                     await self._perform(await dialogue.ask(action, step.round_id))
                 case Transfer():
-                    self._ending = True
                     await self._last_words_heard(speaker)
                     self._tell(TransferCall(target=action.target, context=dict(action.context)))
                     self._over = "transfer"
                 case HangUp():
-                    self._ending = True
                     await self._last_words_heard(speaker)
                     self._tell(EndCall(action.disposition))
                     self._over = "bot"
 
     async def _last_words_heard(self, speaker: Speaker) -> None:
         """Until the caller has heard all, and no supervisor has the call."""
+        self._ending = True
+        speaker.resume()  # whatever it was held for is decided no more
         await speaker.heard.wait()
         await self._bot_speaks.wait()
 

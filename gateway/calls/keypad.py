@@ -10,7 +10,7 @@ the gap.
 Type-ahead: once an entry has been told, keys are kept until the dialogue listens again, and then are the next node's:
 "1", "2" and an account number keyed in one go reach three nodes.
 
-Odd cases: `#` with nothing before it is an entry of its own, but not right after one that was complete without
+Odd cases: `#` with nothing before it is an entry of its own, but not within 2 s after one that was complete without
 it; beyond 64 keys the oldest are forgotten.
 """
 
@@ -36,16 +36,20 @@ class Keypad:
         self._keys = ""
         self._wanted = KeyEntries()
         self._full = False
-        self._ended = False  # an entry was told before its "#" could come
+        self._late_end_until = 0.0  # an entry was told before its "#" could come
         self._timer: asyncio.TimerHandle | None = None
 
     def press(self, key: str) -> None:
         """One key: 0-9, *, #, A-D."""
-        ended, self._ended = self._ended, False
-        if ended and key == "#":
+        late, self._late_end_until = self.is_late_end(key), 0.0
+        if late:
             return
         self._keys = (self._keys + key)[-_MAX_KEYS:]
         self._collect()
+
+    def is_late_end(self, key: str) -> bool:
+        """Whether the key is the habitual `#` of an entry that was complete without it, and so means nothing."""
+        return key == "#" and self._loop.time() < self._late_end_until
 
     def listen(self, wanted: KeyEntries) -> None:
         """The dialogue waits for its caller again; what was typed ahead is for this."""
@@ -60,6 +64,16 @@ class Keypad:
             return ""
         keys, self._keys = self._keys, ""
         return keys
+
+    def put_back(self, keys: str) -> None:
+        """Keys that were taken for words that came to nothing: they are the entry's beginning again."""
+        self._keys = (keys + self._keys)[-_MAX_KEYS:]
+        self._collect()
+
+    def forget(self) -> None:
+        """What was keyed was not for the dialogue; the next key is, where it listens."""
+        self.close()
+        self._keys, self._full, self._late_end_until = "", False, 0.0
 
     def close(self) -> None:
         """Forget the timer; keys pressed so far wait for the next one."""
@@ -97,5 +111,5 @@ class Keypad:
         entry, rest = self._keys[:length], self._keys[length:]
         self._keys = rest.removeprefix("#")
         self._full = True
-        self._ended = rest == ""
+        self._late_end_until = self._loop.time() + _GAP_S if rest == "" else 0.0
         self._complete(entry)

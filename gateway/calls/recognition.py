@@ -88,6 +88,7 @@ class RecognitionSession:
         self._resampler: StreamResampler | None = None
         self._framer = Framer(2)
         self._words_so_far = ""
+        self._utterances_ended = 0
         self._partial_at = 0.0
         self._opened_at = self._audio_at = self._due = time.monotonic()
         self._frames_counted = 0
@@ -192,13 +193,13 @@ class RecognitionSession:
             self._partial = self._loop.create_task(self._transcribe_so_far(so_far), name="partial")
 
     async def _transcribe_so_far(self, pcm: Pcm16) -> None:
-        utterance = self._chain.samples_seen if self._chain is not None else 0
+        ended = self._utterances_ended
         try:
             words = await self._words(pcm, Errand(Urgency.PARTIAL))
         except InferenceError as exc:
             self._log.debug("no partial: %s", exc)
             return
-        if self._chain is not None and self._chain.speech_ms and self._chain.samples_seen >= utterance:
+        if self._chain is not None and self._chain.speech_ms and self._utterances_ended == ended:
             self._words_so_far = words
 
     # The session's task.
@@ -217,6 +218,7 @@ class RecognitionSession:
                         )
                     case Reset() | StreamEnded():
                         self._words_so_far = ""
+                        self._utterances_ended += 1
                         self._reply(final_text(await self._all_words(self._rest())))
                 if isinstance(event, StreamEnded):
                     self._end("caller", CloseCode.NORMAL, "")
@@ -255,6 +257,7 @@ class RecognitionSession:
             self._due += len(piece) / 2 / self._rate_hz / _MAX_SPEED
         if ended:
             self._words_so_far = ""
+            self._utterances_ended += len(ended)
         elif chain.state is not EndpointState.SILENCE:
             self._peek(time.monotonic())
         return ended

@@ -343,6 +343,7 @@ class Speaker:
         now = time.monotonic()
         item = self._playout.current(now)
         if item is not None and not item.interruptible:
+            self.resume()  # held while the caller went on, it would stay so
             return None
         heard = None
         if item is not None:

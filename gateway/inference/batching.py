@@ -281,5 +281,7 @@ class Batcher(Generic[J, R]):
         self.stats.late += len(late)
         self.stats.cancelled += before - len(self._queue) - len(batch) - len(late)
         for waiting in late:
+            if waiting.ticket.done():  # cancelled in this very turn of the loop, and `gone` is not set yet
+                continue
             waiting.ticket.set_exception(DeadlinePassed(f"{self.name}: waited past its deadline"))
         return batch

@@ -202,7 +202,8 @@ def _texts(body: bytes) -> Iterator[tuple[str, str]]:
     """
     try:
         given = json.loads(body) if body.strip() else {}
-    except ValueError:
+        json.dumps(given, ensure_ascii=False).encode()  # half a surrogate pair could not be stored
+    except (ValueError, RecursionError):
         raise RefusedError("the answer is not JSON") from None
     if not isinstance(given, dict):
         raise RefusedError("the answer is no JSON object")

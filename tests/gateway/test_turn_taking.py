@@ -410,3 +410,58 @@ async def test_a_menu_answers_at_its_key_and_what_is_typed_ahead_reaches_the_nex
         ]
         assert state["history"][0]["heard"] is not None
         assert call.rig.metric("voicegate_turns_total", outcome="dtmf") == 3
+
+
+async def test_a_hash_after_an_entry_that_needed_none_cuts_no_reply(tmp_path: Path) -> None:
+    async with calling(tmp_path, flow=MENU) as call:
+        await call.keys("1")
+        assert (await call.prompt(2)).startswith("Press one for the new one")
+        cleared = len(call.of("clear"))
+        await call.goes_on()
+        await call.keys("#")
+        await call.goes_on()
+        assert len(call.of("clear")) == cleared
+        await call.heard_out(1)
+        await call.keys("1")
+        assert (await call.prompt(3)).startswith("Key in your number")
+
+
+CONFIRMED = """
+start: number
+no_match: {prompts: [Sorry], give_up: bye}
+slots:
+  account: {type: digits, length: 4}
+nodes:
+  number: {ask: Key in your number now please and do it carefully, collect: account, then: right}
+  right: {ask: Is that so then press one to have it noted down now, keys: {"1": bye}}
+  bye: {say: Good bye, hang_up: done}
+"""
+
+
+async def test_a_key_after_a_number_in_words_and_keys_is_no_part_of_it(tmp_path: Path) -> None:
+    async with calling(tmp_path, flow=CONFIRMED, turns_join_ms="100") as call:
+        await call.heard_out(1)
+        await call.says("four four one", tail_ms=0)
+        await call.keys("7#")
+        await call.peer.send(silence(1000))
+        assert (await call.prompt(2)).startswith("Is that so")
+        await call.goes_on()
+        await call.goes_on()
+        await call.keys("1")
+        assert (await call.peer.event("hangup"))["reason"] == "done"
+        state = await call.state()
+        assert state["slots"]["account"]["value"] == "4417"
+        assert [(turn["node"], turn["said"]) for turn in state["history"]] == [
+            ("number", "four four one 7"),
+            ("right", "1"),
+        ]
+
+
+async def test_keys_before_a_noise_and_within_it_are_one_entry(tmp_path: Path) -> None:
+    async with calling(tmp_path, flow=CONFIRMED) as call:
+        await call.keys("44")
+        await call.says("", tail_ms=0)
+        await call.keys("17#")
+        assert (await call.prompt(2)).startswith("Is that so"), "while the noise goes on"
+        state = await call.state()
+        assert state["slots"]["account"]["value"] == "4417"

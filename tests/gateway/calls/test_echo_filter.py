@@ -110,3 +110,14 @@ async def test_the_prompt_that_goes_on_after_a_backchannel_is_not_held_by_its_ow
         running.cancel()
         assert len(call.of("clear")) == 1 and call.transcripts() == []
         assert call.verdicts("backchannel") == 1
+
+
+async def test_a_silent_caller_on_a_line_with_echo_is_asked_again(tmp_path: Path) -> None:
+    """The prompt is heard while its echo goes on; nobody counted the silence after that."""
+    flow = FLOW.replace("no_match:", "no_input: {after_ms: 500, prompts: [Are you there], give_up: bye}\nno_match:", 1)
+    async with calling(tmp_path, flow=flow) as call:
+        _, running = await on_the_line(call, 10)
+        again = await call.peer.event("prompt", count=2, timeout_s=20)
+        running.cancel()
+        assert again["text"] == "Are you there"
+        assert call.verdicts("echo") >= 1 and call.transcripts() == []

@@ -30,6 +30,9 @@ class Clock:
         self.timers.append(Timer(self.now + delay, call))
         return self.timers[-1]
 
+    def time(self) -> float:
+        return self.now
+
     def pass_s(self, seconds: float) -> None:
         self.now += seconds
         for timer in list(self.timers):
@@ -96,6 +99,39 @@ def test_a_number_of_known_length_needs_no_hash(rig: Rig) -> None:
     rig.keypad.listen(MENU)
     rig.clock.pass_s(5)
     assert rig.entries == ["0417"]
+
+
+def test_the_habitual_hash_after_a_complete_entry_means_nothing_for_two_seconds(rig: Rig) -> None:
+    rig.keypad.listen(PIN)
+    rig.type("0417")
+    assert rig.keypad.is_late_end("#") and not rig.keypad.is_late_end("1")
+    rig.keypad.listen(KeyEntries(entries=frozenset({"#"})))
+    rig.clock.pass_s(1)
+    assert rig.type("#") == ["0417"], "it ended the number"
+    assert rig.type("#") == ["0417", "#"]
+    rig.keypad.listen(PIN)
+    rig.type("0417")
+    rig.keypad.listen(KeyEntries(entries=frozenset({"#"})))
+    rig.clock.pass_s(3)
+    assert rig.type("#") == ["0417", "#", "0417", "#"], "by now it is meant"
+
+
+def test_keys_that_went_with_no_words_begin_the_entry_again(rig: Rig) -> None:
+    rig.keypad.listen(PIN)
+    rig.type("44")
+    assert rig.keypad.take() == "44"
+    rig.type("1")
+    rig.keypad.put_back("44")
+    assert rig.type("7") == ["4417"]
+
+
+def test_what_is_forgotten_is_no_entry_and_the_next_key_is(rig: Rig) -> None:
+    rig.keypad.listen(MENU)
+    assert rig.type("12") == ["1"], "nobody listens for the second one"
+    rig.keypad.forget()
+    rig.clock.pass_s(5)
+    assert rig.entries == ["1"]
+    assert rig.type("2") == ["1", "2"]
 
 
 def test_an_entry_that_begins_another_waits(rig: Rig) -> None:

@@ -234,3 +234,17 @@ async def test_closing_lets_everybody_go_running_or_queued() -> None:
             await leaving
         assert all(task.cancelled() for task in tasks)
     assert not [task for task in asyncio.all_tasks() if "batcher" in task.get_name()]
+
+
+async def test_a_job_cancelled_at_its_deadline_ends_no_engine() -> None:
+    """Cancelling its task cancels the ticket at once; that nobody waits is noted a turn of the loop later."""
+    engine = Engine()
+    async with batching(engine) as batcher:
+        first = await busy(engine, batcher)
+        (late,) = await queued(batcher, 2, timeout_s=0.0)
+        late.cancel()
+        assert batcher._take() == []  # as the engine's task does, should its batch end in this turn
+        engine.gate.set()
+        await asyncio.gather(late, return_exceptions=True)
+        assert (await first).result == 2
+        assert (await batcher.submit(4)).result == 8
