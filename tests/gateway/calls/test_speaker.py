@@ -381,3 +381,16 @@ async def test_what_was_played_is_known_by_the_time_at_which_it_was_heard(
         loud = np.flatnonzero(np.abs(played) > 100)
         assert 800 <= loud[0] <= 800 + 8 * 50 and loud[-1] - loud[0] == pytest.approx(3 * WORD_MS * 8, abs=100)
         assert rig.speaker.played(begun + 2.0, 8000) is None, "long over"
+
+
+async def test_what_must_be_heard_and_was_held_before_it_sounded_is_said_when_the_words_have_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It cannot be stopped, so a stop is what ends the hold: nothing else would but the limit, seconds later."""
+    async with speaking(tmp_path, monkeypatch) as rig:
+        rig.speaker.wait(time.monotonic())
+        await rig.say(2, interruptible=False)
+        assert rig.speaker.held and rig.sent_ms == 0
+        assert rig.speaker.stop() is None
+        await rig.until(rig.speaker.heard.is_set)
+        assert rig.sent_ms == 2 * WORD_MS

@@ -107,6 +107,8 @@ async def test_what_may_pass_is_tried_again_under_the_same_key(tmp_path: Path, c
         ((200, b"<html>"), 1, "refused"),
         ((200, b"[1]"), 1, "refused"),
         ((200, b"x" * 70_000), 1, "refused"),
+        ((200, b"[" * 30_000), 1, "refused"),
+        ((200, b'{"id": "\\ud800"}'), 1, "refused"),
     ],
 )
 async def test_without_a_good_answer_there_is_none(
