@@ -16,6 +16,7 @@ from decimal import Decimal
 
 from dialogue.chinese_counts import find_number
 from dialogue.chinese_times import find_time, say_time
+from dialogue.chinese_yes_no import find_yes_no
 from nlu.normalization import normalize, plain_words
 
 __all__ = [
@@ -336,22 +337,3 @@ def say_date(day: date, today: date) -> str:
     year = "" if abs((day - today).days) < 330 else "".join(_NUMERALS[int(digit)] for digit in str(day.year)) + "年"
     month, number = (say_number(value).replace("两", "二") for value in (day.month, day.day))
     return f"{year}{month}月{number}号星期{_WEEKDAYS[day.weekday()]}"
-
-
-# Yes and no
-
-_NEITHER = re.compile(r"不好意思|对不起|好不好|是不是|对不对|行不行|能不能|可不可以|要不要|有没有|没事|好像")
-_ASSENTS_WITH_NOT = re.compile(r"没错|不错|没问题|没关系|不客气")
-_NO = re.compile(r"[不没否别甭]|错")
-_YES = re.compile(
-    r"^(?:[嗯啊哦噢喂呃那]|\s)*(?:是|对|好|行|可以|成|要|嗯|可)|是的|对的|好的|可以|确认|正确|当然|同意|愿意|嗯|ok|yes"
-)
-
-
-def find_yes_no(text: str) -> bool | None:
-    """True for yes, False for no, None for neither; a refusal wins over an assent (好的，不用了)."""
-    plain = _NEITHER.sub("", normalize(text).text)
-    certain = _ASSENTS_WITH_NOT.sub("", plain)
-    if _NO.search(certain):
-        return False
-    return True if certain != plain or _YES.search(plain) else None
