@@ -21,15 +21,18 @@ _NEITHER = re.compile(
 _UNREAD = "~"
 """Stands where those were, so that what follows them is no beginning: 可能是 is not 是."""
 
+_HESITATION = re.compile(rf"嗯 ?我?{_UNREAD}")
+
 _ASSENTS_WITH_NOT = re.compile(
     r"[没沒](?:[错錯]|[问問][题題]|有[错錯]|有问题(?!了)|什么问题(?!了)|啥问题(?!了)|有?意见|关系|毛病)|不错|不会错|不反对"
     r"|(?:是的|对的?)[ 啊呀]*不用改"
 )
-_NO = re.compile(r"[不没沒否别甭]|[错錯]|拒绝|(?<![打计])算了")
+_NO = re.compile(r"[不没沒否别甭]|[错錯]|拒绝|(?<![打计多])算了吧?$")
 _YES = re.compile(
-    rf"^(?:[嗯啊哦噢喂呃那哎诶欸唉]|\s|{_UNREAD} )*"
+    r"^(?:[嗯啊哦噢喂呃那哎诶欸唉]|\s)*"
     r"(?:是|[对對](?![方面账于比])|好(?![多贵奇烦难久几])|行(?![李动程])|可以|成(?![都功本])|要(?![看问等])|嗯|可)"
-    r"|[是对對好]的|可以|确认|正确|当然|同意|愿意|就是我|都行|(?:确定|肯定|确实|需要)(?=的|是|可以|$| )|嗯|ok|yes"
+    r"|[是对對好]的|可以|确认|正确|当然|同意|愿意|就是我(?=[呀啊的本 ]|$)|(?:^| )都行|嗯|ok|yes"
+    r"|(?:确定|肯定|确实|需要)(?=的|是|可以|$| )"
 )
 _PUZZLED = re.compile(r"嗯(?=[?？])")
 
@@ -39,6 +42,7 @@ def find_yes_no(text: str) -> bool | None:
     plain = _MANNERS.sub("", normalize(_PUZZLED.sub("", text)).text)
     for words in (_TAGS, _QUESTIONS, _NEITHER):
         plain = words.sub(_UNREAD, plain)
+    plain = _HESITATION.sub(_UNREAD, plain)
     certain = _ASSENTS_WITH_NOT.sub("", plain)
     if _NO.search(certain):
         return False
