@@ -46,6 +46,10 @@ _FILLERS = re.compile(r"[嗯呃额啊哦那个\s]*")
 _DIGIT_RUN = re.compile(rf"(?<![\d.第]){_DIGIT}(?:[嗯呃额啊哦 ]*{_DIGIT})*(?![.\d十百千万亿下样起些定直共般])")
 
 
+_NOT = re.compile("(?<!要)不$")
+"""As in 不分期, not as in 要不分期, a proposal."""
+
+
 def mentions(text: str, words: str) -> bool:
     """Whether the words stand in the text; Chinese has no spaces to find their ends by."""
     return last_mention(text, words) > 0
@@ -58,7 +62,7 @@ def last_mention(text: str, words: str) -> int:
         return 0
     ends = 0
     for match in re.finditer(f"(?=({' ?'.join(map(re.escape, wanted))}))", said):
-        if not is_denied(said, match.start()):
+        if not is_denied(said, match.start()) and not _NOT.search(said, 0, match.start()):
             ends = len(said[: match.end(1)].replace(" ", ""))
     return ends
 

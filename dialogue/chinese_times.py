@@ -26,7 +26,7 @@ _TIME = re.compile(
 )
 _BARE = re.compile(
     rf"^(?:[^\d第号]*?[^\d第号早晚差快慢等])?{_PART}{_HOUR}"
-    r"(?![\d多几来号日月年天周分秒个位人口块元折成楼岁小%]|点[多几来差]| percent)\D*$"
+    r"(?![\d多几来号日月年天周分秒次个位人口块元折成楼岁小%]|点[多几来差]| percent)\D*$"
 )
 _CLOCK = re.compile(r"(?<![\d:：])(\d{1,2})[:：](\d\d)(?![\d:：])")
 _SOONER_OR_LATER = re.compile(r"[早晚]1点(?!\d)")

@@ -78,6 +78,7 @@ def test_digits_read_back_are_the_digits(digits: str) -> None:
         ("我拿不出五百块", None),
         ("五百块钱太多了，三百块行吗", "300.00"),
         ("五百块没问题", "500.00"),
+        ("五百块不能再多了", "500.00"),
         ("三百块到五百块", None),
         ("三百到五百块", None),
         ("三百块或者五百块", None),
@@ -427,6 +428,8 @@ def test_slots_speak_their_language() -> None:
         ("全额，不是按月", "full"),
         ("按月，不要全额", "monthly"),
         ("全额还是按月？按 月吧", "monthly"),
+        ("全额，不按月", "full"),
+        ("要不按月吧", "monthly"),
     ],
 )
 def test_a_choice_that_is_denied_is_not_taken(text: str, value: str | None) -> None:

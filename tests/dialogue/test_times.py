@@ -151,6 +151,7 @@ def test_an_hour_alone_is_a_time_where_it_was_asked_for() -> None:
         "晚一点",
         "就一点",
         "第三",
+        "晚上一次性还清",
         "不是5",
         "三点不行",
         "50%",
