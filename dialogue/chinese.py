@@ -15,7 +15,9 @@ from datetime import date, timedelta
 from decimal import Decimal
 
 from dialogue.chinese_counts import find_number
+from dialogue.chinese_doubts import is_denied, last_meant
 from dialogue.chinese_times import find_time, say_time
+from dialogue.chinese_yes_no import find_yes_no
 from nlu.normalization import normalize, plain_words
 
 __all__ = [
@@ -44,16 +46,25 @@ _FILLERS = re.compile(r"[嗯呃额啊哦那个\s]*")
 _DIGIT_RUN = re.compile(rf"(?<![\d.第]){_DIGIT}(?:[嗯呃额啊哦 ]*{_DIGIT})*(?![.\d十百千万亿下样起些定直共般])")
 
 
+_NOT = re.compile("(?<!要)不$")
+"""As in 不分期, not as in 要不分期, a proposal."""
+
+
 def mentions(text: str, words: str) -> bool:
     """Whether the words stand in the text; Chinese has no spaces to find their ends by."""
     return last_mention(text, words) > 0
 
 
 def last_mention(text: str, words: str) -> int:
-    """See `dialogue.english.last_mention`."""
-    wanted = plain_words(words).replace(" ", "")
-    at = plain_words(text).replace(" ", "").rfind(wanted) if wanted else -1
-    return 0 if at < 0 else at + len(wanted)
+    """Where the words end that stand last in the text, counted without spaces; 0 where they do not, or are denied."""
+    wanted, said = plain_words(words).replace(" ", ""), plain_words(text)
+    if not wanted:
+        return 0
+    ends = 0
+    for match in re.finditer(f"(?=({' ?'.join(map(re.escape, wanted))}))", said):
+        if not is_denied(said, match.start()) and not _NOT.search(said, 0, match.start()):
+            ends = len(said[: match.end(1)].replace(" ", ""))
+    return ends
 
 
 # Digits
@@ -62,10 +73,14 @@ def last_mention(text: str, words: str) -> int:
 def find_digit_runs(text: str) -> list[str]:
     """Every run of digits in `text`, in order: 四四，呃，幺七 -> ["4417"].
 
-    A single numeral among words is none (查一下), unless it is all that was said.
+    A single numeral among words is none (查一下), unless it is all that was said. A last run that is denied is none
+    either (4417，不是4418); one that is corrected (不是4418，是4417) is followed by what is meant.
     """
     plain = normalize(text).text
-    runs = [re.sub(r"[^\d零〇一二三四五六七八九幺]", "", match[0]) for match in _DIGIT_RUN.finditer(plain)]
+    matches = list(_DIGIT_RUN.finditer(plain))
+    while matches and is_denied(plain, matches[-1].start()):
+        matches.pop()
+    runs = [re.sub(r"[^\d零〇一二三四五六七八九幺]", "", match[0]) for match in matches]
     whole = _FILLERS.sub("", plain)
     return [run.translate(_FIGURES) for run in runs if len(run) > 1 or run.isascii() or run == whole]
 
@@ -82,10 +97,15 @@ CURRENCIES = {"yuan": "元", "dollar": "美元", "euro": "欧元", "pound": "英
 """Names in a flow file, the default first, and how they are said."""
 
 _AMOUNT = re.compile(
-    r"(?<![\d.])(?:(?P<major>\d+(?:\.\d+)?)(?:元|块|塊|圆|美元|美金|欧元|英镑|人民币)"
+    r"(?<![\d.])(?:(?P<major>\d{1,12}(?:\.\d+)?)(?:元|块|塊|圆|美元|美金|欧元|英镑|人民币)"
     r"|(?P<jiao>\d)[角毛](?:(?P<fen>\d)分?)?|(?P<only_fen>[\d一])分(?:钱|$))"
 )
-_BARE_AMOUNT = re.compile(r"(?<![\d.负第])(\d{1,9}(?:\.\d{1,2})?)(?![\d.年月日号点天周个期多几来折楼岁%]|小时)")
+_BARE_AMOUNT = re.compile(
+    r"(?<![\d.:：/负第点])(?<!\d月)(?<!百分之)(\d{1,9}(?:\.\d{1,2})?)"
+    r"(?![\d.:：/年月日号点天周个期多几来折成楼岁位人口秒%]|小时|分(?!期)| percent)"
+)
+_CLOCK = re.compile(r"(?<![\d:：])\d{1,2}[:：]\d\d(?![\d:：])")
+_HYPHEN = re.compile(r"(?<=\d)[-–—~～](?=\d)")
 
 
 def find_amount(text: str, *, bare: bool) -> Decimal | None:
@@ -95,18 +115,20 @@ def find_amount(text: str, *, bare: bool) -> Decimal | None:
         bare: a number without a currency counts too (八十四块五 is one anyway, 八十四 only here); right only
             where the bot has just asked for an amount.
     """
-    plain = normalize(text).text
-    found: Decimal | None = None
-    for match in _AMOUNT.finditer(plain):
-        if match["major"]:
-            found = Decimal(match["major"])
-        elif match["jiao"]:
-            found = Decimal(match["jiao"]) / 10 + Decimal(match["fen"] or 0) / 100
-        else:
-            found = Decimal(match["only_fen"].translate(_FIGURES)) / 100
-    if found is None and bare and (numbers := _BARE_AMOUNT.findall(plain)):
-        found = Decimal(numbers[-1])
+    plain = normalize(_HYPHEN.sub("到", _CLOCK.sub(";", text))).text
+    sums = [(_sum(match), *match.span()) for match in _AMOUNT.finditer(plain)]
+    if not sums and bare:
+        sums = [(Decimal(match[1]), *match.span()) for match in _BARE_AMOUNT.finditer(plain)]
+    found = last_meant(plain, sums)
     return None if found is None else found.quantize(Decimal("0.01"))
+
+
+def _sum(match: re.Match[str]) -> Decimal:
+    if match["major"]:
+        return Decimal(match["major"])
+    if match["jiao"]:
+        return Decimal(match["jiao"]) / 10 + Decimal(match["fen"] or 0) / 100
+    return Decimal(match["only_fen"].translate(_FIGURES)) / 100
 
 
 def say_amount(amount: Decimal, currency: str = "yuan") -> str:
@@ -156,7 +178,8 @@ _RELATIVE_DAYS = {
     "大前天": -3,
     "前天": -2,
     "昨[天日晚]": -1,
-    "今[天日晚儿早]|现在|马上|立刻|立马|这就": 0,
+    r"今[天日](?!是?(?:几|星期几|周几|礼拜几))|今[晚儿早]|现在(?![^ ]{0,2}(?:不|没(?!问题)|在|有事|忙))": 0,
+    "马上|立刻|立马|这就": 0,
     "明[天日晚儿早]": 1,
     "大[后後]天": 3,
     "[后後]天": 2,
@@ -164,7 +187,8 @@ _RELATIVE_DAYS = {
 _FESTIVALS = {"元旦": (1, 1), "劳动节": (5, 1), "国庆": (10, 1), "圣诞": (12, 25)}
 """Those with a fixed day of the calendar."""
 
-_ISO = re.compile(r"(?<!\d)(\d{4})-(\d\d?)-(\d\d?)(?!\d)")
+_ISO = re.compile(r"(?<!\d)(\d{4})([-/.])(\d\d?)\2(\d\d?)(?!\d)")
+_WEEKDAY_FIGURE = re.compile(r"(?:(?<=[周週])|(?<=星期)|(?<=[礼禮]拜))([1-6])(?![\d.点块元天个百千万人次])")
 _Reading = Callable[[re.Match[str], date, bool], date | None]
 
 
@@ -175,14 +199,19 @@ def find_date(text: str, today: date, *, past: bool = False) -> date | None:
         today: the day of the call.
         past: read days without a direction (周五, 三号) as the latest that has been, not the next to come.
     """
-    plain = normalize(_ISO.sub(r"\1年\2月\3号", text)).text.replace("号码", "")
-    found: date | None = None
+    plain = normalize(_ISO.sub(r"\1年\3月\4号", text)).text.replace("号码", "")
+    plain = _WEEKDAY_FIGURE.sub(lambda match: _NUMERALS[int(match[1])], plain)
+    return last_meant(plain, _days(plain, today, past))
+
+
+def _days(plain: str, today: date, past: bool) -> Iterator[tuple[date | None, int, int]]:
     at = 0
     while at < len(plain):
-        day, end = next(_readings_at(plain, at, today, past), (None, at + 1))
-        found = day or found
-        at = end
-    return found
+        reading = next(_readings_at(plain, at, today, past), None)
+        if reading is not None:
+            day, end = reading
+            yield day, at, end
+        at = at + 1 if reading is None else end
 
 
 def _readings_at(plain: str, at: int, today: date, past: bool) -> Iterator[tuple[date | None, int]]:
@@ -239,7 +268,8 @@ def _month_part(match: re.Match[str], today: date, past: bool) -> date | None:
         if months is None:
             return None
     else:
-        months = {"下": 1, "上": -1}.get(match["which"] or "", 0)
+        which = match["which"] or ""
+        months = len(which) * {"下": 1, "上": -1}.get(which[:1], 0)
     first = _months_later(today.replace(day=1), months)
     last = calendar.monthrange(first.year, first.month)[1]
     part, day = match["part"], match["day"]
@@ -252,12 +282,14 @@ def _month_part(match: re.Match[str], today: date, past: bool) -> date | None:
     if part == "初":
         # The beginning of a month that has begun is the next one's.
         return first if match["which"] or match["number"] or past else _months_later(first, 1)
-    return first if match["which"] in ("上", "下") else None
+    return first if match["which"] in ("上", "下", "上上", "下下") else None
 
 
 def _calendar_day(match: re.Match[str], today: date, past: bool) -> date | None:
     """11月27号, 2026年11月27号, 明年1月5号, 27号, 11/27."""
     month, day = match["month"], int(match["day"])
+    if "/" in match[0] and int(month) > 12:
+        month, day = str(day), int(month)
     if match["year"]:
         year = {"今": 0, "明": 1, "去": -1}.get(match["year"][0])
         return _valid(int(match["year"]) if year is None else today.year + year, int(month), day)
@@ -288,7 +320,7 @@ _READINGS: tuple[tuple[re.Pattern[str], _Reading], ...] = tuple(
         (rf"(?P<which>上上|下下|[上下])个?{_WEEK}(?P<weekday>[一二三四五六日天末])?{_AND_WEEKDAY}", _weekday),
         (rf"(?P<which>[这這本])?个?{_WEEK}(?P<weekday>[一二三四五六日天末])", _weekday),
         (
-            rf"(?P<which>[上下这這本])个?月(?:份?(?P<day>\d\d?)[号日]{_AND_WEEKDAY}|(?P<part>[底末中初]))?(?P<number>)",
+            rf"(?P<which>上上|下下|[上下这這本])个?月(?:[份的]?(?P<day>\d\d?)[号日]{_AND_WEEKDAY}|(?P<part>[底末中初]))?(?P<number>)",
             _month_part,
         ),
         (r"(?P<which>)(?P<number>(?<!\d)\d\d?|)月份?(?P<part>[底末中初])(?P<day>)", _month_part),
@@ -336,22 +368,3 @@ def say_date(day: date, today: date) -> str:
     year = "" if abs((day - today).days) < 330 else "".join(_NUMERALS[int(digit)] for digit in str(day.year)) + "年"
     month, number = (say_number(value).replace("两", "二") for value in (day.month, day.day))
     return f"{year}{month}月{number}号星期{_WEEKDAYS[day.weekday()]}"
-
-
-# Yes and no
-
-_NEITHER = re.compile(r"不好意思|对不起|好不好|是不是|对不对|行不行|能不能|可不可以|要不要|有没有|没事|好像")
-_ASSENTS_WITH_NOT = re.compile(r"没错|不错|没问题|没关系|不客气")
-_NO = re.compile(r"[不没否别甭]|错")
-_YES = re.compile(
-    r"^(?:[嗯啊哦噢喂呃那]|\s)*(?:是|对|好|行|可以|成|要|嗯|可)|是的|对的|好的|可以|确认|正确|当然|同意|愿意|嗯|ok|yes"
-)
-
-
-def find_yes_no(text: str) -> bool | None:
-    """True for yes, False for no, None for neither; a refusal wins over an assent (好的，不用了)."""
-    plain = _NEITHER.sub("", normalize(text).text)
-    certain = _ASSENTS_WITH_NOT.sub("", plain)
-    if _NO.search(certain):
-        return False
-    return True if certain != plain or _YES.search(plain) else None

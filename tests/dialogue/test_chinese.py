@@ -36,6 +36,9 @@ VALUE_WORDS = (
         ("帮我查一下", []),
         ("我找一个人", ["1"]),
         ("零", ["0"]),
+        ("4417，不是4418", ["4417"]),
+        ("是不是4417", ["4417"]),
+        ("不是4418", []),
         ("", []),
     ],
 )
@@ -68,6 +71,19 @@ def test_digits_read_back_are_the_digits(digits: str) -> None:
         ("十几块钱", None),
         ("四四一七", None),
         ("五月五号", None),
+        ("五百块，不是三百块", "500.00"),
+        ("不是三百块", None),
+        ("是不是五百块", "500.00"),
+        ("没有五百块，只有三百块", "300.00"),
+        ("我拿不出五百块", None),
+        ("五百块钱太多了，三百块行吗", "300.00"),
+        ("五百块没问题", "500.00"),
+        ("五百块不能再多了", "500.00"),
+        ("三百块到五百块", None),
+        ("三百到五百块", None),
+        ("三百块或者五百块", None),
+        ("三百块或者五百块，不，就四百块", "400.00"),
+        ("999999999999999999999999999999元", None),
     ],
 )
 def test_amounts(text: str, amount: str | None) -> None:
@@ -75,13 +91,47 @@ def test_amounts(text: str, amount: str | None) -> None:
     assert (None if found is None else str(found)) == amount
 
 
-@pytest.mark.parametrize(("text", "amount"), [("八十四", "84.00"), ("一千二吧", "1200.00"), ("84.5", "84.50")])
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [
+        ("八十四", "84.00"),
+        ("一千二吧", "1200.00"),
+        ("84.5", "84.50"),
+        ("五百不是三百", "500.00"),
+        ("每个月五十", "50.00"),
+        ("五百分期还", "500.00"),
+    ],
+)
 def test_a_bare_number_is_an_amount_only_where_one_was_asked_for(text: str, amount: str) -> None:
     assert str(chinese.find_amount(text, bare=True)) == amount
     assert chinese.find_amount(text, bare=False) is None
 
 
-@pytest.mark.parametrize("text", ["三百多吧", "下周五", "二十号", "三天后", "十几"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "三百多吧",
+        "下周五",
+        "二十号",
+        "三天后",
+        "十几",
+        "三点半",
+        "三点二十",
+        "7:30",
+        "百分之五十",
+        "50%",
+        "五成",
+        "十一月二十七",
+        "11/27",
+        "等我一分钟",
+        "三口人",
+        "三百到五百",
+        "50-100",
+        "三百或五百",
+        "不是三百",
+        "五百太多了",
+    ],
+)
 def test_what_is_counted_is_no_bare_amount(text: str) -> None:
     assert chinese.find_amount(text, bare=True) is None
 
@@ -155,6 +205,26 @@ def test_amounts_as_spoken(amount: str, currency: str, words: str) -> None:
         ("不是周一是周二", 3),
         ("周末", 0),
         ("星期五，二十七号", 6),
+        ("周六吧，周五不行", 7),
+        ("周五不行，周六吧", 7),
+        ("周一，不是周五", 2),
+        ("是不是周五", 6),
+        ("周五行不行", 6),
+        ("周五可不可以", 6),
+        ("周五没问题", 6),
+        ("今天没空，明天吧", 1),
+        ("我今天没钱，周五吧", 6),
+        ("把周五改到周六", 7),
+        ("周一或者周二，不，周三", 4),
+        ("现在就还，没问题", 0),
+        ("我现在没问题", 0),
+        ("下下个月五号", 45),
+        ("下个月的五号", 14),
+        ("周5", 6),
+        ("下周1", 2),
+        ("2026/11/27", 6),
+        ("2026.11.27", 6),
+        ("27/11", 6),
     ],
 )
 def test_dates_from_a_saturday(text: str, days: int) -> None:
@@ -163,7 +233,37 @@ def test_dates_from_a_saturday(text: str, days: int) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "过几天", "过两三天", "等有钱了", "二月三十号", "13/45", "是的", "账号4417", "三天", "号码", "一百号人"],
+    [
+        "",
+        "过几天",
+        "过两三天",
+        "等有钱了",
+        "二月三十号",
+        "13/45",
+        "是的",
+        "账号4417",
+        "三天",
+        "号码",
+        "一百号人",
+        "周五不行",
+        "除了周五都行",
+        "周五除外",
+        "不是周五",
+        "今天不行",
+        "周五下午没空",
+        "周五太早了",
+        "我现在在开车",
+        "现在不方便",
+        "今天几号",
+        "今天是星期几",
+        "周一或者周二",
+        "周一到周三",
+        "27到28号",
+        "周一还是周二好",
+        "十一月三十一号",
+        "分3期",
+        "每周50块",
+    ],
 )
 def test_what_is_no_date(text: str) -> None:
     assert chinese.find_date(text, SATURDAY) is None
@@ -213,6 +313,75 @@ def test_dates_as_spoken(day: date, words: str) -> None:
         ("不好意思", None),
         ("周五", None),
         ("你是谁", None),
+        ("嗯", True),
+        ("嗯？", None),
+        ("确定", True),
+        ("不确定", None),
+        ("肯定是", True),
+        ("肯定不行", False),
+        ("确定不了", False),
+        ("需要", True),
+        ("需要多少钱", None),
+        ("不需要", False),
+        ("都行", True),
+        ("就是我", True),
+        ("對", True),
+        ("沒錯", True),
+        ("沒有", False),
+        ("拒绝", False),
+        ("算了", False),
+        ("我打算了一下", None),
+        ("不用了，算了吧", False),
+        ("转人工，算了，你直接说欠多少", None),
+        ("电费多算了", None),
+        ("就是我明天再还", None),
+        ("十点以后都行", None),
+        ("嗯不知道", None),
+        ("嗯，我没听清", None),
+        ("嗯，没有错", True),
+        ("不知道，等等，是下周二", None),
+        ("可能是四四一七", None),
+        ("是骗子吗", None),
+        ("不是已经交了吗", None),
+        ("没有问题", True),
+        ("有没有问题", None),
+        ("没有问题了", False),
+        ("没意见", True),
+        ("是的不用改", True),
+        ("不用改了", False),
+        ("可能吧", None),
+        ("可能是", None),
+        ("可是我已经还了", None),
+        ("可是我没钱", False),
+        ("可以", True),
+        ("可以再说一遍吗", None),
+        ("我可以周五还吗", None),
+        ("可以吗", None),
+        ("好的，可以吗", True),
+        ("不行吗", None),
+        ("别再打了好吗", False),
+        ("对，我不是说了吗", True),
+        ("是吗", None),
+        ("是谁", None),
+        ("是这样，我想改时间", None),
+        ("是这样的，没错", True),
+        ("对了，我想问一下", None),
+        ("对了，是的", True),
+        ("对，但是不是今天", False),
+        ("不知道", None),
+        ("没听清", None),
+        ("先别挂", None),
+        ("要", True),
+        ("要是周五呢", None),
+        ("要不是你打来，我都忘了", None),
+        ("要不周五吧", None),
+        ("要不要再说一遍", None),
+        ("要不算了", False),
+        ("我要不了那么多", False),
+        ("好，等一下", None),
+        ("好贵", None),
+        ("不客气", None),
+        ("差不多", None),
     ],
 )
 def test_yes_and_no(text: str, answer: bool | None) -> None:
@@ -247,3 +416,28 @@ def test_slots_speak_their_language() -> None:
     )
     for words, name in (("半年。", "half"), ("一年", "year"), ("不是半年，是一年", "year")):
         assert parse_slot(spans, words, today=SATURDAY, known={}) == SlotValue(words, name)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("全额", "full"),
+        ("不要全额", None),
+        ("不要，全额", "full"),
+        ("要不要全额", "full"),
+        ("全额，不是按月", "full"),
+        ("按月，不要全额", "monthly"),
+        ("全额还是按月？按 月吧", "monthly"),
+        ("全额，不按月", "full"),
+        ("要不按月吧", "monthly"),
+    ],
+)
+def test_a_choice_that_is_denied_is_not_taken(text: str, value: str | None) -> None:
+    plan = SlotSpec(
+        name="p",
+        entity="p",
+        type=SlotType.CHOICE,
+        language="zh",
+        choices=(("monthly", ("每个月", "按月")), ("full", ("全额",))),
+    )
+    assert parse_slot(plan, text, today=SATURDAY, known={}) == (value and SlotValue(text, value))

@@ -55,6 +55,31 @@ CHINESE = {
     "中午": time(12),
     "中午十二点": time(12),
     "明天下午四点钟打给我": time(16),
+    "晚上大概八点": time(20),
+    "晚上吧，八点": time(20),
+    "晚八点": time(20),
+    "早上的七点": time(7),
+    "早七点": time(7),
+    "晚上十二点": time(0),
+    "今晚十二点": time(0),
+    "夜里两点": time(2),
+    "凌晨十二点半": time(0, 30),
+    "三点太早，四点吧": time(16),
+    "最晚三点": time(15),
+    "最早五点": time(17),
+    "早上不行，三点": time(15),
+    "四点，不是三点": time(16),
+    "是不是四点": time(16),
+    "6:30，不，7点": time(19),
+    "7点，不，6:30": time(18, 30),
+    "中午，不，两点": time(14),
+    "差10分8点": time(19, 50),
+    "差一刻八点": time(19, 45),
+    "三点差五分": time(14, 55),
+    "晚上差十分十二点": time(23, 50),
+    "早上差10分12点": time(11, 50),
+    "三点过一刻": time(15, 15),
+    "05:30": time(5, 30),
 }
 
 
@@ -75,7 +100,32 @@ def test_what_is_no_time_in_english(text: str) -> None:
     assert english_times.find_time(text, bare=False) is None
 
 
-@pytest.mark.parametrize("text", ["", "下周五", "四四幺七", "三点多", "八十四块", "十一月二十号", "一点也不"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "下周五",
+        "四四幺七",
+        "三点多",
+        "八十四块",
+        "十一月二十号",
+        "一点也不",
+        "三点不行",
+        "不是三点",
+        "不是17:30",
+        "中午不行",
+        "三点到五点",
+        "三点钟到五点钟",
+        "3到5点",
+        "三点或四点",
+        "三点四点都行",
+        "早一点",
+        "晚一点",
+        "便宜一点",
+        "24点",
+        "25:10",
+    ],
+)
 def test_what_is_no_time_in_chinese(text: str) -> None:
     assert chinese_times.find_time(text, bare=False) is None
 
@@ -84,6 +134,31 @@ def test_an_hour_alone_is_a_time_where_it_was_asked_for() -> None:
     assert english_times.find_time("five please", bare=True) == time(17)
     assert english_times.find_time("eleven", bare=True) == time(11)
     assert chinese_times.find_time("5", bare=True) == time(17)
+    for text in ("一点", "一点吧", "中午，不，一点"):
+        assert chinese_times.find_time(text, bare=True) == time(13)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "等我一分钟",
+        "两位",
+        "十二号",
+        "两个小时后",
+        "三点多",
+        "24点",
+        "早一点",
+        "晚一点",
+        "就一点",
+        "第三",
+        "晚上一次性还清",
+        "不是5",
+        "三点不行",
+        "50%",
+    ],
+)
+def test_what_counts_something_else_is_no_hour_in_chinese(text: str) -> None:
+    assert chinese_times.find_time(text, bare=True) is None
 
 
 @given(times)
