@@ -17,6 +17,7 @@ from decimal import Decimal
 
 from dialogue.english_counts import find_number, say_number
 from dialogue.english_times import find_time, say_time
+from dialogue.english_yes_no import find_yes_no
 from nlu.normalization import plain_words
 
 __all__ = [
@@ -426,17 +427,3 @@ def say_date(day: date, today: date) -> str:
     ending = "th" if 10 < number < 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
     year = "" if abs((day - today).days) < 330 else f", {day.year}"
     return f"{calendar.day_name[day.weekday()]}, {calendar.month_name[day.month]} {number}{ending}{year}"
-
-
-# Yes and no
-
-_YES = frozenset("yes yeah yep yup correct right sure okay ok fine exactly absolutely definitely".split())
-_NO = frozenset("no nope not never wrong don't can't isn't".split())
-
-
-def find_yes_no(text: str) -> bool | None:
-    """True for yes, False for no, None for neither; a refusal wins over an assent ("no that's not right")."""
-    words = set(_tokens(text))
-    if words & _NO:
-        return False
-    return True if words & _YES else None

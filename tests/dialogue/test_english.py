@@ -177,11 +177,3 @@ def test_no_jumble_of_value_words_breaks_a_reader(words: list[str]) -> None:
     english.find_digit_runs(text)
     english.find_amount(text, bare=True)
     assert isinstance(english.find_date(text, SATURDAY), date | None)
-
-
-@pytest.mark.parametrize(
-    ("text", "answer"),
-    [("yes that is right", True), ("no that's not right", False), ("sure", True), ("friday", None)],
-)
-def test_yes_and_no(text: str, answer: bool | None) -> None:
-    assert english.find_yes_no(text) is answer
