@@ -146,15 +146,15 @@ def _later_at(words: Sequence[str], i: int, today: date, past: bool) -> Iterator
     here = words[i : i + 6]
     number, used = _count_at(here)
     unit = here[used].rstrip("s") if used and used < len(here) else ""
-    if (
-        unit in ("day", "week", "month")
-        and here[used + 1 : used + 2] in (["from"], ["after"], ["on"])
-        and number <= 365
-    ):
-        at = i + used + 2
-        base, more = (None, 1) if at == len(words) else next(_dates_at(words, at, today, past), (None, 1))
-        if words[at : at + 1] == ["now"]:
+    from_day = here[used + 1 : used + 2] in (["from"], ["after"], ["on"])
+    if unit in ("day", "week", "month") and from_day and number <= 365:
+        near = words[i + used + 1 : i + 9]  # no further, however many weeks from weeks from weeks are said
+        base, more = (None, 1) if len(near) < 2 else next(_dates_at(near, 1, today, past), (None, 1))
+        if near[1:2] == ["now"]:
             base = today
+        elif base is None and near[1:2] == ["the"] and len(near) > 2:
+            base, more = next(_dates_at(near, 2, today, past), (None, 1))
+            more += 1
         yield None if base is None else _moved(base, number, unit), used + 2 + more
     number, used = day_number(here, cardinals=False)
     if used and list(here[used : used + 3]) == ["of", "next", "month"]:

@@ -98,8 +98,8 @@ def find_time(text: str, *, bare: bool, first_hour: int = _FIRST_HOUR) -> time |
         plain = pattern.sub(named, plain)
     if _RANGE.search(plain):
         return None
-    found = [match for match in _matches(plain, bare=bare) if not _is_refused(match)]
-    return _read(found[-1], first_hour) if found else None
+    last = next((match for match in reversed(_matches(plain, bare=bare)) if not _is_refused(match)), None)
+    return None if last is None else _read(last, first_hour)
 
 
 def _matches(plain: str, *, bare: bool) -> list[re.Match[str]]:

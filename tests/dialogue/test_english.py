@@ -173,6 +173,14 @@ def test_no_text_breaks_a_reader(text: str, today: date, past: bool) -> None:
     assert english.find_yes_no(text) in (True, False, None)
 
 
+@pytest.mark.parametrize("words", ["a week from ", "one thousand ", "not ", "friday or ", "five thirty "])
+def test_no_length_breaks_a_reader(words: str) -> None:
+    text = words * 500
+    english.find_amount(text, bare=True)
+    english.find_time(text, bare=True)
+    assert isinstance(english.find_date(text, SATURDAY), date | None)
+
+
 @given(
     st.lists(
         st.sampled_from(
@@ -214,6 +222,7 @@ SUNDAY = date(2026, 11, 22)
         ("two weeks from today", date(2026, 12, 6)),
         ("two weeks from the day after tomorrow", date(2026, 12, 8)),
         ("a week from monday", date(2026, 11, 30)),
+        ("a week from the fifth", date(2026, 12, 12)),
         ("three days from now", date(2026, 11, 25)),
         ("the fifth of next month", date(2026, 12, 5)),
         ("friday of next week", date(2026, 11, 27)),
