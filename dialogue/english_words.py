@@ -156,8 +156,10 @@ def day_number(words: Sequence[str], *, cardinals: bool) -> tuple[int, int]:
 
 _REFUSED_BEFORE = re.compile(
     r"(?:^|(?<!\bwhy)(?<!\bif) )"
-    r"(?:not|except|besides|instead of|rather than|(?:any|every)(?:thing|time)? ?(?:day |time )?but"
-    r"|(?:can't|cannot|can not|don't|do not|won't)(?: (?:do|make|pay|come|want|have|manage|it))*)"
+    r"(?:not(?: (?:available|free|here|home))?|except|besides|instead of|rather than"
+    r"|(?:any|every)(?:thing|time)? ?(?:day |time )?but"
+    r"|(?:can't|cannot|can not|don't|do not|won't)"
+    r"(?: (?:do|make|pay|come|want|have|manage|think|it|be|available|free|here|home))*)"
     r"(?: (?:on|at|by|in|the|this|next|for))*$"
 )
 _REFUSED_AFTER = re.compile(

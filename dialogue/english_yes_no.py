@@ -23,7 +23,8 @@ _UNSURE = re.compile(
 _NEITHER = re.compile(
     r"\b(?:don't|do not|can't|cannot|can not|couldn't|didn't|did not) (?:hear|understand|catch)\b[^;]*"
     r"|\b(?:never mind|don't worry)\b"
-    r"|(?<!that )(?<!this )\b(?:is|was|isn't) (?:that|it|this) (?:right|correct|ok|okay|fine|true|alright|wrong)\b"
+    r"|(?<!that )(?<!this )\b(?:is|was|isn't) (?:that|it|this)"
+    r" (?:right|correct|ok|okay|fine|true|al(?:l )?right|wrong)\b"
     r"|\b(?:what's|what is|something's|is something|is anything) wrong\b"
     r"|\bare you (?:\w+ )?sure\b[^;]*"
     r"|\bmake sure\b[^;]*"

@@ -209,6 +209,8 @@ SUNDAY = date(2026, 11, 22)
         ("why not friday", date(2026, 11, 27)),
         ("if not friday, monday", date(2026, 11, 23)),
         ("not until friday", date(2026, 11, 27)),
+        ("I can't pay until friday", date(2026, 11, 27)),
+        ("I'm not sure, friday", date(2026, 11, 27)),
         ("friday isn't a problem", date(2026, 11, 27)),
         ("friday is no problem", date(2026, 11, 27)),
         ("friday, the 27th", date(2026, 11, 27)),
@@ -251,6 +253,7 @@ def test_dates_beside_other_words(text: str, day: date) -> None:
     "text",
     [
         *("not friday", "anything but friday", "any day but friday", "I can't do Friday", "friday doesn't work"),
+        *("I'm not free friday", "I won't be home on friday", "I don't think friday works"),
         *("I can't right now", "I can't today", "friday is too early", "Friday I can't."),
         *("monday or tuesday", "either monday or on tuesday", "today or tomorrow", "between monday and wednesday"),
         *("one second", "give me a second", "let me check first", "the first available", "first of all"),

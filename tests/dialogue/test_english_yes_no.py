@@ -62,7 +62,14 @@ def test_no(text: str) -> None:
     "text",
     [
         *("friday", "", "hello", "maybe", "what", "pardon", "can you repeat that", "right now", "right away"),
-        *("is that right", "Is it correct?", "are you sure", "Are you sure that's right?", "isn't it due friday"),
+        *(
+            "is that right",
+            "Is it correct?",
+            "is that all right",
+            "are you sure",
+            "Are you sure that's right?",
+            "isn't it due friday",
+        ),
         *("okay, hold on", "Okay. Hold on.", "ok just a second", "sure, one moment", "I'm fine, thanks"),
         *("I don't know", "I'm not sure", "I am not quite sure that's right", "no idea", "yeah, I don't know"),
         *("I can't hear you", "I didn't catch that", "never mind", "don't worry", "what's wrong", "let me make sure"),
