@@ -180,7 +180,8 @@ def parse_slot(
 
 
 def _parse_digits(spec: SlotSpec, text: str, known: Mapping[str, SlotValue]) -> SlotValue | InvalidValue | None:
-    """The last run of a right length, so that "no four four one eight" corrects; else all runs joined."""
+    """The last run of a right length, so that "no four four one eight" corrects; else all runs joined; else the half of
+    one that was said twice over."""
     runs = LANGUAGES[spec.language].find_digit_runs(text)
     if not runs:
         return None
@@ -191,7 +192,7 @@ def _parse_digits(spec: SlotSpec, text: str, known: Mapping[str, SlotValue]) -> 
         for run in [*reversed(runs), "".join(runs)]
         for candidate in (run, run[1:] if run[0] == "0" else run)
         if len(candidate) in wanted
-    ]
+    ] or [half for run in runs if run == (half := run[: len(run) // 2]) * 2 and len(half) in wanted]
     if not fitting:
         return InvalidValue(f"{max(map(len, runs))} digits, not {_length(spec)}")
     if spec.checksum is not None:

@@ -36,6 +36,8 @@ PLAN = spec(SlotType.CHOICE, choices=(("monthly", ("monthly", "a month")), ("wee
         (FOUR, "zero four four one", "0441"),
         (FOUR, "four four i mean four four one seven", "4417"),
         (FOUR, "four four and then one seven", "4417"),
+        (FOUR, "4417. 4417.", "4417"),
+        (FOUR, "4417 not 4418", "4417"),
         (CHECK, "four four one seven", "4417"),
         (CHECK, "it is one two no four four one seven", "4417"),
         (GUESTS, "a table for two no three", "3"),
@@ -49,6 +51,7 @@ PLAN = spec(SlotType.CHOICE, choices=(("monthly", ("monthly", "a month")), ("wee
         (PLAN, "Weekly, please.", "weekly"),
         (PLAN, "not weekly, monthly", "monthly"),
         (PLAN, "not monthly but weekly", "weekly"),
+        (PLAN, "weekly, not monthly", "weekly"),
         (spec(SlotType.TEXT), " in  words ", "in words"),
     ],
 )
@@ -60,6 +63,7 @@ def test_taken(slot: SlotSpec, text: str, value: str) -> None:
     ("slot", "text", "reason"),
     [
         (FOUR, "four four one", "3 digits, not 4"),
+        (FOUR, "4417, 4418", "8 digits, not 4"),
         (spec(SlotType.DIGITS, min_length=4, max_length=6), "one", "1 digits, not 4 to 6"),
         (CHECK, "one two three four", "not the digits of account"),
         (GUESTS, "zero", "below 1"),
@@ -87,6 +91,7 @@ def test_refused(slot: SlotSpec, text: str, reason: str) -> None:
         (SOON, "soon", True),
         (spec(SlotType.YES_NO), "friday", True),
         (PLAN, "never", True),
+        (PLAN, "not monthly", True),
         (spec(SlotType.TEXT), "any words", False),
         (spec(SlotType.TEXT), "  ", True),
     ],

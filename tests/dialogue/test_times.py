@@ -161,6 +161,59 @@ def test_what_counts_something_else_is_no_hour_in_chinese(text: str) -> None:
     assert chinese_times.find_time(text, bare=True) is None
 
 
+ASKED_IN_ENGLISH = {
+    "6 pm not 7 pm": time(18),
+    "not before six": time(18),
+    "i can't do five, six": time(18),
+    "monday at 3 and not at 5": time(15),
+    "tonight at eight": time(20),
+    "Friday evening at 8": time(20),
+    "in the evening, maybe eight": time(20),
+    "8:30 tomorrow evening": time(20, 30),
+    "five, in the evening": time(17),
+    "tomorrow morning at seven": time(7),
+    "not in the morning, at five": time(17),
+    "good evening, at eight": time(8),
+    "2 at night": time(2),
+    "12 at night": time(0),
+    "quarter to twelve at night": time(23, 45),
+    "eight at night": time(20),
+    "five to seven": time(18, 55),
+    "seventeen past five": time(17, 17),
+    "17 minutes to 5": time(16, 43),
+    "quarter to eight": time(19, 45),
+    "a quarter of eight": time(19, 45),
+    "ten till four": time(15, 50),
+    "five-thirty": time(17, 30),
+    "6:30, no 7": time(19),
+    "at five, sorry, six": time(18),
+    "noon, no, one": time(13),
+    "not noon, one o'clock": time(13),
+    "12 noon": time(12),
+    "nov 3 at five": time(17),
+    "2026-11-27 at five": time(17),
+    "one": time(13),
+}
+
+
+@pytest.mark.parametrize("text", ASKED_IN_ENGLISH)
+def test_a_time_asked_for_in_english(text: str) -> None:
+    assert english_times.find_time(text, bare=True) == ASKED_IN_ENGLISH[text]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("not 7 pm", "seven doesn't work", "i can't at five", "anything but five o'clock"),
+        *("from 9 to 5", "2 to 3 pm", "5 pm to 6 pm", "five or six", "noon or one", "between five and six", "4-5"),
+        *("one second", "one moment please", "that one", "I have one question", "one more thing", "for two people"),
+        *("tuesday the twenty fourth", "may 3", "nov 3", "$20", "twenty dollars", "4 4 1 7", "half seven"),
+    ],
+)
+def test_what_is_no_one_time_though_one_was_asked_for_in_english(text: str) -> None:
+    assert english_times.find_time(text, bare=True) is None
+
+
 @given(times)
 def test_what_is_read_back_is_heard_as_the_same(value: time) -> None:
     assert english_times.find_time(f"at {english_times.say_time(value)}", bare=False) == value
