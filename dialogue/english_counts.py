@@ -8,6 +8,7 @@ no whole number ("two and a half"), there is none, and the bot asks again.
 
 from __future__ import annotations
 
+import calendar
 import re
 import unicodedata
 from collections.abc import Callable
@@ -40,19 +41,16 @@ _UNSURE = re.compile(
     r"|\d\.\d|\bminus \d"
     r"|\bno one\b"  # nobody, or not that but one?
 )
-_MONTHS = (
-    "january|february|march|april|may|june|july|august|september|october|november|december"
-    "|monday|tuesday|wednesday|thursday|friday|saturday|sunday"
-)
+_OF_THE_CALENDAR = "|".join((*calendar.month_name[1:], *calendar.day_name)).lower()
 _COUNT = re.compile(
     rf"(?<![\w.])(?<!\bat )(?<!\bby )(?<!\buntil )(?<!\btill )(?<!\bpast )(?<!\bbefore )(?<!\bafter )(?<!\broom )"
     rf"(?<!\btable )(?<!\bflat )(?<!\bfloor )(?<!\bapartment )(?<!\bnumber )(?<!\bnot )(?<!\bnot for )"
     rf"(\d{{1,9}})(?![\w.])"
     rf"(?! (?:[ap] ?m|o'?clock|in the (?:morning|afternoon|evening)|tonight)\b)"
     rf"(?! (?:dollars?|cents?|bucks?|euros?|pounds?|pence|quid|percent)\b)"
-    rf"(?! (?:of )?(?:{_MONTHS})\b)"
+    rf"(?! (?:of )?(?:{_OF_THE_CALENDAR})\b)"
 )
-_DAY_OF_MONTH = re.compile(rf"\b(?:{_MONTHS}) \d{{1,2}}\b")
+_DAY_OF_MONTH = re.compile(rf"\b(?:{_OF_THE_CALENDAR}) \d{{1,2}}\b")
 _ONE_OF_SOMETHING_ELSE = re.compile(
     r"\b1 (?:(?:quick|last|small) )?(?:moment|sec|second|minute please|more|question|thing)\b"
 )

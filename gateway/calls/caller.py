@@ -249,9 +249,7 @@ class Caller:
     def _ended(self, utterance: UtteranceEnded, now: float) -> None:
         self.speaking = False
         self._stop_watching()
-        if self._keys_timer is not None:
-            self._keys_timer.cancel()
-            self._keys_timer = None
+        self._forget_keys_timer()
         self._tell(SpeechEdge(started=False, at_ms=self._ms(utterance.end)))
         if self._keys_after:
             self._entry = None  # it goes with these words; the next key begins another
@@ -290,24 +288,26 @@ class Caller:
     def _entry_complete(self, digits: str) -> None:
         if self.speaking and self._number_wanted:
             self._keys_after += digits
-            if self._keys_timer is not None:
-                self._keys_timer.cancel()
+            self._forget_keys_timer()
             self._keys_timer = self._loop.call_later(_KEYS_WAIT_S, self._keys_alone)
         else:
             self._put_keys(digits)
 
     def _keys_alone(self) -> None:
         """The utterance that the keys were to go with does not end: those before and within it are one entry."""
-        self._keys_timer = None
+        self._forget_keys_timer()
         digits, self.keys_before, self._keys_after = self.keys_before + self._keys_after, "", ""
         if digits:
             self._put_keys(digits)
 
+    def _forget_keys_timer(self) -> None:
+        if self._keys_timer is not None:
+            self._keys_timer.cancel()
+            self._keys_timer = None
+
     def _give_keys_back(self) -> None:
         """The words that keys were to go with were none."""
         if self._keys_after:
-            if self._keys_timer is not None:
-                self._keys_timer.cancel()
             self._keys_alone()
         elif self.keys_before:
             keys, self.keys_before = self.keys_before, ""
