@@ -1,6 +1,6 @@
 """What a telephone line makes of a recording, to measure a recogniser by: band, codec, noise. Pure; 8 kHz.
 
-The band is ITU-T G.712's 300-3400 Hz, the codecs are G.711's own tables (`audio.g711`).
+The band is `audio.telephone_band`'s, the codecs are G.711's own tables (`audio.g711`).
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from audio.formats import Pcm16
 from audio.g711 import alaw_decode, alaw_encode, mulaw_decode, mulaw_encode
+from audio.telephone_band import telephone_band
 
 __all__ = ["PhoneLine", "add_noise", "over_line"]
 
-_RATE_HZ = 8000
-_BAND_HZ = (300.0, 3400.0)
 _NOISE_DB = 10.0
 
 
@@ -41,7 +40,7 @@ def over_line(line: PhoneLine, pcm: Pcm16, generator: np.random.Generator) -> Pc
     """
     if not len(pcm):
         return pcm
-    samples = _in_band((pcm / 32768).astype(np.float32))
+    samples = telephone_band((pcm / 32768).astype(np.float32))
     if line is PhoneLine.NOISE_10DB:
         samples = add_noise(samples, generator.standard_normal(len(pcm)).astype(np.float32), _NOISE_DB)
     sent = np.clip(np.round(samples * 32768), -32768, 32767).astype(np.int16)
@@ -56,11 +55,3 @@ def add_noise(samples: NDArray[np.float32], noise: NDArray[np.float32], snr_db: 
     # half: a speaker's power over words and gaps is about a quarter of that over the loud samples
     level = 0.5 * np.sqrt(power + 1e-12) * 10 ** (-snr_db / 20)
     return (samples + noise * np.float32(level)).astype(np.float32)
-
-
-def _in_band(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The telephone's band, cut by the spectrum: steeper than a line's filters, and moves nothing in time."""
-    spectrum = np.fft.rfft(samples)
-    frequency_hz = np.fft.rfftfreq(len(samples), 1 / _RATE_HZ)
-    spectrum[(frequency_hz < _BAND_HZ[0]) | (frequency_hz > _BAND_HZ[1])] = 0
-    return np.asarray(np.fft.irfft(spectrum, len(samples)), np.float32)

@@ -31,6 +31,7 @@ from audio.asr import AUTO_LANGUAGE, AsrJob, Expectation, Transcript, join_words
 from audio.expectation import Vocabulary, hint, is_plausible
 from audio.gates import GateSettings, gate_audio, gate_words, measure
 from audio.resampling import pcm16_to_float
+from audio.telephone_band import telephone_band
 from audio.whisper_profile import AsrModelError, WhisperProfile
 
 __all__ = ["MAX_BATCH", "HeldHypothesis", "Hypothesis", "WhisperRecogniser", "split_at_quiet"]
@@ -214,6 +215,8 @@ class WhisperRecogniser(ABC):
         audio, rate = pcm16_to_float(job.pcm), job.sample_rate_hz
         if self.profile.narrowband and rate != 8000:
             audio, rate = soxr.resample(audio, rate, 8000, quality="HQ"), 8000
+        if self.profile.telephone_band:
+            audio = telephone_band(audio)
         return audio if rate == _MODEL_HZ else soxr.resample(audio, rate, _MODEL_HZ, quality="HQ")
 
     def _padded(self, frames: int) -> int:

@@ -4,6 +4,7 @@
       "name": "en-small", "version": "1", "languages": ["en"],
       "short_windows": true,      trained without padding to 30 s
       "narrowband": true,         trained on telephone audio brought to 16 kHz
+      "telephone_band": true,     and of that on 300-3400 Hz only
       "max_window_s": 3.0,        longest audio it hears well
       "expectation_margin": 2.5,  may be held to the words that a dialogue waits for
       "takes_hints": false,       never saw a text before its prompt in training
@@ -46,6 +47,9 @@ class WhisperProfile:
     """Takes audio padded to the next half second. Stock weights were trained on 30 s and lose quality."""
     narrowband: bool = False
     """Hears everything through 8 kHz, as a telephone gives it, whatever rate the audio has."""
+    telephone_band: bool = False
+    """With `narrowband`: hears of that what a telephone line lets through (`audio.telephone_band`), so that a headset
+    and a line sound alike to it."""
     max_window_s: Annotated[float, Field(ge=2, le=30)] = 30.0
     """Longer audio is cut into windows of at most this, at quiet places."""
     expectation_margin: Annotated[float, Field(gt=0)] | None = None
@@ -57,6 +61,10 @@ class WhisperProfile:
     takes_hints: bool = True
     """Goes on from a text before its prompt, as stock weights learned; where not held, it is hinted at the words."""
     gates: GateSettings = field(default_factory=GateSettings)
+
+    def __post_init__(self) -> None:
+        if self.telephone_band and not self.narrowband:
+            raise ValueError('"telephone_band" is a filter at 8 kHz; set "narrowband" too')
 
 
 def read_profile(folder: Path, name: str) -> WhisperProfile:

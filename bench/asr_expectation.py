@@ -36,12 +36,13 @@ from audio.bundled import bundled_model_path
 from audio.engine_choice import load_engine
 from audio.gates import GateSettings
 from audio.phone_line import add_noise
-from audio.recipe.channel import Background, companding, telephone_band, unit_noise
+from audio.recipe.channel import Background, companding, unit_noise
 from audio.recipe.examples import spliced_digits
 from audio.recipe.recordings import Recordings
 from audio.recipe.speech import SAMPLE_RATE_HZ, Samples, to_pcm16
 from audio.recipe.spoken_forms import DIGITS, SLOTS
 from audio.scoring import score
+from audio.telephone_band import telephone_band
 from audio.whisper import WhisperRecogniser
 from gateway.machine import describe_machine
 from tts_stub.espeak import EspeakSynthesizer

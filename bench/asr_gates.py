@@ -39,7 +39,7 @@ from audio.formats import AudioFormat, Pcm16
 from audio.gates import GateSettings
 from audio.inbound import InboundChain, UtteranceEnded
 from audio.phone_line import add_noise
-from audio.recipe.channel import Background, companding, telephone_band, unit_noise
+from audio.recipe.channel import Background, companding, unit_noise
 from audio.recipe.evaluation_sets import DOMAIN_TOPICS
 from audio.recipe.examples import spliced_digits
 from audio.recipe.phrases import draw_sentence
@@ -47,6 +47,7 @@ from audio.recipe.recordings import Recordings
 from audio.recipe.speech import SAMPLE_RATE_HZ, Samples, to_pcm16
 from audio.recipe.spoken_forms import SLOTS
 from audio.scoring import score
+from audio.telephone_band import telephone_band
 from audio.whisper_profile import read_profile
 from bench import non_speech
 from bench.asr_expectation import OPEN, Said, speaker

@@ -32,9 +32,9 @@ from audio.files import read_audio, write_wav
 from audio.formats import AudioFormat, Pcm16
 from audio.g711 import mulaw_decode, mulaw_encode
 from audio.inbound import InboundChain, UtteranceEnded
-from audio.recipe.channel import telephone_band
 from audio.recipe.recordings import FSDD_TEST_RECORDINGS
 from audio.resampling import float_to_pcm16, pcm16_to_float
+from audio.telephone_band import telephone_band
 from audio.whisper_engine import WhisperEngine
 from tts_stub.espeak import EspeakSynthesizer
 from tts_stub.shaping import shape_prompt

@@ -78,11 +78,13 @@ LIMITS = """\
 def _training(facts: CardFacts) -> str:
     start = (
         f"Weights were taken from `{facts.started_from}`, a model of the same shape and tokenizer, at the start: "
-        "what that model had heard counts as heard here too, and it had heard all four speakers of the Free "
-        "Spoken Digit Dataset, these recordings among them, so no figure on that set is for an unheard speaker."
+        "what that model had heard counts as heard here too, recordings that are tests here among it"
+        + (f"; it never heard {', '.join(facts.held_out)} either. " if facts.held_out else ". ")
         if facts.started_from
-        else "Trained from random weights. Of the Free Spoken Digit Dataset, rows on known speakers are of "
-        "people that training heard, in recordings it did not."
+        else "Trained from random weights. "
+    ) + (
+        "Of the Free Spoken Digit Dataset, rows on known speakers are of people that training heard, in recordings it "
+        "did not" + (" (its start may have)." if facts.started_from else ".")
     )
     return (
         "## Training\n"

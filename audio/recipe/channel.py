@@ -25,7 +25,6 @@ __all__ = [
     "gsm",
     "non_speech",
     "telephone",
-    "telephone_band",
 ]
 
 _BANDS = tuple(
@@ -33,7 +32,6 @@ _BANDS = tuple(
     for low_hz in (80, 130, 200, 250, 300)
     for high_hz in (3000, 3400, 3700, 3900)
 )
-_G712_BAND = butter(4, [300, 3400], "bandpass", fs=SAMPLE_RATE_HZ, output="sos")
 _TONE_PAIRS_HZ = (
     (350, 440), (440, 480), (480, 620), (425, 425),        # dial, ringback, busy, European tones
     (697, 1209), (770, 1336), (852, 1477), (941, 1336),    # DTMF
@@ -73,11 +71,6 @@ def gsm(samples: Samples) -> Samples:
     buffer.seek(0)
     decoded, _ = sf.read(buffer, dtype="float32")
     return np.resize(decoded, len(samples)) if len(decoded) < len(samples) else decoded[: len(samples)]
-
-
-def telephone_band(samples: Samples) -> Samples:
-    """300-3400 Hz, the band of a telephone line (ITU-T G.712), for tests."""
-    return np.asarray(sosfilt(_G712_BAND, samples), np.float32)
 
 
 def unit_noise(rng: Random, generator: np.random.Generator, count: int, background: Background) -> Samples:

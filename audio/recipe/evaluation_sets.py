@@ -22,12 +22,13 @@ import numpy as np
 import soundfile as sf
 
 from audio.phone_line import add_noise
-from audio.recipe.channel import Background, companding, non_speech, telephone_band, unit_noise
+from audio.recipe.channel import Background, companding, non_speech, unit_noise
 from audio.recipe.examples import spliced_digits
 from audio.recipe.phrases import TOPICS, draw_sentence
 from audio.recipe.recordings import Recordings
 from audio.recipe.speech import SAMPLE_RATE_HZ, Clip, Samples, SpeechMaker, to_pcm16
 from audio.recipe.spoken_forms import SLOTS
+from audio.telephone_band import telephone_band
 
 __all__ = ["CONDITIONS", "TestKind", "build_tests", "read_tests"]
 

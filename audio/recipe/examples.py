@@ -21,6 +21,7 @@ from audio.recipe.speech import SAMPLE_RATE_HZ, Clip, ClipStore, Samples, Speech
 from audio.recipe.spoken_forms import DIGITS
 from audio.recipe.texts import Texts, TextSource
 from audio.recipe.warping import change_pace, move_formants
+from audio.telephone_band import telephone_band
 
 __all__ = [
     "FRAME_S", "Example", "ExampleStream", "Mel", "log_mel", "spliced_digits",
@@ -61,13 +62,13 @@ _extractor: Any = None
 
 
 def log_mel(samples: Samples) -> Mel:
-    """Features of 8 kHz speech, shape (80, frames), as faster-whisper computes them after resampling."""
+    """Features of 8 kHz speech, shape (80, frames): as `audio.whisper` has them of a model with `telephone_band`."""
     global _extractor
     if _extractor is None:
         from faster_whisper.feature_extractor import FeatureExtractor
 
         _extractor = FeatureExtractor()
-    wide = soxr.resample(samples, SAMPLE_RATE_HZ, 16000, quality="HQ")
+    wide = soxr.resample(telephone_band(samples), SAMPLE_RATE_HZ, 16000, quality="HQ")
     return np.asarray(_extractor(wide)[:, :-1], np.float32)
 
 

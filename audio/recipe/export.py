@@ -1,6 +1,6 @@
 """From a checkpoint to what ships: a Hugging Face folder to go on from, a CTranslate2 folder to load.
 
-OUT/model/   model.safetensors, config.json, tokenizer.json, ...   for `--init-from`
+OUT/model/   model.safetensors, config.json, tokenizer.json, training.json, ...   for `--init-from`
 OUT/ct2/     model.bin (int8), tokenizer.json, voicegate.json, MODEL_CARD.md   for `--asr-model`
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,13 @@ from transformers import GenerationConfig, PreTrainedTokenizerFast, WhisperFeatu
 from transformers.utils import logging as transformers_logging
 
 from audio.recipe.network import SpeechNetwork
+from audio.recipe.plan import TrainingError
 
-__all__ = ["export"]
+__all__ = ["export", "read_never_heard"]
 
 PROFILE_FILE = "voicegate.json"
+TRAINING_FILE = "training.json"
+"""What a training that goes on from the weights must know of them."""
 GATES = {"min_avg_logprob": -2.5, "no_speech_weight": 0.4, "min_evidence": 1.0}
 """The second model's, of bench/asr_gates.py: look again with `--evidence`. Stock Whisper's turned one caller in ten at
 10 dB away."""
@@ -33,6 +37,7 @@ def export(
     *,
     name: str,
     version: str,
+    never_heard: Sequence[str] = (),
 ) -> Path:
     """Write `out/model` and `out/ct2` anew; returns the latter.
 
@@ -42,6 +47,7 @@ def export(
         out: folder of the training.
         name: what reports call the model.
         version: its version.
+        never_heard: speakers held out of all that it learnt, who may be held out of a training that goes on from it.
     """
     hugging_face, converted = out / "model", out / "ct2"
     shutil.rmtree(hugging_face, ignore_errors=True)
@@ -65,6 +71,7 @@ def export(
     ).save_pretrained(hugging_face)
     # Without tokenizer.json faster-whisper would ask a hub for one; transformers rewrites it, ours goes over.
     tokenizer.save(str(hugging_face / "tokenizer.json"))
+    (hugging_face / TRAINING_FILE).write_text(json.dumps({"never_heard": [*never_heard]}, indent=2) + "\n")
     transformers_logging.disable_progress_bar()
     ctranslate2.converters.TransformersConverter(
         str(hugging_face), copy_files=["tokenizer.json", "preprocessor_config.json"]
@@ -75,6 +82,7 @@ def export(
         "languages": ["en"],
         "short_windows": True,
         "narrowband": True,
+        "telephone_band": True,
         "max_window_s": 3.0,  # as long as most of the training: long strings in 9 s windows lost two words in five
         "expectation_margin": 2.0,  # the second model's, of bench/asr_expectation.py: look again with `--margins`
         "beams": 3,
@@ -83,3 +91,21 @@ def export(
     }
     (converted / PROFILE_FILE).write_text(json.dumps(profile, indent=2) + "\n")
     return converted
+
+
+def read_never_heard(model: Path) -> tuple[str, ...]:
+    """Speakers that an exported model says it never heard; none where it says nothing.
+
+    Args:
+        model: `out/model` of `export`.
+
+    Raises:
+        TrainingError: its training.json is damaged.
+    """
+    path = model / TRAINING_FILE
+    if not path.is_file():
+        return ()
+    try:
+        return tuple(str(speaker) for speaker in json.loads(path.read_text(encoding="utf-8"))["never_heard"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise TrainingError(f"{path} is no list of speakers never heard ({error!r:.80}); export it again") from error

@@ -37,6 +37,8 @@ class Checkpoint:
     step: int
     minutes: float
     settings: dict[str, str]
+    never_heard: tuple[str, ...]
+    """Speakers held out from its first step on, and from whatever it started from."""
 
 
 def load_checkpoint(out: Path, *, averaged: bool = True) -> Checkpoint:
@@ -58,6 +60,7 @@ def load_checkpoint(out: Path, *, averaged: bool = True) -> Checkpoint:
         step=state["step"],
         minutes=state["spent_s"] / 60,
         settings=state["settings"],
+        never_heard=tuple(state.get("never_heard", ())),
     )
 
 
@@ -173,6 +176,7 @@ class Trainer:
             "step": self.step,
             "spent_s": self.spent_s,
             "settings": {name: str(value) for name, value in asdict(self.settings).items()},
+            "never_heard": list(self.settings.held_out),  # `prepare` let the training go on, so it holds for all runs
         }
         part = self.settings.out / "checkpoint.pt.part"
         torch.save(state, part)

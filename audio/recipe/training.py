@@ -26,12 +26,13 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from tokenizers import Tokenizer
 
+from audio.recipe.export import read_never_heard
 from audio.recipe.network import build_tokenizer
 from audio.recipe.plan import TrainingError, TrainingSettings
 from audio.recipe.recordings import Recordings
 from audio.recipe.speech import Clip, ClipStore, SpeechMaker, VoiceSet, to_pcm16
 from audio.recipe.texts import Texts, TextSource
-from audio.recipe.trainer import Trainer
+from audio.recipe.trainer import Trainer, load_checkpoint
 
 __all__ = ["Progress", "prepare", "train"]
 
@@ -60,9 +61,11 @@ def prepare(settings: TrainingSettings, voices: VoiceSet, say: Callable[[str], N
 
     Raises:
         TrainingDataError: no recordings, or no examples of the bot.
-        TrainingError: `init_from` is no model folder.
+        TrainingError: `init_from` is no model folder, or what the training goes on from has heard, or may have heard, a
+            speaker that is to be held out.
     """
     Recordings.check(settings.data)
+    _check_held_out(settings)
     settings.out.mkdir(parents=True, exist_ok=True)
     text = TextSource(Random(settings.seed), Texts.load(settings.data, settings.bot))
     tokenizer_file = settings.out / "tokenizer.json"
@@ -84,6 +87,23 @@ def prepare(settings: TrainingSettings, voices: VoiceSet, say: Callable[[str], N
         if not ClipStore.exists(folder) and settings.cached_sentences:
             rng = Random(f"{settings.seed} {maker.name}")
             ClipStore.write(folder, _speak_many(maker, text, rng, settings.cached_sentences, say))
+
+
+def _check_held_out(settings: TrainingSettings) -> None:
+    """A figure for people who were never heard is a lie where the weights come from somebody who heard them."""
+    if (settings.out / "checkpoint.pt").exists():
+        source, never_heard = settings.out / "checkpoint.pt", load_checkpoint(settings.out).never_heard
+        mend = "name another --out"
+    elif settings.init_from:
+        source, never_heard = settings.init_from, read_never_heard(settings.init_from)
+        mend = "start from a training that held them out too, or from nothing"
+    else:
+        return
+    heard = [speaker for speaker in settings.held_out if speaker not in never_heard]
+    if heard:
+        raise TrainingError(
+            f"{', '.join(heard)} cannot be held out: nobody says that {source} never heard them; {mend}"
+        )
 
 
 def _speak_many(

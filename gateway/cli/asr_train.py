@@ -81,7 +81,10 @@ def train_command(
     ] = None,
     hold_out: Annotated[
         list[str] | None,
-        typer.Option(help="Speaker to test on instead of learning from, FSDD's theo or gsc_0ab3b47d; repeatable."),
+        typer.Option(
+            help="Speaker to test on instead of learning from, FSDD's theo or gsc_0ab3b47d; repeatable. Going on, or "
+            "with --init-from: only who was held out there too."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Draws weights, text, voices, channels.")] = 1,
     ranks: Annotated[int, typer.Option(min=1, help="Processes that train together; one a core.")] = 1,
@@ -108,12 +111,6 @@ def train_command(
     from tts_stub.training_voices import available_voices
 
     console = Console(file=sys.stderr)
-    if hold_out and init_from:
-        raise typer.BadParameter(
-            f"nobody can say that the weights of {init_from} never heard {', '.join(hold_out)}; "
-            "leave out --init-from to learn from the beginning",
-            param_hint="--hold-out",
-        )
     settings = TrainingSettings(
         out=out,
         data=data,
@@ -215,7 +212,14 @@ def _export(
     from audio.whisper_engine import WhisperEngine
 
     checkpoint = load_checkpoint(settings.out)
-    folder = export(checkpoint.network, checkpoint.tokenizer, settings.out, name=name, version=version)
+    folder = export(
+        checkpoint.network,
+        checkpoint.tokenizer,
+        settings.out,
+        name=name,
+        version=version,
+        never_heard=checkpoint.never_heard,
+    )
 
     def tested(model: Path, conditions: Sequence[str]) -> list[Figure]:
         console.print(f"testing {model}", highlight=False)
@@ -237,8 +241,8 @@ def _export(
             started_from="" if started_from == "None" else _short(Path(started_from)),
             voices=[voices.live().name, *(maker.name for maker in voices.slow)],
             test_voices=[test for test, _ in voices.unheard],
-            recordings=Recordings.load(settings.data, settings.held_out).sources(),
-            held_out=settings.held_out,
+            recordings=Recordings.load(settings.data, checkpoint.never_heard).sources(),
+            held_out=checkpoint.never_heard,
             figures=figures,
             baseline=_short(baseline) if baseline else "",
             baseline_figures=tested(baseline, CONDITIONS[:1]) if baseline else (),

@@ -42,6 +42,7 @@ def test_what_it_says_is_taken_and_the_rest_defaulted(tmp_path: Path) -> None:
         ('{"max_window_s": 0.5}', "max_window_s .*greater than or equal to 2"),
         ('{"max_window_s": 60}', "max_window_s .*less than or equal to 30"),
         ('{"languages": "en"}', "languages"),
+        ('{"telephone_band": true}', "telephone_band.*8 kHz.*narrowband"),
         ('{"gates": {"min_avg_logprob": "low"}}', r"gates\.min_avg_logprob"),
     ],
 )

@@ -13,17 +13,21 @@ import numpy as np
 import pytest
 import torch
 from faster_whisper import WhisperModel
+from numpy.typing import NDArray
 
 from audio.asr import AsrJob, Transcript
 from audio.recipe.card import CardFacts, write_card
 from audio.recipe.evaluation_sets import CONDITIONS, build_tests, read_tests
+from audio.recipe.examples import Mel, log_mel
 from audio.recipe.export import export
 from audio.recipe.plan import Shape, TrainingError, TrainingSettings
 from audio.recipe.recordings import Recordings
 from audio.recipe.scoring import score, summary
-from audio.recipe.speech import SAMPLE_RATE_HZ, VoiceSet
+from audio.recipe.speech import SAMPLE_RATE_HZ, VoiceSet, to_pcm16
 from audio.recipe.trainer import Checkpoint, Trainer, load_checkpoint
 from audio.recipe.training import Progress, _loop, prepare, train
+from audio.resampling import pcm16_to_float, resample
+from audio.whisper import Hypothesis
 from audio.whisper_engine import WhisperEngine
 from tests.audio.recipe.tone_speaker import ToneSpeaker, write_data
 
@@ -86,9 +90,31 @@ def test_the_export_loads_in_faster_whisper(exported: Path) -> None:
 
 def test_the_export_tells_the_engine_how_to_use_it(exported: Path) -> None:
     engine = WhisperEngine(exported, device="cpu")
-    assert engine.name == "tiny-3" and engine.profile.short_windows and engine.profile.narrowband
+    assert engine.name == "tiny-3" and engine.profile.short_windows and engine.profile.telephone_band
     noise = np.random.default_rng(0).normal(0, 3000, SAMPLE_RATE_HZ).astype(np.int16)
     assert isinstance(engine.transcribe([AsrJob(pcm=noise)])[0], Transcript)
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 16000])
+def test_a_call_gives_the_features_that_training_learnt_from(
+    exported: Path, rate_hz: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each hears through its own code: what one changes alone, the other is deaf to."""
+    engine = WhisperEngine(exported, device="cpu")
+    given: list[Mel] = []
+
+    def deaf(features: NDArray[np.float32], *_: object) -> list[Hypothesis]:
+        given.extend(features)
+        return [Hypothesis(tokens=(), score=0.0, no_speech_prob=1.0, language=None)] * len(features)
+
+    monkeypatch.setattr(engine, "_generate", deaf)
+    time_s = np.arange(8000) / SAMPLE_RATE_HZ
+    said = to_pcm16((np.sin(2 * np.pi * 120 * time_s) + np.sin(2 * np.pi * 900 * time_s)).astype(np.float32), peak=0.5)
+    engine.transcribe([AsrJob(pcm=resample(said, SAMPLE_RATE_HZ, rate_hz), sample_rate_hz=rate_hz)])
+    learnt = log_mel(pcm16_to_float(said))
+    # what a telephone lets through, away from the ends where a second resampling differs
+    heard = given[0][:, 5 : learnt.shape[1] - 5]
+    assert heard == pytest.approx(learnt[:, 5:-5], abs=1e-5 if rate_hz == SAMPLE_RATE_HZ else 0.1)
 
 
 def test_an_export_is_where_another_training_starts(
@@ -100,6 +126,34 @@ def test_an_export_is_where_another_training_starts(
     start, now = trained.network.state_dict(), load_checkpoint(tmp_path).network.state_dict()
     name = "whisper.model.encoder.conv1.weight"
     assert torch.allclose(start[name], now[name], atol=1e-3)  # one step at the foot of the warm-up
+
+
+def test_who_was_never_heard_is_remembered(
+    settings: TrainingSettings, trained: Checkpoint, exported: Path, tmp_path: Path
+) -> None:
+    """From training to training, and by an export alone: else a figure for strangers would be one for acquaintances."""
+    first = replace(settings, out=tmp_path / "first", held_out=("ann",), minutes=1e-4, cached_sentences=0)
+    prepare(first, VOICES, lambda line: None)
+    train(first, ToneSpeaker, lambda now: None)
+    kept = load_checkpoint(first.out)
+    assert kept.never_heard == ("ann",)
+    export(kept.network, kept.tokenizer, first.out, name="a", version="1", never_heard=kept.never_heard)
+    second = replace(first, out=tmp_path / "second", init_from=first.out / "model")
+    prepare(second, VOICES, lambda line: None)
+    for heard_them in (
+        replace(first, held_out=("ann", "bob")),
+        replace(second, held_out=("bob",)),
+        replace(second, init_from=settings.out / "model"),
+        replace(settings, held_out=("ann",)),
+    ):
+        with pytest.raises(TrainingError, match="cannot be held out"):
+            prepare(heard_them, VOICES, lambda line: None)
+
+
+def test_a_damaged_note_of_who_was_never_heard_is_named(settings: TrainingSettings, tmp_path: Path) -> None:
+    (tmp_path / "training.json").write_text("[]")
+    with pytest.raises(TrainingError, match=r"training\.json.*export it again"):
+        prepare(replace(settings, out=tmp_path / "out", init_from=tmp_path), VOICES, lambda line: None)
 
 
 def test_a_start_of_another_shape_is_refused(exported: Path, settings: TrainingSettings, tmp_path: Path) -> None:
@@ -197,7 +251,9 @@ def test_the_card_has_every_figure_and_licence(
 
 def test_the_card_says_what_a_warm_start_means(tmp_path: Path, make_facts: Callable[..., CardFacts]) -> None:
     write_card(tmp_path / "card.md", make_facts(started_from="older/model"))
-    assert "heard all four speakers" in (tmp_path / "card.md").read_text()
+    assert "counts as heard here too, recordings that are tests here among it. " in (tmp_path / "card.md").read_text()
+    write_card(tmp_path / "card.md", make_facts(started_from="older/model", held_out=["ann"]))
+    assert "it never heard ann either" in (tmp_path / "card.md").read_text()
     write_card(tmp_path / "card.md", make_facts())
     assert "random weights" in (tmp_path / "card.md").read_text()
 

@@ -36,7 +36,8 @@ def test_nothing_crosses_the_end_of_the_line(factor: float) -> None:
     moved = move_formants(mel, factor)
     above = 63  # the first row whose middle is above 4 kHz
     np.testing.assert_array_equal(moved[above:], mel[above:])
-    assert moved[: above - 3].min() > mel[above + 3 :].max(), "the band's own rows stay louder than the empty ones"
+    inside = slice(15, 50)  # 600 Hz to 2.5 kHz: a line's band, and not its slopes, whichever way they move
+    assert moved[inside].min() > mel[above + 3 :].max(), "the band's own rows stay louder than the empty ones"
 
 
 def test_factor_one_changes_nothing_and_the_given_features_are_left_alone() -> None:
