@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Sequence
 from decimal import Decimal
 
-from dialogue.english_words import MONTHS, day_number, is_refused, number_at, one_of_several, tokens
+from dialogue.english_words import CORRECTION, MONTHS, day_number, is_refused, number_at, one_of_several, tokens
 
 __all__ = ["CURRENCIES", "find_amount", "say_amount"]
 
@@ -21,7 +21,7 @@ _AND = frozenset({"and"})
 _COMMA = frozenset({","})
 _NONE = (Decimal(0), 0)
 _ALTERNATIVES = frozenset({"or", "to", "and"})
-_CORRECTS = frozenset("no nope sorry actually mean meant it rather wait say".split())
+_CORRECTED = re.compile(rf"(?:{CORRECTION}|\bsay)$")
 _COUNTED = frozenset(
     "second seconds sec secs minute minutes moment moments hour hours day days week weeks month months year years "
     "percent people kids children times payments installments instalments am pm o'clock oclock question questions "
@@ -55,7 +55,7 @@ def find_amount(text: str, *, bare: bool) -> Decimal | None:
     certain = False
     for at, (start, end) in enumerate(spans):
         amount, named = amounts[at]
-        corrects = any(word in _CORRECTS for word in [w for w in words[max(0, start - 2) : start] if w != ","][-1:])
+        corrects = _CORRECTED.search(" ".join(word for word in words[max(0, start - 3) : start] if word != ","))
         counts = named or (bare and (corrects or not certain))
         refused = is_refused(words[:start], words[end:])
         if counts and not refused and not one_of_several(words, spans, at, _ALTERNATIVES):

@@ -13,6 +13,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 
+from dialogue.english_words import CORRECTION
 from nlu.normalization import normalize
 
 __all__ = ["find_number", "say_number"]
@@ -54,7 +55,6 @@ _DAY_OF_MONTH = re.compile(rf"\b(?:{_OF_THE_CALENDAR}) \d{{1,2}}\b")
 _ONE_OF_SOMETHING_ELSE = re.compile(
     r"\b1 (?:(?:quick|last|small) )?(?:moment|sec|second|minute please|more|question|thing)\b"
 )
-_CORRECTION = re.compile(r"\b(?:no|nope|sorry|i mean|i meant|actually|make (?:it|that)|rather|correction|wait)\b")
 
 
 def find_number(text: str) -> int | None:
@@ -71,7 +71,7 @@ def find_number(text: str) -> int | None:
     said = _ONE_OF_SOMETHING_ELSE.sub(" ", _DAY_OF_MONTH.sub(" ", said))
     if _UNSURE.search(said):
         return None
-    for stretch in reversed(_CORRECTION.split(said)):
+    for stretch in reversed(re.split(CORRECTION, said)):
         if counts := {int(figures) for figures in _COUNT.findall(stretch)}:
             return counts.pop() if len(counts) == 1 else None
     return None

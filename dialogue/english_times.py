@@ -10,7 +10,7 @@ import re
 import unicodedata
 from datetime import time
 
-from dialogue.english_words import MONTHS, is_refused, tokens
+from dialogue.english_words import CORRECTION, MONTHS, is_refused, tokens
 
 __all__ = ["find_time", "say_time"]
 
@@ -68,7 +68,7 @@ _NAMED = (
     (re.compile(r"(?:\b12 (?:o'?clock )?(?:at )?)?\b(?:noon|midday)\b"), "12:00 pm"),
     (re.compile(r"(?:\b12 (?:o'?clock )?(?:at )?)?\bmidnight\b"), "12:00 am"),
 )
-_CORRECTED = re.compile(r"\b(?:no|nope|sorry|actually|wait|rather|mean|meant|make it)[,.]? ?(?:at |say )?$")
+_CORRECTED = re.compile(rf"{CORRECTION}[,.]? ?(?:at |say )?$")
 _LIMIT = re.compile(r"(?:after|before|from|until|till) ")
 _CLOCK = r"\d{1,2}(?::[0-5]\d| [0-5]\d)?(?: ?[ap]\.?m\.?| o'?clock)?"
 _RANGE = re.compile(

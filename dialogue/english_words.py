@@ -8,7 +8,17 @@ import unicodedata
 from collections.abc import Collection, Sequence
 from decimal import Decimal
 
-__all__ = ["DIGIT_WORDS", "MONTHS", "day_number", "digits_at", "is_refused", "number_at", "one_of_several", "tokens"]
+__all__ = [
+    "CORRECTION",
+    "DIGIT_WORDS",
+    "MONTHS",
+    "day_number",
+    "digits_at",
+    "is_refused",
+    "number_at",
+    "one_of_several",
+    "tokens",
+]
 
 DIGIT_WORDS = tuple("zero one two three four five six seven eight nine".split())
 _UNITS = {w: i for i, w in enumerate(DIGIT_WORDS)}
@@ -153,6 +163,9 @@ def day_number(words: Sequence[str], *, cardinals: bool) -> tuple[int, int]:
             return int(number), used
     return 0, 0
 
+
+CORRECTION = r"\b(?:no|nope|sorry|actually|wait|rather|correction|(?:i )?mean(?:t)?|make (?:it|that))\b"
+"""What a caller says between what was wrong and what is meant; a regular expression over lower case."""
 
 _REFUSED_BEFORE = re.compile(
     r"(?:^|(?<!\bwhy)(?<!\bif) )"
