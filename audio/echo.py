@@ -33,6 +33,8 @@ _BEFORE = 20
 _FRAME = _RATE_HZ // 50
 _LEAST_CORRELATION = 0.3
 _FLOOR_DBFS = -55.0  # quieter than this is nobody's speech
+_QUIET_SHARE = 20  # per cent of the frames that are taken for the line's own noise
+_OVER_NOISE = 4.0  # 6 dB above that is sound, not noise
 _NEAR_RATIO = 0.5  # what is left of a frame, to its echo, from which on somebody else speaks in it
 
 
@@ -102,7 +104,9 @@ def find_echo(heard: Pcm16, played: Pcm16, sample_rate_hz: int) -> EchoReport | 
 
 
 def _at_8k(pcm: Pcm16, sample_rate_hz: int) -> NDArray[np.float64]:
+    """Without the offset that cheap converters add: no detector hears it, and no echo explains it."""
     samples = pcm.astype(np.float64)
+    samples -= samples.mean()
     if sample_rate_hz == _RATE_HZ:
         return samples
     # The mean of two is filter enough: both sides go through the same one.
@@ -138,9 +142,10 @@ def _fit(near: NDArray[np.float64], far: NDArray[np.float64], lag: int) -> NDArr
 
 
 def _frames_with_more_than_echo(rest: NDArray[np.float64], echo: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Per whole frame of 20 ms: is what the echo leaves loud, by itself and beside the echo?"""
+    """Per whole frame of 20 ms: is what the echo leaves loud, by itself, over the line's noise and beside the echo?"""
     count = len(rest) // _FRAME
     left, back = (np.square(part[: count * _FRAME].reshape(count, _FRAME)).mean(axis=1) for part in (rest, echo))
-    floor = (32768 * 10 ** (_FLOOR_DBFS / 20)) ** 2
+    noise = float(np.percentile(left, _QUIET_SHARE)) if count else 0.0
+    floor = max((32768 * 10 ** (_FLOOR_DBFS / 20)) ** 2, _OVER_NOISE * noise)
     loud: NDArray[np.bool_] = left > np.maximum(floor, back * _NEAR_RATIO)
     return loud

@@ -50,14 +50,22 @@ def hybrid(rate: int, rng: np.random.Generator) -> Samples:
     return np.asarray(response / np.sqrt(np.sum(response**2)))
 
 
-def over_the_line(samples: Samples, rng: np.random.Generator) -> Pcm16:
-    """With a little noise, and through G.711."""
-    noisy = np.clip(np.rint(samples + rng.normal(size=len(samples)) * 6), -32768, 32767).astype(np.int16)
+def over_the_line(samples: Samples, rng: np.random.Generator, *, noise: float = 6, offset: float = 0) -> Pcm16:
+    """With noise and an offset, in samples, and through G.711."""
+    noisy = np.clip(np.rint(samples + offset + rng.normal(size=len(samples)) * noise), -32768, 32767).astype(np.int16)
     return g711.mulaw_decode(g711.mulaw_encode(noisy))
 
 
 def trial(
-    seed: int, rate: int, loss_db: float, *, dispersed: bool, near_ms: int = 0, echoes: bool = True
+    seed: int,
+    rate: int,
+    loss_db: float,
+    *,
+    dispersed: bool,
+    near_ms: int = 0,
+    echoes: bool = True,
+    noise: float = 6,
+    offset: float = 0,
 ) -> tuple[EchoReport | None, float]:
     """Half a second of the line while a prompt plays, and the delay in it; the caller speaks in the last `near_ms`."""
     rng = np.random.default_rng(seed)
@@ -76,7 +84,7 @@ def trial(
         spoken = rate * near_ms // 1000
         heard[-spoken:] += callers(rate)[seed % len(callers(rate))][:spoken]
     clipped = np.clip(np.rint(played), -32768, 32767).astype(np.int16)
-    return find_echo(over_the_line(heard, rng), clipped, rate), delay * 1000 / rate
+    return find_echo(over_the_line(heard, rng, noise=noise, offset=offset), clipped, rate), delay * 1000 / rate
 
 
 TRIALS = range(24)
@@ -101,6 +109,33 @@ def test_echo_is_known_for_what_it_is(rate: int, dispersed: bool, loss_db: float
 def test_a_caller_who_speaks_over_the_echo_is_heard(rate: int, dispersed: bool, loss_db: float, near_ms: int) -> None:
     for seed in TRIALS:
         report, _ = trial(seed, rate, loss_db, dispersed=dispersed, near_ms=near_ms)
+        assert report is None or not report.is_all, (seed, report)
+
+
+LINES = {"noise at -54 dBFS": (65, 0), "noise at -50 dBFS": (104, 0), "an offset": (6, 400)}
+
+
+@pytest.mark.parametrize("rate", [8000, 16000])
+@pytest.mark.parametrize("dispersed", [False, True])
+@pytest.mark.parametrize("loss_db", [10, 20])
+@pytest.mark.parametrize("line", LINES)
+def test_a_lines_own_noise_and_offset_are_no_caller(rate: int, dispersed: bool, loss_db: float, line: str) -> None:
+    """Each pause between the prompt's words was somebody else's sound: the bot interrupted itself."""
+    noise, offset = LINES[line]
+    known = [
+        report is not None and report.is_all
+        for report, _ in (trial(s, rate, loss_db, dispersed=dispersed, noise=noise, offset=offset) for s in TRIALS)
+    ]
+    assert sum(known) >= len(known) - 1
+
+
+@pytest.mark.parametrize("loss_db", [10, 20, 30])
+@pytest.mark.parametrize("near_ms", [200, 400])
+@pytest.mark.parametrize("line", LINES)
+def test_a_caller_is_heard_over_echo_and_noise(loss_db: float, near_ms: int, line: str) -> None:
+    noise, offset = LINES[line]
+    for seed in TRIALS:
+        report, _ = trial(seed, 8000, loss_db, dispersed=False, near_ms=near_ms, noise=noise, offset=offset)
         assert report is None or not report.is_all, (seed, report)
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
+from audio.detection import WebRtcDetector
 from audio.endpointing import (
     Endpointer,
     EndpointEvent,
@@ -29,7 +32,8 @@ SETTINGS = EndpointSettings(
     pause_ms=260,
     min_speech_ms=100,
     onset_window_ms=160,
-    resume_ms=40,
+    rejoin_ms=40,
+    resume_ms=100,
     sustained_ms=200,
     onset_padding_ms=240,
     keep_after_ms=200,
@@ -112,14 +116,14 @@ def test_the_tail_may_change_within_a_tail() -> None:
 
 
 def test_the_caller_who_goes_on_after_a_pause() -> None:
-    events = run("12. 10# 20. 10# 20. 5# 60.")
+    events = run("12. 10# 20. 10# 20. 6# 60.")
     assert events[2:] == [
         Pause(start=0, end=32 * FRAME),
         SpeechResumed(42 * FRAME),
         Pause(start=0, end=62 * FRAME),
         SpeechResumed(72 * FRAME),
-        Pause(start=0, end=87 * FRAME),
-        UtteranceEnded(start=0, end=87 * FRAME, decided_at=117 * FRAME, reason=EndReason.TAIL),
+        Pause(start=0, end=88 * FRAME),
+        UtteranceEnded(start=0, end=88 * FRAME, decided_at=118 * FRAME, reason=EndReason.TAIL),
     ]
 
 
@@ -128,8 +132,60 @@ def test_a_hesitation_shorter_than_a_pause_is_not_told() -> None:
     assert events == [SpeechStarted(12 * FRAME), SpeechSustained(12 * FRAME)]
 
 
-def test_a_click_in_the_tail_does_not_prolong_it() -> None:
-    assert run("12. 10# 20. # 40.")[-1] == run("12. 10# 61.")[-1]
+@pytest.mark.parametrize("click", ["#", "4#", "2# . 2#"])
+def test_a_click_in_the_tail_does_not_prolong_it(click: str) -> None:
+    """WebRTC's detector makes four frames of one click."""
+    assert run(f"12. 10# 20. {click} 40.") == run("12. 10# 70.")
+
+
+def test_a_click_to_a_detector_in_the_tail_does_not_prolong_it() -> None:
+    """With the detector that calls have, which holds on after every sound."""
+    generator = np.random.default_rng(1)
+    line = generator.normal(0, 4, 8000 * 3)
+    line[8000:12000] += 4000 * np.sin(np.arange(4000) * 2 * np.pi * 200 / 8000) * generator.normal(1, 0.3, 4000)
+    clicked = line.copy()
+    clicked[16000:16016] += generator.normal(0, 2000, 16)
+
+    def heard(samples: NDArray[np.float64]) -> list[EndpointEvent]:
+        detector, endpointer = WebRtcDetector(8000), Endpointer(SETTINGS, 8000)
+        pcm = samples.astype("<i2").tobytes()
+        return [
+            event for at in range(0, len(pcm), 320) for event in endpointer.push(detector.is_speech(pcm[at:][:320]))
+        ]
+
+    detector = WebRtcDetector(8000)
+    alone = [detector.is_speech(clicked.astype("<i2").tobytes()[at:][:320]) for at in range(31000, 35000, 320)]
+    assert sum(alone) >= 4, "it is fooled"
+    assert heard(clicked) == heard(line) != []
+
+
+def test_before_a_pause_little_speech_continues_the_utterance() -> None:
+    """A weak syllable in noise is flagged in pieces: only what undoes a pause must be more."""
+    assert run("12. 10# 8. 2# 8. 2#") == [SpeechStarted(12 * FRAME), SpeechSustained(12 * FRAME)]
+
+
+@pytest.mark.parametrize("silent", [35, 38, 39])
+def test_speech_that_begins_as_the_tail_closes_is_not_cut_off(silent: int) -> None:
+    """It needs five frames to be sure, and the tail has forty."""
+    events = run(f"12. 10# {silent}. 10# 60.")
+    assert [type(event) for event in events[2:]] == [Pause, SpeechResumed, Pause, UtteranceEnded]
+    assert events[3] == SpeechResumed((22 + silent) * FRAME)
+
+
+def test_a_click_as_the_tail_closes_delays_the_end_by_no_more_than_itself() -> None:
+    (ended,) = (event for event in run("12. 10# 38. 4# 60.") if isinstance(event, UtteranceEnded))
+    assert (ended.end, ended.decided_at) == (32 * FRAME, 66 * FRAME)
+
+
+def test_what_flickers_for_ever_does_not_hold_the_end_back() -> None:
+    ended = run("12. 10# 14. " + "# . " * 40)[-1]
+    assert isinstance(ended, UtteranceEnded) and ended.decided_at <= (12 + 10 + 40 + 8) * FRAME
+
+
+def test_more_to_resume_than_to_begin_is_a_setting_like_any_other() -> None:
+    """The frames kept were those of the onset's window, so that 200 ms in the tail could never resume."""
+    endpointer = Endpointer(dataclasses.replace(SETTINGS, resume_ms=300), 8000)
+    assert SpeechResumed(42 * FRAME) in run("12. 10# 20. 20#", endpointer)
 
 
 def test_a_click_does_not_hide_the_pause() -> None:
@@ -193,6 +249,7 @@ def test_padding_never_reaches_back_into_the_utterance_before() -> None:
         ({"onset_window_ms": 80}, "onset_window_ms=80 must be at least 100"),
         ({"max_utterance_ms": 300}, "max_utterance_ms=300 must be at least"),
         ({"tail_ms": -1, "resume_ms": 0}, "tail_ms=-1 .*; resume_ms=0"),
+        ({"rejoin_ms": 10}, "rejoin_ms=10 must be at least 20"),
     ],
 )
 def test_settings_that_cannot_work_are_all_named(change: dict[str, int], words: str) -> None:
