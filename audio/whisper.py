@@ -53,6 +53,10 @@ _TOKENS_PER_S = 12
 it loops."""
 _WHISPERS_OWN = {"cmn": "zh"}
 """Languages that Whisper has under another code."""
+_NEAREST = {"yue": "zh", "wuu": "zh", "nan": "zh", "hak": "zh"}
+"""Where a model does not have the first (Whisper has Cantonese from large-v3 on): better than a guess an utterance."""
+_MOST_UNKNOWN = 50
+"""Languages that are told once each; callers choose what they ask for."""
 _MOST_TOKENS = 224
 """Half of a decoder's positions, which stock Whisper was trained to fill at most."""
 
@@ -137,6 +141,7 @@ class WhisperRecogniser(ABC):
         self._extract = extract
         self._multilingual = multilingual
         self._max_batch = max_batch
+        self._unknown_languages: set[str] = set()
         self._vocabularies: dict[tuple[Expectation, str | None], Vocabulary | None] = {}
         self._sot, self._no_timestamps, self._end = (
             self._token(word) for word in ("<|startoftranscript|>", "<|notimestamps|>", "<|endoftext|>")
@@ -283,9 +288,14 @@ class WhisperRecogniser(ABC):
                 vocabulary.tokens,
             )
             for index, hypothesis in zip(batch, held, strict=True):
+                free = decoded[index]
                 text = self._tokenizer.decode(hypothesis.tokens).strip()
-                if vocabulary.spells(text) and is_plausible(hypothesis.logprobs, decoded[index].avg_logprob, margin):
-                    yield index, replace(decoded[index], text=text, tokens=hypothesis.tokens)
+                if (
+                    vocabulary.spells(text)
+                    and not vocabulary.shortens(text, free.text)
+                    and is_plausible(hypothesis.logprobs, free.avg_logprob, margin)
+                ):
+                    yield index, replace(free, text=text, tokens=hypothesis.tokens)
 
     def _vocabulary(self, expect: Expectation | None, language: str | None) -> Vocabulary | None:
         """What a caller may have been asked for, in this model's tokens."""
@@ -351,10 +361,18 @@ class WhisperRecogniser(ABC):
         language = _WHISPERS_OWN.get(language, language)
         if language == AUTO_LANGUAGE:
             return None
-        if self._tokenizer.token_to_id(f"<|{language}|>") is None:
-            logger.warning("speech model %s has no language %r; detecting instead", self.name, language[:8])
-            return None
-        return language
+        for code in (language, _NEAREST.get(language)):
+            if code is not None and self._tokenizer.token_to_id(f"<|{code}|>") is not None:
+                return code
+        if language not in self._unknown_languages and len(self._unknown_languages) < _MOST_UNKNOWN:
+            self._unknown_languages.add(language)
+            logger.warning(
+                "speech model %s has no language %r and detects it in each utterance; set the call's language or "
+                "asr.language to one that it has",
+                self.name,
+                language[:8],
+            )
+        return None
 
     def _likeliest(self, tokens: Sequence[str]) -> str:
         """The most probable language among those the profile allows, without its token's brackets.

@@ -58,6 +58,8 @@ def test_a_text_is_an_answer_or_not(expect: Expectation, text: str, spelled: boo
         ("fourone", True),  # of allowed tokens: a second decoding would write the same
         ("no", True),
         ("stop help", True),
+        ("four one seven no wait", True),
+        ("nine five stop", True),
         ("my four", False),
         ("may", False),
         ("i want to speak to a person", False),
@@ -65,6 +67,21 @@ def test_a_text_is_an_answer_or_not(expect: Expectation, text: str, spelled: boo
 )
 def test_what_is_settled_needs_no_second_decoding(text: str, settled: bool) -> None:
     assert vocabulary(Expectation.DIGITS).settles(text, encode(text)) is settled
+
+
+@pytest.mark.parametrize(
+    ("expected", "free", "shortens"),
+    [
+        ("yes", "yes please", True),
+        ("yes", "yes", False),
+        ("yes sure", "yes shore", False),
+        ("four one", "for one please", False),
+        ("four one", "four", False),
+    ],
+)
+def test_words_left_out_at_the_end_are_no_better_hearing(expected: str, free: str, shortens: bool) -> None:
+    assert vocabulary(Expectation.YES_NO).shortens(expected, free) is shortens
+    assert vocabulary(Expectation.YES_NO, "zh").shortens("是的", "是的吧")
 
 
 @pytest.mark.parametrize("language", ["zh", "zh-CN", "yue"])

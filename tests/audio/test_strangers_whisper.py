@@ -95,15 +95,17 @@ def test_each_form_loads_in_its_engine(engines: dict[str, WhisperRecogniser]) ->
 def test_languages_given_and_detected(
     engines: dict[str, WhisperRecogniser], form: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    jobs = [AsrJob(pcm=sound(1), language=language) for language in ("en", "zh-CN", None, "xx", "en_GB", "cmn", "auto")]
-    given_en, given_zh, detected, unknown, british, mandarin, auto = engines[form].transcribe(jobs)
+    codes = ("en", "zh-CN", None, "xx", "en_GB", "cmn", "wuu", "auto")
+    jobs = [AsrJob(pcm=sound(1), language=code) for code in codes]
+    given_en, given_zh, detected, unknown, british, mandarin, wu, auto = engines[form].transcribe(jobs)
     assert (given_en.language, given_zh.language) == ("en", "zh")
     assert detected.language == unknown.language not in (None, "", "xx")
-    assert (detected, british, mandarin, auto) == (unknown, given_en, given_zh, detected)
+    assert (detected, british, mandarin, wu, auto) == (unknown, given_en, given_zh, given_zh, detected)
     assert {t.text for t in (given_en, given_zh, detected)} == {SAID}
     assert len({t.avg_logprob for t in (given_en, given_zh, detected)}) == 3  # the prompt is another each time
     assert [record.message for record in caplog.records] == [
-        f"speech model {form} has no language 'xx'; detecting instead"
+        f"speech model {form} has no language 'xx' and detects it in each utterance; set the call's language or "
+        "asr.language to one that it has"
     ]
 
 

@@ -102,19 +102,8 @@ def test_a_batch_of_different_questions_gives_what_each_gives_alone(engine: Whis
     assert together[-1].gated_by == "energy"
 
 
-def test_an_expectation_makes_no_words_where_there_were_none(engine: WhisperEngine) -> None:
-    """The gates judge what was heard freely."""
-    rng = np.random.default_rng(2)
-    noises = [AsrJob(pcm=rng.normal(0, level, 8000).astype(np.int16)) for level in (30, 300, 3000) for _ in range(5)]
-    asked = [replace(job, expect=Expectation.DIGITS) for job in noises]
-    free, held = engine.transcribe(noises), engine.transcribe(asked)
-    assert [(t.gated_by, t.avg_logprob) for t in held] == [(t.gated_by, t.avg_logprob) for t in free]
-    assert [t.text == "" for t in held] == [t.text == "" for t in free]
-
-
-def test_answers_that_are_among_the_expected_words_cost_no_second_decoding(
-    engine: WhisperEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def second_decodings(engine: WhisperEngine, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Windows of each, as they come."""
     tried: list[int] = []
     within = engine._generate_within
 
@@ -123,6 +112,41 @@ def test_answers_that_are_among_the_expected_words_cost_no_second_decoding(
         return within(features, *rest)
 
     monkeypatch.setattr(engine, "_generate_within", counted)
+    return tried
+
+
+def test_an_expectation_makes_no_words_where_there_were_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gates judge what was heard freely: where they refuse all, the likeliest of digits is refused too."""
+    engine = WhisperEngine(bundled_model_path(), device="cpu", gates=GateSettings(min_avg_logprob=0.0))
+    tried = second_decodings(engine, monkeypatch)
+    rng = np.random.default_rng(2)
+    noises = [AsrJob(pcm=rng.normal(0, level, 8000).astype(np.int16)) for level in (30, 300, 3000) for _ in range(5)]
+    asked = [replace(job, expect=Expectation.DIGITS) for job in noises]
+    asked += [spoken(text, Expectation.DIGITS) for text in ("down", "for", "won", "tree", *OTHER)]
+    free, held = engine.transcribe(unasked(asked)), engine.transcribe(asked)
+    assert [(t.gated_by, t.avg_logprob) for t in held] == [(t.gated_by, t.avg_logprob) for t in free]
+    assert [t.text for t in held] == [""] * len(asked)
+    assert sum(tried) >= len(OTHER)
+
+
+@pytest.mark.parametrize("said", ["four one seven no wait", "six eight no", "nine five stop", "two two three wait no"])
+def test_a_caller_who_takes_it_back_has_not_said_more_digits(engine: WhisperEngine, said: str) -> None:
+    """ "No wait" was two digits more, "stop" nothing."""
+    asked = spoken(said, Expectation.DIGITS)
+    rng = np.random.default_rng(4)
+    noisy = [
+        replace(asked, pcm=(asked.pcm + rng.normal(0, level, len(asked.pcm))).astype(np.int16)) for level in (0, 60)
+    ]
+    for free, held in zip(words(engine, unasked(noisy)), words(engine, noisy), strict=True):
+        if {"no", "wait", "stop"} & set(free.split()):
+            assert held == free
+    assert words(engine, unasked(noisy))[0].split()[-1] in ("no", "wait", "stop")
+
+
+def test_answers_that_are_among_the_expected_words_cost_no_second_decoding(
+    engine: WhisperEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = second_decodings(engine, monkeypatch)
     jobs = [spoken("four four one seven", Expectation.DIGITS), spoken(OTHER[0], Expectation.DIGITS)]
     assert words(engine, jobs)[0] == "four four one seven"
     assert tried == [1]

@@ -80,7 +80,6 @@ async def test_a_speculation_made_for_another_node_is_not_used(tmp_path: Path) -
         assert np.array_equal(running.asr.jobs[-2].pcm, running.asr.jobs[-1].pcm)
         assert running.metric("voicegate_speculation_total", outcome="wasted") >= 1
         assert running.metric("voicegate_speculation_total", outcome="used") == 0
-        assert running.metric("voicegate_speculation_total", outcome="used") == 0
 
 
 async def test_the_inference_worker_is_told(tmp_path: Path) -> None:
