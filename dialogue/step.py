@@ -163,10 +163,12 @@ class _Run:
         if node is None:
             draft.state = replace(draft.state, disposition=None, returning=False)
             self._enter(self._flow.start)
-        elif draft.state.returning:
-            return self.offer()
         elif node.ends:
             draft.end(node)
+        elif draft.state.disposition is not None:  # ended where the caller was listened to: for its length
+            draft.actions.append(HangUp(disposition=draft.state.disposition))
+        elif draft.state.returning:
+            return self.offer()
         elif node.webhook is not None:
             draft.say(self._flow.resume, node)
             draft.call_webhook(node, node.webhook, again=True)

@@ -383,6 +383,15 @@ def test_a_call_resumed_after_the_bots_end_ends_again() -> None:
     assert actions == (HangUp(disposition="wrong_person"),) and ended.ended
 
 
+def test_a_call_resumed_after_it_was_ended_for_its_length_ends_again() -> None:
+    state, _ = call(*IDENTIFIED)
+    ended, _ = step(FLOW, state, TimeRanOut())
+    ended, _ = step(FLOW, ended, CallEnded(by="bot"))
+    for _ in range(2):
+        ended, actions = step(FLOW, ended, CallResumed())
+        assert actions == (HangUp(disposition="too_long"),) and ended.ended
+
+
 def test_a_node_that_the_flow_has_no_more_starts_again_with_the_slots() -> None:
     state, _ = call(*IDENTIFIED)
     state, actions = step(FLOW, replace(state, node="removed"), CallResumed())
