@@ -50,8 +50,8 @@ class StepDraft:
         """Fill the node's slots from this turn; `asked` is the slot that the caller has just been asked for. Whether
         a value for the collected one was refused."""
         refused = False
-        for name in (node.collect, *node.optional):
-            assert name is not None
+        assert node.collect is not None
+        for name in self._marked_first((node.collect, *node.optional), asked):
             value = self.read(self.flow.slots[name], asked=name == node.collect == asked, named=name in node.optional)
             if isinstance(value, SlotValue):
                 self.fill(name, value)
@@ -62,13 +62,22 @@ class StepDraft:
     def correct(self, node: Node) -> bool:
         """Take new values for the slots that the node confirms. Whether there was one."""
         changed = False
-        for name in node.confirm:
-            value = self.read(self.flow.slots[name], asked=False, named=True)
+        for name in self._marked_first(node.confirm, None):
+            spec = self.flow.slots[name]
+            value = self.read(spec, asked=False, named=True)
             before = self._standing(name)
             if isinstance(value, SlotValue) and (before is None or before.value != value.value):
                 self.fill(name, value)
                 changed = True
+            elif isinstance(self.heard.marked(spec, self.state.slots), SlotValue):
+                self.heard.keep(spec)  # said again: no news for another slot
         return changed
+
+    def _marked_first(self, names: Sequence[str], asked: str | None) -> list[str]:
+        """The slots in the order to read them in: what is marked for one is not another's to take from the words, but
+        the answer to a question is first of all an answer."""
+        slots = self.flow.slots
+        return sorted(names, key=lambda n: n != asked and self.heard.marked(slots[n], self.state.slots) is None)
 
     def keep_early(self, intent: str) -> None:
         """Fill the slots that a turn of this intent fills before they are asked for."""
@@ -80,6 +89,7 @@ class StepDraft:
                 value = self.heard.marked(spec, self.state.slots)
                 if isinstance(value, SlotValue):
                     # Not `fill`: the node that asks for it may come in this turn, and reads the same words.
+                    self.heard.keep(spec)
                     self.state = replace(self.state, slots={**self.state.slots, name: value})
 
     def changed(self, transition: Transition) -> dict[str, SlotValue]:

@@ -23,7 +23,7 @@ States are the flow's nodes. What an event does at a listening node:
 | `CallEnded`     | noted                                                                           |
 
 Odd cases: a node that collects is passed over where its slot is filled, but a value in this very turn
-replaces it ("I will pay Friday" later corrected to "I will pay Monday"). An entity serves one slot a turn.
+replaces it ("I will pay Friday" later corrected to "I will pay Monday"). A value serves one slot a turn.
 A node may have the FAQ first (5 before 2) or never. What the FAQ or the second track answers fills no slot and leads
 nowhere. A prompt whose slot has no value is left out (`flow_check` finds those that can be). After the bot's end
 every event but `CallResumed` and `CallEnded` gives no action. A caller who comes back to one node again and again

@@ -439,3 +439,85 @@ def test_a_key_of_the_flow_is_no_count(tmp_path: Path) -> None:
     assert state.node == "bye" and "guests" not in state.slots and last(actions) == HangUp(disposition="no_match")
     state, _ = call(flow, DigitsPressed(digits="09"))
     assert state.slots["guests"].value == "9"
+
+
+# One value, one slot
+
+STAY = """\
+start: greet
+slots:
+  arrival: {type: date, early: book}
+  departure: {type: date}
+  account: {type: digits, length: 4}
+  pin: {type: digits, length: 4}
+  phone: {type: digits, length: 11}
+  room: {type: choice, choices: {single: [single], double: [double]}}
+  board: {type: choice, choices: {full: [full board], half: [half board]}}
+no_match: {prompts: [Sorry.]}
+nodes:
+  greet: {say: Hello., ask: "What is it?", on: {stay: ask_arrival, book: ask_departure, pay: ask_account}}
+  ask_arrival: {ask: "From when?", collect: arrival, optional: [room, board], then: ask_departure}
+  ask_departure: {ask: "Until when?", collect: departure, then: check}
+  check: {ask: "{departure}?", confirm: [arrival, departure], on: {affirm: bye}}
+  ask_account: {ask: "Your number?", collect: account, optional: phone, then: ask_pin}
+  ask_pin: {ask: "Your PIN?", collect: pin, then: bye}
+  bye: {say: Goodbye., hang_up: done}
+"""
+STAYING = said("stay", "a room please")
+
+
+@pytest.mark.parametrize(
+    ("events", "node", "slots"),
+    [
+        ([STAYING, said("inform", "on friday")], "ask_departure", {"arrival": "2026-11-27"}),
+        ([STAYING, said("inform", "on [friday](arrival)")], "ask_departure", {"arrival": "2026-11-27"}),
+        ([said("stay", "i come on friday")], "ask_departure", {"arrival": "2026-11-27"}),
+        (
+            [STAYING, said("inform", "[friday](arrival) to [monday the thirtieth](departure)")],
+            "check",
+            {"arrival": "2026-11-27", "departure": "2026-11-30"},
+        ),
+        ([said("pay", "i pay"), DigitsPressed(digits="4417")], "ask_pin", {"account": "4417"}),
+        ([said("pay", "i pay"), said("inform", "four four one seven")], "ask_pin", {"account": "4417"}),
+        (
+            [said("pay", "i pay"), DigitsPressed(digits="4417"), DigitsPressed(digits="1234")],
+            "bye",
+            {"account": "4417", "pin": "1234"},
+        ),
+        (  # of another kind: digits in another number
+            [said("pay", "i pay"), said("inform", "four four one seven, and i am on 13800138000")],
+            "ask_pin",
+            {"account": "4417", "phone": "13800138000"},
+        ),
+        (  # of another kind: choices between other names
+            [STAYING, said("inform", "[friday](arrival) a double room with half board")],
+            "ask_departure",
+            {"arrival": "2026-11-27", "room": "double", "board": "half"},
+        ),
+        ([said("book", "i come on [friday](arrival)")], "ask_departure", {"arrival": "2026-11-27"}),  # kept early
+        (  # the answer to a question stays one, whatever the understanding took it for
+            [said("book", "a room"), said("book", "on [friday](arrival)")],
+            "check",
+            {"arrival": "2026-11-27", "departure": "2026-11-27"},
+        ),
+    ],
+)
+def test_a_value_fills_one_slot_of_its_kind(
+    tmp_path: Path, events: list[Event], node: str, slots: dict[str, str]
+) -> None:
+    found, faults = load(tmp_path, STAY)
+    assert found is not None, [str(fault) for fault in faults]
+    state, _ = call(found, *events)
+    assert (state.node, {name: slot.value for name, slot in state.slots.items()}) == (node, slots)
+
+
+def test_a_correction_is_of_the_slot_it_is_marked_for_else_of_the_first(tmp_path: Path) -> None:
+    found, _ = load(tmp_path, STAY)
+    assert found is not None
+    both = said("inform", "[friday](arrival) to [monday the thirtieth](departure)")
+    state, _ = call(found, STAYING, both, said("deny", "no on saturday"))
+    assert (value(state, "arrival"), value(state, "departure")) == ("2026-11-28", "2026-11-30")
+    state, _ = call(found, STAYING, both, said("deny", "no until [wednesday](departure)"))
+    assert (value(state, "arrival"), value(state, "departure")) == ("2026-11-27", "2026-11-25")
+    state, _ = call(found, STAYING, both, said("affirm", "yes from [friday](arrival)"))
+    assert (state.node, value(state, "departure")) == ("bye", "2026-11-30")
