@@ -227,5 +227,5 @@ def _ways(flow: Flow, node: Node, have: frozenset[str]) -> Iterator[tuple[str, f
         if to is not None:
             yield to, have
     for transition in _options(node.on, node.keys, flow.anywhere, flow.keys):
-        if transition.to is not None:
-            yield transition.to, (have | _gained(transition)) - set(transition.forget)
+        # One that stays comes back to its node, whose question is asked again without what it forgets.
+        yield transition.to or node.name, (have | _gained(transition)) - set(transition.forget)

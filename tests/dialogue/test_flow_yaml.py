@@ -149,6 +149,12 @@ FAULTS = {
         17,
         "{day} may have no value at node 'sure'",
     ),
+    "a value forgotten where it is asked about": (
+        "then: bye}",
+        'then: sure}\n  sure: {ask: "{day}?", on: {affirm: bye, deny: {stay: ask, forget: day}}}',
+        17,
+        "{day} may have no value at node 'sure'",
+    ),
     "a value missing somewhere": ("say: I can help.", 'say: "{day}"', 9, "at every node that listens"),
     "not YAML": ("nodes:", "nodes: [", 11, "not YAML"),
 }
