@@ -235,6 +235,9 @@ class FlowParts:
                 f"{what} has {len(prompt.text)} characters; callers follow {MAX_PROMPT_CHARS}",
                 "shorten it, or make it a list of two prompts",
             )
+        if "{" in (rest := _SLOT_IN_TEXT.sub("", prompt.text)) or "}" in rest:
+            mend = "write {slot}, without blanks or dashes; a voice can say no brace"
+            self.faults.add(line, f"{what} has a brace that encloses no slot's name", mend)
         slots = {name: self.scope.slot(Located(name, line)).text for name in prompt.slots}
         prompt = replace(prompt, text=_SLOT_IN_TEXT.sub(lambda match: f"{{{slots[match[1]]}}}", prompt.text))
         self.references.prompts.append((prompt, line))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, time
 
 from dialogue.checksums import Checksum
@@ -11,16 +12,21 @@ from dialogue.yaml_source import Section, suggest
 
 __all__ = ["read_slots"]
 
+_NAME = re.compile(r"\w+")
+"""Names that a prompt can hold in braces."""
+
 
 def read_slots(parts: FlowParts, top: Section, key: str, *, variable: bool, language: str) -> dict[str, SlotSpec]:
     """The slots of one section by name."""
     section = top.section(key)
     if section is None:
         return {}
-    return {
-        name: _slot(parts, name, Section(value, f"slot {name!r}", parts.faults), variable, language)
-        for name, _, value in section.entries()
-    }
+    slots = {}
+    for name, line, value in section.entries():
+        if not _NAME.fullmatch(name):
+            parts.faults.add(line, f"a slot cannot be named {name!r}", "use letters, digits and _")
+        slots[name] = _slot(parts, name, Section(value, f"slot {name!r}", parts.faults), variable, language)
+    return slots
 
 
 def _slot(parts: FlowParts, name: str, section: Section, variable: bool, language: str) -> SlotSpec:
