@@ -4,7 +4,7 @@
 name: bill-reminder
 version: "1"
 language: en
-voice: {name: en-us, rate: 160}      # an espeak-ng voice; words per minute
+voice: {name: en-us, rate: 160}      # an espeak-ng voice; words per minute; by default the language's
 flow: flow.yaml
 nlu: nlu                             # artefact folder; may be another bot's
 examples: [examples.jsonl, examples.dev.jsonl]
@@ -49,6 +49,10 @@ class Voice:
 
     name: str
     rate: int
+
+
+_VOICES = {"en": Voice("en-us", 160), "zh": Voice("cmn", 150)}
+"""By language: another's voice reads its words as no words at all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +127,7 @@ def _read(top: Section, directory: Path, faults: Faults) -> Bot | None:
         top.require(key, mend)
     name, version, language = (top.text(key) for key in ("name", "version", "language"))
     flow_file, nlu = top.text("flow"), top.text("nlu")
-    voice = _voice(top.section("voice"))
+    voice = _voice(top.section("voice"), language.text if language else "")
     larger = _larger_model(top, directory, faults)
     assistant = read_assistant(top, language.text if language else "", faults)
     files = top.texts("examples")
@@ -182,12 +186,13 @@ def _larger_model(top: Section, directory: Path, faults: Faults) -> LargerModel 
     )
 
 
-def _voice(section: Section | None) -> Voice:
+def _voice(section: Section | None, language: str) -> Voice:
+    usual = _VOICES.get(language, _VOICES["en"])
     if section is None:
-        return Voice("en-us", 160)
+        return usual
     name, rate = section.text("name"), section.integer("rate", low=80, high=450)
     section.finish()
-    return Voice(name.text if name else "en-us", rate or 160)
+    return Voice(name.text if name else usual.name, rate or usual.rate)
 
 
 def _intents(path: Path, faults: Faults) -> set[str]:

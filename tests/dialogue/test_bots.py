@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dialogue.bots import BotError, LargerModel, bundled_bots, load_bot
+from dialogue.bots import BotError, LargerModel, Voice, bundled_bots, load_bot
 
 pytestmark = pytest.mark.unit
 
@@ -52,6 +52,22 @@ def test_a_second_opinion_names_a_larger_model(copy: Path) -> None:
     assert load_bot(copy).second_opinion == LargerModel(nlu_path=copy / "large", below=0.7, within_s=0.15)
     file.write_text(text + "second_opinion: {nlu: large}\n")
     assert load_bot(copy).second_opinion == LargerModel(nlu_path=copy / "large", below=0.9, within_s=0.2)
+
+
+@pytest.mark.parametrize(
+    ("written", "language", "voice"),
+    [
+        ("", "en", Voice("en-us", 160)),
+        ("", "zh", Voice("cmn", 150)),
+        ("voice: {rate: 200}", "zh", Voice("cmn", 200)),
+        ("voice: {name: yue}", "zh", Voice("yue", 150)),
+    ],
+)
+def test_a_bot_without_a_voice_has_its_languages(copy: Path, written: str, language: str, voice: Voice) -> None:
+    (copy / "bot.yaml").write_text(f"name: b\nlanguage: {language}\nflow: flow.yaml\n{written}")
+    (copy / "flow.yaml").write_text("start: a\nnodes: {a: {say: Hi., hang_up: x}}")
+    (copy / "faq.yaml").unlink(missing_ok=True)
+    assert load_bot(copy).voice == voice
 
 
 def test_examples_mark_what_the_flow_reads(copy: Path) -> None:
