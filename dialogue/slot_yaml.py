@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import date, time
 
 from dialogue.checksums import Checksum
@@ -15,18 +16,40 @@ __all__ = ["read_slots"]
 _NAME = re.compile(r"\w+")
 """Names that a prompt can hold in braces."""
 
+_BOUNDS = (
+    ("min_length", "max_length"),
+    ("earliest_days", "latest_days"),
+    ("earliest", "latest"),
+    ("minimum", "maximum"),
+)
+"""Keys whose values no value could lie between, were they the wrong way round."""
+
 
 def read_slots(parts: FlowParts, top: Section, key: str, *, variable: bool, language: str) -> dict[str, SlotSpec]:
     """The slots of one section by name."""
     section = top.section(key)
     if section is None:
         return {}
-    slots = {}
+    slots, sections = {}, {}
     for name, line, value in section.entries():
         if not _NAME.fullmatch(name):
             parts.faults.add(line, f"a slot cannot be named {name!r}", "use letters, digits and _")
-        slots[name] = _slot(parts, name, Section(value, f"slot {name!r}", parts.faults), variable, language)
+        sections[name] = Section(value, f"slot {name!r}", parts.faults)
+        slots[name] = _slot(parts, name, sections[name], variable, language)
+    for name in slots:
+        if _stands_in_for_itself(slots, name):
+            what = f"'default_from' of slot {name!r} leads back to it"
+            parts.faults.add(sections[name].line_of("default_from"), what, "name a variable, or a slot without it")
     return slots
+
+
+def _stands_in_for_itself(slots: Mapping[str, SlotSpec], name: str) -> bool:
+    seen: set[str] = set()
+    waiting = slots[name].default_from
+    while waiting is not None and waiting in slots and waiting not in seen:
+        seen.add(waiting)
+        waiting = slots[waiting].default_from
+    return name in seen
 
 
 def _slot(parts: FlowParts, name: str, section: Section, variable: bool, language: str) -> SlotSpec:
@@ -61,6 +84,11 @@ def _slot(parts: FlowParts, name: str, section: Section, variable: bool, languag
         currency=_currency(parts, section, language),
     )
     section.finish()
+    for low, high in _BOUNDS:
+        least, most = getattr(spec, low), getattr(spec, high)
+        if least is not None and most is not None and least > most:
+            what = f"slot {name!r} takes no value: its {low!r} is more than its {high!r}"
+            parts.faults.add(section.line_of(low), what, "exchange them, or correct one")
     if spec.type is SlotType.CHOICE and not spec.choices:
         parts.faults.add(section.line, f"slot {name!r} has no choices", "add `choices: {name: [words]}`")
     if default and kind:
@@ -80,12 +108,16 @@ def _checksum(parts: FlowParts, section: Section) -> Checksum | None:
 
 def _time(parts: FlowParts, section: Section, key: str) -> time | None:
     written = section.text(key)
+    if written is None:
+        return None
     try:
-        return time.fromisoformat(written.text) if written else None
+        value = time.fromisoformat(written.text)
     except ValueError:
-        assert written is not None
+        value = None
+    if value is None or value.tzinfo is not None:  # one with an offset cannot be compared with what callers say
         parts.faults.add(written.line, f"{key!r} of {section.what} is {written.text!r}", 'write a time: "08:00"')
         return None
+    return value
 
 
 def _currency(parts: FlowParts, section: Section, language: str) -> str | None:

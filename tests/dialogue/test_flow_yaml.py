@@ -95,6 +95,34 @@ FAULTS = {
     "slot without type": ("{type: date}", "{}", 5, "has no 'type'"),
     "slot that no prompt could name": ("day: {type: date}", "due-date: {type: date}", 5, "cannot be named 'due-date'"),
     "variable that no prompt could name": ("name: {type", "my name: {type", 3, "cannot be named 'my name'"),
+    "a stand-in for itself": ("{type: date}", "{type: date, default_from: day}", 5, "slot 'day' leads back to it"),
+    "stand-ins in a circle": (
+        "day: {type: date}",
+        "day: {type: date, default_from: due}\n  due: {type: date, default_from: day}",
+        6,
+        "slot 'due' leads back to it",
+    ),
+    "a time with an offset": ("{type: date}", '{type: time, earliest: "08:00+00:00"}', 5, "is '08:00+00:00'"),
+    "a time that is none": ("{type: date}", "{type: time, latest: noon}", 5, "is 'noon'"),
+    "lengths exchanged": (
+        "{type: date}",
+        "{type: digits, min_length: 6, max_length: 4}",
+        5,
+        "its 'min_length' is more",
+    ),
+    "amounts exchanged": ("{type: date}", "{type: amount, minimum: 20, maximum: 5}", 5, "more than its 'maximum'"),
+    "days exchanged": (
+        "{type: date}",
+        "{type: date, earliest_days: 1, latest_days: 0}",
+        5,
+        "its 'earliest_days' is more",
+    ),
+    "hours exchanged": (
+        "{type: date}",
+        '{type: time, earliest: "18:00", latest: "08:00"}',
+        5,
+        "its 'earliest' is more than its 'latest'",
+    ),
     "bad number": ("after_ms: 4000", "after_ms: soon", 6, "'after_ms'"),
     "number out of range": ("after_ms: 4000", "after_ms: 5", 6, "'after_ms'"),
     "default of the wrong kind": ("type: text, default: Mary", "type: digits, default: Mary", 3, "default of 'name'"),
@@ -212,6 +240,17 @@ def test_a_value_that_is_there_on_every_way_may_be_said(tmp_path: Path) -> None:
         GOOD.replace("then: bye}", 'then: good}\n  good: {say: "{day}!", hang_up: x}'),
     ):
         flow, faults = load(tmp_path, text)
+        assert flow is not None, faults
+
+
+def test_bounds_that_one_value_passes_are_sound(tmp_path: Path) -> None:
+    for bounds in (
+        "digits, min_length: 4, max_length: 4",
+        "date, earliest_days: 0, latest_days: 0",
+        'time, earliest: "08:00", latest: "08:00"',
+        "number, minimum: 0, maximum: 0",
+    ):
+        flow, faults = load(tmp_path, GOOD.replace("type: date", f"type: {bounds}"))
         assert flow is not None, faults
 
 
