@@ -6,7 +6,7 @@ prompts, ask, listen, call the operator's system, end. Every change of state goe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 
@@ -71,6 +71,8 @@ class StepDraft:
                 changed = True
             elif isinstance(self.heard.marked(spec, self.state.slots), SlotValue):
                 self.heard.keep(spec)  # said again: no news for another slot
+        if changed:
+            self.note(node)  # as on entry, should it promise what it confirms
         return changed
 
     def _marked_first(self, names: Sequence[str], asked: str | None) -> list[str]:
@@ -144,6 +146,19 @@ class StepDraft:
             values = {key: dict(self.values([slot])).get(slot) for key, slot in node.callback.items()}
             agreed = {key: value for key, value in values.items() if value is not None}
             self.state = replace(self.state, callback=agreed)
+
+    def renew(self, values: Mapping[str, SlotValue]) -> None:
+        """Put these slots' new values, not filled yet, on the call's record where it has the old ones: another there was
+        agreed on before, and the old one never."""
+        old, new = dict(self.values(list(values))), {name: slot.value for name, slot in values.items()}
+        promises = tuple(
+            replace(p, slots=tuple((name, new[name] if old.get(name) == value else value) for name, value in p.slots))
+            for p in self.state.promises
+        )
+        of = {(key, name) for node in self.flow.nodes.values() for key, name in node.callback.items() if name in new}
+        agreed = self.state.callback  # it does not say of which slots
+        renewed = {key: new[name] for key, name in of if key in agreed and agreed[key] == old.get(name)}
+        self.state = replace(self.state, promises=promises, callback={**agreed, **renewed})
 
     def call_webhook(self, node: Node, webhook: str, *, again: bool = False) -> None:
         """Ask the operator's system; `again`: the same request as before, under its number."""

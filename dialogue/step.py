@@ -378,7 +378,10 @@ class _Run:
 
     def _take(self, node: Node, transition: Transition) -> None:
         draft = self._draft
-        for name, value in draft.changed(transition).items():
+        changed = draft.changed(transition)
+        if transition.to is None:  # elsewhere it is confirmed first, and until then what was agreed on stands
+            draft.renew(changed)
+        for name, value in changed.items():
             draft.fill(name, value)
         if transition.forget:
             draft.forget(transition.forget)

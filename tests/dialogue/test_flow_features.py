@@ -295,6 +295,63 @@ def test_a_call_back_agreed_on_is_noted(flow: Flow) -> None:
     assert state.callback == {"date": "2026-11-27"}
 
 
+AGREED = """\
+start: ask_day
+slots:
+  day: {type: date, entity: date}
+  sum: {type: amount, entity: amount, default_from: bill}
+  other: {type: date}
+variables:
+  bill: {type: amount, default: "84.50"}
+no_match: {prompts: [Sorry.]}
+anywhere:
+  change: {changes: [day, sum], say: Changed., stay: ask}
+  move: {changes: [day], to: check}
+nodes:
+  ask_day: {say: Hello., ask: "Which day?", collect: day, optional: [other], then: agreed}
+  agreed: {promise: [day, sum], callback: {date: day, note: sum, until: other}, then: more}
+  more: {ask: "Anything else?", on: {deny: bye}}
+  check: {ask: "{day}?", confirm: [day], promise: [day], callback: {date: day}, on: {affirm: more}}
+  bye: {say: Goodbye., hang_up: done}
+"""
+
+
+def on_record(state: DialogueState) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
+    return {promise.node: dict(promise.slots) for promise in state.promises}, dict(state.callback)
+
+
+def test_a_slot_changed_where_it_stays_is_changed_on_the_record(tmp_path: Path) -> None:
+    found, faults = load(tmp_path, AGREED)
+    assert found is not None, [str(fault) for fault in faults]
+    state, _ = call(found, said("inform", "[friday](date), [the thirtieth](other) at the latest"))
+    friday, monday = {"day": "2026-11-27", "sum": "84.50"}, {"day": "2026-11-23", "sum": "84.50"}
+    until = {"until": "2026-11-30"}
+    assert on_record(state) == ({"agreed": friday}, {"date": "2026-11-27", "note": "84.50", **until})
+    state, actions = step(found, state, said("change", "make it [monday](date)"))
+    assert spoken(actions) == "Changed. Anything else?"
+    assert on_record(state) == ({"agreed": monday}, {"date": "2026-11-23", "note": "84.50", **until})
+    state, _ = step(found, state, said("change", "[forty dollars](amount)"))
+    assert on_record(state) == ({"agreed": monday | {"sum": "40.00"}}, {"date": "2026-11-23", "note": "40.00", **until})
+
+
+def test_a_slot_corrected_where_it_is_promised_is_changed_there(tmp_path: Path) -> None:
+    found, faults = load(tmp_path, AGREED)
+    assert found is not None, [str(fault) for fault in faults]
+    state, _ = call(found, FRIDAY, said("move", "rather [monday](date)"), said("deny", "no [tuesday](date)"))
+    promises, callback = on_record(state)
+    assert promises == {"agreed": {"day": "2026-11-27", "sum": "84.50"}, "check": {"day": "2026-11-24"}}
+    assert callback == {"date": "2026-11-24"}
+
+
+def test_what_is_not_confirmed_yet_is_changed_without_the_record(tmp_path: Path) -> None:
+    found, faults = load(tmp_path, AGREED.replace("promise: [day], callback: {date: day}, on: {affirm", "on: {affirm"))
+    assert found is not None, [str(fault) for fault in faults]
+    late = (said("move", "rather [monday](date)"), said("change", "or [tuesday](date)"))
+    state, actions = call(found, FRIDAY, *late)
+    assert spoken(actions) == "Changed. Tuesday, November 24th?"
+    assert on_record(state)[0]["agreed"]["day"] == "2026-11-27"
+
+
 def test_the_ends_are_as_before(flow: Flow) -> None:
     state, actions = call(flow, YES, ACCOUNT, FRIDAY, YES, TICKET, NO)
     assert last(actions) == HangUp(disposition="promised") and state.started_at == 10.0
