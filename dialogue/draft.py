@@ -136,6 +136,10 @@ class StepDraft:
         """The caller said nothing, for the `in_a_row`-th time."""
         self.state = replace(self.state, no_input=in_a_row, total_no_input=self.state.total_no_input + 1)
 
+    def end_failures(self) -> None:
+        """The caller was understood: what fails next is the first of a row."""
+        self.state = replace(self.state, no_match=0, no_input=0)
+
     def note(self, node: Node) -> None:
         """Put on the call's record what entering the node means for it."""
         if node.promise:
@@ -148,8 +152,8 @@ class StepDraft:
             self.state = replace(self.state, callback=agreed)
 
     def renew(self, values: Mapping[str, SlotValue]) -> None:
-        """Put these slots' new values, not filled yet, on the call's record where it has the old ones: another there was
-        agreed on before, and the old one never."""
+        """Put these slots' new values, not filled yet, on the call's record where it has the old ones: another value
+        there was agreed on earlier, and the old one not yet."""
         old, new = dict(self.values(list(values))), {name: slot.value for name, slot in values.items()}
         promises = tuple(
             replace(p, slots=tuple((name, new[name] if old.get(name) == value else value) for name, value in p.slots))

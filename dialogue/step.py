@@ -148,7 +148,8 @@ class _Run:
             draft.say(come_back.afresh, draft.node)
             self._enter(self._flow.start)
         else:
-            draft.state = replace(draft.state, returning=False, no_input=0, no_match=0)
+            draft.state = replace(draft.state, returning=False)
+            draft.end_failures()
             draft.say(come_back.go_on, draft.node)
             if come_back.forget:
                 draft.forget(come_back.forget)
@@ -335,6 +336,7 @@ class _Run:
             return
         route = self._route(node.on, self._flow.anywhere, intent)
         if node.confirm and (route is None or intent in node.on) and draft.correct(node):
+            draft.end_failures()
             draft.ask(node)
             return
         if route and route.to != node.name:
@@ -389,7 +391,10 @@ class _Run:
         if transition.to is not None:
             self._enter(transition.to)
             return
-        self._stay()
+        if changed:
+            draft.end_failures()
+        else:
+            self._stay()
         if transition.stay is Stay.LISTEN:
             draft.listen(node)
             return

@@ -343,6 +343,20 @@ def test_a_slot_corrected_where_it_is_promised_is_changed_there(tmp_path: Path) 
     assert callback == {"date": "2026-11-24"}
 
 
+@pytest.mark.parametrize(
+    "events", [(FRIDAY, said("change", "[monday](date)")), (FRIDAY, said("move", "[monday](date)"))]
+)
+def test_a_correction_ends_a_row_of_failures(tmp_path: Path, events: tuple[Event, ...]) -> None:
+    found, faults = load(tmp_path, AGREED)
+    assert found is not None, [str(fault) for fault in faults]
+    noise = said("oos", "blue paper garden", score=0.2)
+    state, _ = call(found, *events, noise, noise, CallerSilent())
+    assert (state.no_match, state.no_input) == (2, 1)
+    corrected = said("change" if state.node == "more" else "deny", "no [tuesday](date)")
+    after, _ = step(found, state, corrected)
+    assert (after.node, after.no_match, after.no_input, after.total_no_match) == (state.node, 0, 0, 2)
+
+
 def test_what_is_not_confirmed_yet_is_changed_without_the_record(tmp_path: Path) -> None:
     found, faults = load(tmp_path, AGREED.replace("promise: [day], callback: {date: day}, on: {affirm", "on: {affirm"))
     assert found is not None, [str(fault) for fault in faults]
