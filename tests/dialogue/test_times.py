@@ -247,7 +247,14 @@ def test_a_time_is_a_slot() -> None:
     assert parse_slot(spec, "five", today=today, known={}) is None
     assert parse_slot(spec, "five", today=today, known={}, asked=True) == SlotValue("five", "17:00")
     assert say_slot(spec, "17:30", today=today) == "5:30 pm"
-    assert all(callable(language.find_time) for language in LANGUAGES.values())
+
+
+def test_a_time_is_read_in_every_language() -> None:
+    words = {"en": "half past five in the afternoon", "zh": "下午五点半"}
+    assert words.keys() == LANGUAGES.keys()
+    for language, text in words.items():
+        spec = SlotSpec(name="when", type=SlotType.TIME, entity="time", language=language)
+        assert parse_slot(spec, text, today=date(2026, 11, 21), known={}) == SlotValue(text, "17:30")
 
 
 EVENING = SlotSpec(name="at", type=SlotType.TIME, entity="time", earliest=time(18), latest=time(22))
