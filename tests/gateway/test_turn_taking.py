@@ -254,7 +254,9 @@ async def test_a_number_said_in_two_halves_is_one(tmp_path: Path) -> None:
         await call.says("yes")
         await call.heard_out(3)
         await call.says("four four")
-        assert (await call.prompt(4)).startswith("Sorry")
+        sorry = await call.prompt(4)
+        assert sorry.startswith("Sorry")
+        await call.goes_on()
         await call.says("one seven")
         assert (await call.peer.event("hangup"))["reason"] == "done"
         state = await call.state()
@@ -264,7 +266,8 @@ async def test_a_number_said_in_two_halves_is_one(tmp_path: Path) -> None:
             (3, "four four one seven", 2),
         ]
         assert call.rig.metric("voicegate_turns_total", outcome="joined") == 1
-        assert "Sorry".startswith(state["history"][1]["heard"].split(" ")[0][:5])
+        heard = state["history"][1]["heard"]
+        assert heard and heard != sorry and sorry.startswith(heard)
 
 
 @pytest.mark.parametrize("join_ms", ["0", "100"])
