@@ -8,7 +8,7 @@ from dialogue.bots import load_bot
 from dialogue.script import read_marked
 from dialogue.state import DialogueState
 from dialogue.step import step
-from dialogue.turns import Action, CallerSaid, CallStarted, HangUp, Listen, Say, Transfer
+from dialogue.turns import Action, CallerSaid, CallStarted, CallWebhook, HangUp, Listen, Say, Transfer
 from nlu.meaning import Meaning
 
 BILL_REMINDER = load_bot("bill-reminder")
@@ -35,5 +35,5 @@ def spoken(actions: tuple[Action, ...]) -> str:
 def last(actions: tuple[Action, ...]) -> Listen | HangUp | Transfer:
     """How the step ends; every step that does anything ends in one of these."""
     end = actions[-1]
-    assert not isinstance(end, Say)
+    assert not isinstance(end, Say | CallWebhook)
     return end

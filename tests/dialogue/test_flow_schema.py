@@ -60,8 +60,8 @@ def faults_of(schema: dict[str, Any], value: object, where: str) -> list[str]:
     if "$ref" in schema:
         return faults_of(DEFINED[schema["$ref"].removeprefix("#/$defs/")], value, where)
     if "anyOf" in schema:
-        found = [faults_of(option, value, where) for option in schema["anyOf"]]
-        return min(found, key=len) if all(found) else []
+        each = [faults_of(option, value, where) for option in schema["anyOf"]]
+        return min(each, key=len) if all(each) else []
     if "enum" in schema and value not in schema["enum"]:
         return [f"{where}: {value!r}"]
     if "const" in schema and value != schema["const"]:
@@ -69,7 +69,7 @@ def faults_of(schema: dict[str, Any], value: object, where: str) -> list[str]:
     kinds = {"string": str, "integer": int, "number": int | float, "boolean": bool, "object": dict, "array": list}
     if "type" in schema and not isinstance(value, kinds[schema["type"]]):
         return [f"{where} is {type(value).__name__}, not {schema['type']}"]
-    found = []
+    found: list[str] = []
     if isinstance(value, dict):
         for key, inner in value.items():
             known = schema.get("properties", {}).get(key) or schema.get("additionalProperties")

@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 import redis as sync_redis
 from redis.asyncio import SSLConnection
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from dialogue.connection import connect
 from gateway.processes.embedded_redis import find_server_binary
@@ -50,7 +52,7 @@ def watched() -> Iterator[Watched]:
         try:
             start(ports[0], 'save ""')
             start(ports[1], 'save ""', f"replicaof 127.0.0.1 {ports[0]}", "repl-diskless-sync-delay 0")
-            replica = sync_redis.Redis(port=ports[1], retry=None)
+            replica = sync_redis.Redis(port=ports[1], retry=Retry(NoBackoff(), 0))
             wait(lambda: replica.info("replication")["master_link_status"] == "up")
             start(
                 ports[2],
