@@ -122,14 +122,14 @@ def _draw(address: str, token: str) -> None:
     with Live(console=console, auto_refresh=False, screen=True) as live:
         for _, event in _lines(address, token, wait_s=_DRAWN_EVERY_S):
             if event:
-                board.apply(event)
-            if time.monotonic() - drawn >= _DRAWN_EVERY_S:
-                drawn = time.monotonic()
-                live.update(table_of(board, time.time(), height=console.height), refresh=True)
+                board.apply(event, time.monotonic())
+            if (now := time.monotonic()) - drawn >= _DRAWN_EVERY_S:
+                drawn = now
+                live.update(table_of(board, now, height=console.height), refresh=True)
 
 
 def table_of(board: CallBoard, now: float, *, height: int) -> Table:
-    """The board as a table that fits `height` lines; `now` in seconds since the epoch."""
+    """The board as a table that fits `height` lines; `now` by the clock that its events came by."""
     rows = board.rows(now)
     table = Table(title=_title(rows, board), expand=True, box=None, header_style="bold")
     for name, options in _COLUMNS.items():

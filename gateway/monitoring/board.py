@@ -1,6 +1,7 @@
 """What a watcher knows of the calls, from their events: a row for each, and a line for each event of one.
 
-Pure: events in, as the JSON objects that `/v1/monitor` sends; rows and lines out.
+Pure: events in, as the JSON objects that `/v1/monitor` sends; rows and lines out. An event's `time` is by the clock of
+its call's connection, which no other call need share; `now` and all times of a row are by the watcher's.
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ _MARKS: Final = {"caller": ">", "bot": "<"}
 
 @dataclass(slots=True)
 class CallRow:
-    """One call. Times are seconds since the epoch."""
+    """One call. Times are seconds by the watcher's clock."""
 
     call_id: str
+    started_at: float
+    """By the clock of the connection with `first_epoch`."""
+    first_epoch: int
     bot: str = ""
     node: str = ""
     caller: str = ""
-    since: float = 0.0
     turns: int = 0
     last_words: str = ""
     """Led by `>` where the caller said them, by `<` where the bot did."""
@@ -35,6 +38,13 @@ class CallRow:
     taken_over_by: str = ""
     ended_by: str = ""
     ended_at: float = 0.0
+    skews: dict[int, float] = field(default_factory=dict)
+    """By epoch of a connection: seconds that the watcher's clock is ahead, with its fastest event's way."""
+
+    @property
+    def since(self) -> float:
+        """When it began."""
+        return self.started_at + self.skews[self.first_epoch]
 
     @property
     def alerts(self) -> list[str]:
@@ -55,19 +65,23 @@ class CallBoard:
     """Events that the stream lost."""
     _rows: dict[str, CallRow] = field(default_factory=dict)
 
-    def apply(self, event: Mapping[str, Any]) -> None:
-        """Take one line of the stream."""
+    def apply(self, event: Mapping[str, Any], now: float) -> None:
+        """Take one line of the stream, which came at `now`: seconds of a clock that nobody sets."""
         kind = event["type"]
         if kind == "watching":
             self._rows.clear()  # what follows is all there is
         elif kind == "dropped":
             self.dropped += event["count"]
         else:
-            row = self._rows.setdefault(event["call_id"], CallRow(event["call_id"], since=event["time"]))
-            _apply(row, kind, event)
+            fresh = CallRow(event["call_id"], event["time"], event["epoch"])
+            row = self._rows.setdefault(fresh.call_id, fresh)
+            if not (_is_lost(event) and event["epoch"] in row.skews):
+                skew = now - event["time"]
+                row.skews[event["epoch"]] = min(skew, row.skews.get(event["epoch"], skew))
+            _apply(row, kind, event, now)
 
     def rows(self, now: float) -> list[CallRow]:
-        """The calls, longest first, those that ended last of all; `now` in seconds since the epoch."""
+        """The calls, longest first, those that ended last of all."""
         self._rows = {
             call_id: row
             for call_id, row in self._rows.items()
@@ -76,7 +90,12 @@ class CallBoard:
         return sorted(self._rows.values(), key=lambda row: (bool(row.ended_at), row.since))
 
 
-def _apply(row: CallRow, kind: str, event: Mapping[str, Any]) -> None:
+def _is_lost(event: Mapping[str, Any]) -> bool:
+    """A call's end that is told by who missed it, not by the call's clock."""
+    return bool(event["type"] == "call_ended" and event["ended_by"] == "lost")
+
+
+def _apply(row: CallRow, kind: str, event: Mapping[str, Any], now: float) -> None:
     match kind:
         case "call_started" | "call_present":
             row.bot, row.caller = event["bot"], event["caller"] or ""
@@ -84,7 +103,8 @@ def _apply(row: CallRow, kind: str, event: Mapping[str, Any]) -> None:
             if kind == "call_present":
                 _present(row, event)
         case "call_ended":
-            row.ended_by, row.ended_at, row.speaking = event["ended_by"], event["time"], False
+            row.ended_by, row.speaking = event["ended_by"], False
+            row.ended_at = now if _is_lost(event) else event["time"] + row.skews[event["epoch"]]
         case "speech_started" | "speech_ended":
             row.speaking = kind == "speech_started"
         case "partial_heard" | "turn_heard":
@@ -105,7 +125,11 @@ def _apply(row: CallRow, kind: str, event: Mapping[str, Any]) -> None:
 
 
 def _present(row: CallRow, event: Mapping[str, Any]) -> None:
-    row.since, row.node, row.turns = event["started_at"] or event["time"], event["node"], event["turns"]
+    if event["started_at"]:
+        row.started_at = event["started_at"]  # by the clock of the first connection
+    else:
+        row.started_at, row.first_epoch = event["time"], event["epoch"]
+    row.node, row.turns = event["node"], event["turns"]
     row.taken_over_by = event["taken_over_by"] or ""
     if event["history"]:
         last = event["history"][-1]

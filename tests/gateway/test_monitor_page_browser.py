@@ -18,6 +18,7 @@ from audio.formats import Pcm16
 from bench.crowd import Crowd
 from gateway import background
 from gateway.access.auth import Scope, mint
+from gateway.calls import call_clock
 from gateway.monitoring import admission, hub, sockets, supervision
 from tests.gateway.harness import DEMO, silence, speech
 from tests.gateway.monitor_watch import heard, keeping, over, streaming, turn, watch
@@ -126,6 +127,32 @@ async def test_a_call_appears_is_followed_and_ends(tmp_path: Path, redis_url: st
         assert "Reply after the tail" in await text(page, "#health-tiles")
         await page.click("#to-outcomes")
         await page.wait_for_selector("#outcome-hint >> text=From the records")
+
+
+async def test_every_call_is_shown_by_its_own_hosts_clock(
+    tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with watch(tmp_path, redis_url) as here:
+        page = await here.page()
+        await page.wait_for_selector("#stream[data-state=good]")
+        with monkeypatch.context() as patch:
+            patch.setattr(call_clock, "time", SimpleNamespace(time=_an_hour_ahead, monotonic=time.monotonic))
+            ahead = await here.call("ahead")
+        right = await here.call("right")
+        for one in (page, await here.page()):  # the other comes when both have begun
+            for call_id in ("ahead", "right"):
+                lasted = await text(one, f".row[data-id={call_id}] .lasted")
+                assert lasted.count(":") == 1, f"less than an hour: {lasted}"
+        await ahead.say(type="stop")
+        await page.wait_for_selector(".row[data-id=ahead][data-over=true]")
+        await page.click(".row[data-id=right] a")
+        assert (await text(page, "#lasted")).count(":") == 1
+        await right.say(type="stop")
+        await page.wait_for_selector("#where >> text=caller hung up")
+
+
+def _an_hour_ahead() -> float:
+    return time.time() + 3600.0
 
 
 @pytest.mark.usefixtures("patient")

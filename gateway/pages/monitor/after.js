@@ -7,6 +7,7 @@
  * A recording is opened when somebody asks for it, not before: who hears it is noted in the audit.
  */
 
+import { steady } from "./clock.js";
 import { absence, callIn, callOf, isWhole, soundName } from "./kept.js";
 import { Wave } from "./wave.js";
 
@@ -59,7 +60,7 @@ export class AfterCall {
   /**
    * Ask for what is kept, once; again while it may still be on its way.
    *
-   * @param {number} endedAt when it was seen to end; 0: it was not  @param {number} time now, in seconds since the epoch
+   * @param {number} endedAt when it was seen to end; 0: it was not  @param {number} time now, by the same clock: the page's
    */
   look(callId, endedAt, time) {
     if (callId !== this.callId) this.leave();
@@ -89,8 +90,8 @@ export class AfterCall {
   }
 
   /** Why there is no recording. */
-  absence(time) {
-    return absence(this.record, this.control.setup.recording, time);
+  absence() {
+    return absence(this.record, this.control.setup.recording, Date.now() / 1000);
   }
 
   /** Another part of a call that was resumed. */
@@ -127,7 +128,7 @@ export class AfterCall {
   /** Of a call that ended a moment ago the last second may not be on the disk yet. */
   async timeline(name) {
     const timeline = await this.control.timeline(name);
-    if (isWhole(timeline) || Date.now() / 1000 - this.endedAt > SOON_S) return timeline;
+    if (isWhole(timeline) || steady() - this.endedAt > SOON_S) return timeline;
     await pause(1000 * AGAIN_S);
     return this.control.timeline(name);
   }

@@ -1,4 +1,9 @@
-/** One call as its events tell it: who and where, what to look at, and its story, marks and timings. Pure. */
+/**
+ * One call as its events tell it: who and where, what to look at, and its story, marks and timings. Pure.
+ *
+ * The `time` of an event is by the clock of its connection, which no other call need share; all that is told here, and
+ * each `time` that is asked with, is by the page's.
+ */
 
 import { Marks } from "./marks.js";
 import { Story } from "./story.js";
@@ -12,13 +17,14 @@ const STREAK = 2; // turns in a row that were not understood, or silences: someb
 export class Call {
   /**
    * @param {string} id
-   * @param {number} since seconds since the epoch, until its start is known
+   * @param {number} since seconds since the epoch by its own clock, until its start is known
    * @param {{whole: boolean}} options  whole: all of it is kept, as long as it may be
    */
   constructor(id, since, { whole = false } = {}) {
     this.most = whole ? Infinity : MOST_EVENTS;
     this.id = id;
-    this.startedAt = since;
+    this.skews = new Map(); // epoch of a connection -> seconds that the page's clock is ahead, with its fastest event's way
+    this.start = { time: since, epoch: undefined }; // by which connection's clock
     this.caller = "";
     this.bot = "";
     this.facts = {}; // bot_version, protocol, language, models, recorded
@@ -44,24 +50,49 @@ export class Call {
     this.story = new Story(whole ? { most: Infinity } : {});
     this.marks = new Marks(whole ? { keptMs: Infinity } : {});
     this.latency = new Turns(whole ? { most: Infinity } : {});
-    this.clock = { atMs: 0, time: since }; // a place in the caller's audio, and when it was spoken
+    this.clock = { atMs: 0, ...this.start }; // a place in the caller's audio, and when it was spoken
     this.recalled = false; // the turns before were asked for
     this.version = 0; // changes with everything above
   }
 
-  /** @param {object} event one of this call's  @returns {string} what a screen reader says of it */
-  take(event) {
+  /**
+   * @param {object} told one of this call's events
+   * @param {number} seen when it came here; a recording's events come by the one clock that it has
+   * @returns {string} what a screen reader says of it
+   */
+  take(told, seen = told.time) {
     this.version += 1;
+    const event = this.timed(told, seen);
     if (this.endedBy === UNKNOWN) [this.endedBy, this.endedAt] = ["", 0]; // it had only not been told of
     if (this.seq > 0 && event.seq > this.seq + 1) this.lost += event.seq - this.seq - 1;
     this.seq = event.seq;
-    this.clock = { atMs: event.at_ms, time: event.time };
+    this.clock = { atMs: event.at_ms, time: event.time, epoch: event.epoch };
     this.events.push(event);
     if (this.events.length > 1.2 * this.most) this.events = this.events.slice(-this.most);
     HANDLERS[event.type]?.call(this, event);
     this.marks.take(event);
     this.latency.take(event);
     return this.story.take(event);
+  }
+
+  /** Learn from an event how far its clock is off. A lost call's end is told by who missed it, not by the call's clock. */
+  timed(event, seen) {
+    const known = this.skews.get(event.epoch);
+    if (known !== undefined && event.type === "call_ended" && event.ended_by === "lost") {
+      return { ...event, time: seen - known, duration_s: this.lasts(seen) };
+    }
+    this.start.epoch ??= event.epoch;
+    this.skews.set(event.epoch, Math.min(seen - event.time, known ?? Infinity));
+    return event;
+  }
+
+  /** When that was by the page's clock. @param {{time: number, epoch: number}} moment  an event, say */
+  when({ time, epoch }) {
+    return time + (this.skews.get(epoch) ?? 0);
+  }
+
+  get startedAt() {
+    return this.when(this.start);
   }
 
   /** The turns before the watcher came, as far as the gateway has them. */
@@ -97,7 +128,7 @@ export class Call {
 
   /** Where in the caller's audio `time` is. */
   position(time) {
-    return this.clock.atMs + (time - this.clock.time) * 1000;
+    return this.clock.atMs + (time - this.when(this.clock)) * 1000;
   }
 
   /** What somebody should look at, the worst first. @returns {{level: "bad"|"warn"|"info", text: string}[]} */
@@ -135,12 +166,13 @@ export class Call {
 const HANDLERS = {
   call_started(event) {
     this.learn(event);
-    if (!event.resumed) this.startedAt = event.time;
+    if (!event.resumed) this.start = { time: event.time, epoch: event.epoch };
   },
 
   call_present(event) {
     this.learn(event);
-    this.startedAt = event.started_at || event.time;
+    if (event.started_at) this.start.time = event.started_at; // by the clock of the first connection
+    else this.start = { time: event.time, epoch: event.epoch };
     this.node = event.node;
     this.turns = event.turns;
     this.takenOverBy = event.taken_over_by ?? "";
@@ -157,7 +189,7 @@ const HANDLERS = {
   call_ended(event) {
     this.endedBy = event.ended_by;
     this.disposition = event.disposition ?? "";
-    this.endedAt = event.time;
+    this.endedAt = this.when(event);
     this.turns = event.turns;
     this.speaking = false;
     this.takenOverBy = "";

@@ -55,16 +55,16 @@ export class CallView {
       say(find("who"), this.replay.isLooking ? "Looking for the call" : "No such call");
       say(find("where"), `Nobody is on the line as ${id}.`);
       say(find("lasted"), "");
-      this.replay.show(true, time);
+      this.replay.show(true);
       return;
     }
     say(find("lasted"), lasting(call.lasts(time)));
-    if (call.version !== this.version) this.showCall(call, time);
+    if (call.version !== this.version) this.showCall(call);
     if (this.replay.isOpen) this.replay.draw(call);
     else this.timeline.draw(call, time);
   }
 
-  showCall(call, time) {
+  showCall(call) {
     const { find } = this;
     this.version = call.version;
     say(find("who"), call.caller || (call.isOver && call.events.length === 0 ? call.id : "Unknown caller"));
@@ -73,7 +73,7 @@ export class CallView {
     mark(find("call"), "told", call.story.lines.length > 0);
     if (call.isOver && find("acts").contains(document.activeElement)) find("who").focus(); // they are there no more
     showAlerts(find("call-alerts"), call.alerts);
-    this.replay.show(call.isOver, time);
+    this.replay.show(call.isOver);
     this.story.show(call.story, this.replay.isOpen ? this.seek : null);
     const gap = unshown(call.story, call.facts.recorded);
     hide(find("missing"), gap === "");
@@ -212,6 +212,6 @@ function item(event, call) {
   const { name, words, bad } = told(event);
   const line = made("li");
   line.dataset.bad = bad;
-  line.append(made("time", "figure", lasting(event.time - call.startedAt)), made("b", "", name), made("span", "", words));
+  line.append(made("time", "figure", lasting(call.when(event) - call.startedAt)), made("b", "", name), made("span", "", words));
   return line;
 }

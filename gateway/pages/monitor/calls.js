@@ -15,10 +15,10 @@ export class Calls {
   }
 
   /**
-   * @param {object} line of the stream
+   * @param {object} line of the stream  @param {number} seen when it came, by the page's clock
    * @returns {{call: Call|null, said: string}} whose it is, and what a screen reader says of it
    */
-  take(line) {
+  take(line, seen) {
     this.version += 1;
     if (line.type === "watching") return this.beginAnew(line);
     if (line.type === "dropped") {
@@ -28,7 +28,7 @@ export class Calls {
     if (this.awaited && line.type === "call_present") this.awaited.delete(line.call_id);
     const call = this.byId.get(line.call_id) ?? new Call(line.call_id, line.time);
     this.byId.set(call.id, call);
-    return { call, said: call.take(line) };
+    return { call, said: call.take(line, seen) };
   }
 
   /** Forget everything: who watches may see other words than before. */
@@ -45,7 +45,7 @@ export class Calls {
     return { call: null, said: "" };
   }
 
-  /** The calls that the stream began with have all been told. @param {number} time seconds since the epoch */
+  /** The calls that the stream began with have all been told. @param {number} time now */
   settle(time) {
     for (const id of this.awaited ?? []) this.byId.get(id)?.vanish(time);
     if (this.awaited?.size) this.version += 1;

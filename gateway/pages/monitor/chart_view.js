@@ -11,7 +11,7 @@ const TOP = 12;
  * @param {HTMLCanvasElement} canvas
  * @param {{lines: {name, colour, points: {at, value}[]}[], budget?: number, whole?: boolean}} chart  whole: of counts;
  *     all others in ms
- * @param {number} time the right edge, in seconds since the epoch
+ * @param {number} time the right edge, in seconds by the clock of the points
  */
 export function drawChart(canvas, { lines, budget, whole = false }, time) {
   const [width, height, scale] = [canvas.clientWidth, canvas.clientHeight, devicePixelRatio];

@@ -12,7 +12,7 @@ export class Latencies {
     this.steps = []; // {at, calls, first: [ms], reply: [ms], barge: [ms]}, oldest first
   }
 
-  /** @param {object} event of any call  @param {number} time now, in seconds since the epoch */
+  /** @param {object} event of any call  @param {number} time now, by the page's clock */
   take({ type, timing, after_ms: heldAfter }, time) {
     if (type === "prompt_started") {
       const step = this.step(time);

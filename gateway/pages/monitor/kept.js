@@ -27,7 +27,7 @@ export function callIn({ recording, events }) {
   call.bot = recording.bot;
   call.facts = { botVersion: recording.bot_version, language: recording.language, recorded: true };
   for (const event of events) call.take(placed(event, recording.started_at));
-  call.startedAt = recording.started_at; // the sound's; the first event comes a moment later
+  call.start.time = recording.started_at; // the sound's; the first event comes a moment later
   if (!call.isOver) call.vanish(recording.started_at + recording.duration_s); // its worker died
   return call;
 }

@@ -3,6 +3,7 @@
 import { AfterCall } from "./after.js";
 import { CallView } from "./call_view.js";
 import { Calls } from "./calls.js";
+import { steady } from "./clock.js";
 import { ControlPlane } from "./control_plane.js";
 import { speaks } from "./desk.js";
 import { hide, mark, say } from "./elements.js";
@@ -33,7 +34,7 @@ const supervisor = new Supervisor(control, {
   expired: () => expire(),
   sound(sound) {
     const call = calls.byId.get(supervisor.desk.callId);
-    if (call && call.id === chosenId) callView.timeline.hear(call, sound, now());
+    if (call && call.id === chosenId) callView.timeline.hear(call, sound, steady());
   },
   buffer(report) {
     buffer = report;
@@ -43,7 +44,6 @@ const stream = new EventStream(control, { lines: takeLines, state: showStream })
 
 let chosenId = ""; // the call that is shown; "": none
 let view = "calls"; // or "health", "outcomes", "door"
-let skew = null; // seconds that this computer's clock is ahead of the gateway's, with the fastest line's way
 let buffer = null; // of the headphones
 let sureUntil = 0;
 let order = []; // the calls in the list
@@ -53,26 +53,17 @@ let due = false;
 let streamState = "connecting";
 let deskShown = ""; // what of a call its buttons were shown for
 
-// Time, as the gateway has it.
-
-const now = () => Date.now() / 1000 - (skew ?? 0);
-
-function takeSkew(time) {
-  const seen = Date.now() / 1000 - time;
-  if (skew === null || seen < skew) skew = seen;
-}
-
 // What comes.
 
 function takeLines(lines) {
+  const time = steady();
   for (const line of lines) {
-    const { call, said } = calls.take(line);
+    const { call, said } = calls.take(line, time);
     if (!call) continue;
-    takeSkew(line.time);
-    reports.take(line);
+    reports.take(line, time);
     if (said && call.id === chosenId && view === "calls") find("announcer").textContent = said;
   }
-  if (lines.some(({ type }) => type === "watching")) calls.settle(now());
+  if (lines.some(({ type }) => type === "watching")) calls.settle(time);
   draw();
 }
 
@@ -125,7 +116,7 @@ function draw() {
 
 function paint() {
   if (view === "door") return;
-  const time = now();
+  const time = steady();
   calls.sweep(time, chosenId);
   showCount();
   if (view === "calls") {
@@ -239,8 +230,8 @@ function route() {
   sureUntil = 0;
   deskShown = "";
   listed = -1;
-  reports.show(view, now());
-  reports.read(view, now());
+  reports.show(view, steady());
+  reports.read(view, steady());
   draw();
   if (chosenId && before !== chosenId) find("who").focus({ preventScroll: true });
   else if (before && view === "calls") list.focus(before);
@@ -360,10 +351,10 @@ find("events").closest("details").ontoggle = () => {
   callView.refresh();
   draw();
 };
-find("group").onchange = find("ended-query").oninput = () => reports.show(view, now());
+find("group").onchange = find("ended-query").oninput = () => reports.show(view, steady());
 find("ended-recorded").onclick = () => {
   toggle(find("ended-recorded"));
-  reports.show(view, now());
+  reports.show(view, steady());
 };
 find("skip").onclick = (event) => {
   event.preventDefault();
@@ -379,7 +370,7 @@ document.onkeydown = (event) => {
 };
 window.addEventListener("hashchange", route);
 window.addEventListener("online", () => stream.retryNow());
-window.addEventListener("resize", () => reports.show(view, now()));
+window.addEventListener("resize", () => reports.show(view, steady()));
 window.addEventListener("beforeunload", (event) => {
   if (speaks(supervisor.desk)) event.preventDefault();
 });
@@ -395,4 +386,4 @@ find("token").value = kept;
 enter(kept);
 requestAnimationFrame(move);
 setInterval(draw, 500);
-setInterval(() => reports.read(view, now()), READ_EVERY_MS);
+setInterval(() => reports.read(view, steady()), READ_EVERY_MS);

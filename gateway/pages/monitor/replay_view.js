@@ -81,12 +81,12 @@ export class ReplayView {
     return { from, until: Math.min(durationMs, from + SHOWN_MS) };
   }
 
-  /** What is kept, and what can be done. @param {boolean} isOver the call that is shown is over  @param {number} time now */
-  show(isOver, time) {
+  /** What is kept, and what can be done. @param {boolean} isOver the call that is shown is over */
+  show(isOver) {
     const { after, find } = this;
     hide(find("after"), !isOver);
     if (!isOver) return;
-    say(find("after-words"), this.words(time));
+    say(find("after-words"), this.words());
     hide(find("after-problem"), after.problem === "" || after.phase === "failed");
     say(find("after-problem"), after.problem);
     hide(find("open-recording"), after.phase !== "kept");
@@ -94,13 +94,13 @@ export class ReplayView {
     this.showParts();
   }
 
-  words(time) {
+  words() {
     const { after } = this;
     const { done, all } = after.fetched;
     const recording = after.recordings[after.chosen];
     switch (after.phase) {
       case "none":
-        return after.absence(time);
+        return after.absence();
       case "refused":
         return "If it was recorded, your token may not hear it: that needs the scope recordings.";
       case "failed":

@@ -28,12 +28,12 @@ export class Reports {
     this.ended = new EndedView(find, () => control.setup.recording);
   }
 
-  /** @param {object} event of any call */
-  take(event) {
-    this.latencies.take(event, event.time);
+  /** @param {object} event of any call  @param {number} time when it came */
+  take(event, time) {
+    this.latencies.take(event, time);
   }
 
-  /** Ask for what no event tells, and show it. @param {string} view  @param {number} time now, in seconds since the epoch */
+  /** Ask for what no event tells, and show it. @param {string} view  @param {number} time now, by the page's clock */
   async read(view, time) {
     this.latencies.count(this.calls.live, time);
     if (view === "health") await this.readHealth();
@@ -57,7 +57,7 @@ export class Reports {
 
   show(view, time) {
     if (view === "health") this.showHealth(time);
-    if (view === "outcomes") this.showOutcomes(time);
+    if (view === "outcomes") this.showOutcomes();
   }
 
   showHealth(time) {
@@ -78,10 +78,10 @@ export class Reports {
     showTables(find("panels"), health.tablesOf(this.samples, this.readiness, calls));
   }
 
-  showOutcomes(time) {
+  showOutcomes() {
     const { find, records } = this;
     showTiles(find("outcome-tiles"), outcomes.tilesOf(records));
     showTables(find("outcome-panels"), outcomes.tablesOf(records, find("group").value));
-    this.ended.show(records, time);
+    this.ended.show(records, Date.now() / 1000);
   }
 }

@@ -38,7 +38,7 @@ export class TimelineView {
     if (this.levels[0].at < oldest - SHOWN_MS) this.levels = this.levels.filter(({ at }) => at >= oldest);
   }
 
-  /** @param {import("./call.js").Call} call  @param {number} time now, in seconds since the epoch */
+  /** @param {import("./call.js").Call} call  @param {number} time now */
   draw(call, time) {
     const now = performance.now();
     if (now - this.drawnAt < (this.still.matches ? 1000 : 33)) return;

@@ -3,12 +3,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { AfterCall } from "../../../gateway/pages/monitor/after.js";
 import { Calls } from "../../../gateway/pages/monitor/calls.js";
 import { hears, IDLE, speaks, step } from "../../../gateway/pages/monitor/desk.js";
 import { Latencies, quantileOf, tablesOf, tilesOf } from "../../../gateway/pages/monitor/health.js";
 import { absence, callIn, callOf, isWhole, soundName } from "../../../gateway/pages/monitor/kept.js";
 import * as outcomes from "../../../gateway/pages/monitor/outcomes.js";
 import { Samples } from "../../../gateway/pages/monitor/prometheus.js";
+import { Reports } from "../../../gateway/pages/monitor/reports.js";
 import { EventStream } from "../../../gateway/pages/monitor/stream.js";
 import { told, unshown } from "../../../gateway/pages/monitor/told.js";
 import { waterfall } from "../../../gateway/pages/monitor/turns.js";
@@ -80,6 +82,75 @@ test("a stream that begins anew keeps what is known, and ends what is there no m
   calls.take({ v: 1, type: "speech_started", call_id: "b", seq: 2, at_ms: 9000, time: 1012, speech_ms: 8800 });
   assert.equal(calls.byId.get("b").isOver, false, "it is there after all");
   assert.deepEqual(lines(calls.byId.get("a")), ["caller said: yes"], "a turn that is here is not told again");
+});
+
+/** Events of hosts whose clocks are so many seconds ahead of the page's: [page time, ahead, call id, type, its own keys]. */
+function hosts(...events) {
+  const calls = new Calls();
+  events.forEach(([seen, ahead, id, type, keys = {}], at) =>
+    calls.take({ v: 1, type, call_id: id, seq: at + 1, at_ms: 0, epoch: 1, time: seen + ahead, ...keys }, seen));
+  return calls;
+}
+const present = (startedAt, keys = {}) => ({ ...FACTS, started_at: startedAt, node: "ask", slots: {}, turns: 0, history: [], taken_over_by: null, ...keys });
+const HOUR = 3600;
+const lengths = (calls, time) => Object.fromEntries([...calls.byId].map(([id, call]) => [id, Math.round(call.lasts(time))]));
+
+test("a call whose host's clock is an hour ahead is as long as it is, and so is one beside it", () => {
+  const calls = hosts([1000, 0, ...started("right")], [1002, HOUR, ...started("ahead")], [1010, -5, "behind", "call_present", present(985)],
+    [1012, HOUR, "ahead", "speech_started", { speech_ms: 9500, at_ms: 9800 }], [1013, 0, "right", "speech_started", { speech_ms: 12_500, at_ms: 13_000 }]);
+  assert.deepEqual(lengths(calls, 1030), { right: 30, ahead: 28, behind: 40 });
+  assert.deepEqual(ids(calls), ["behind", "right", "ahead"], "the longest first");
+  assert.deepEqual([calls.byId.get("ahead").position(1014), calls.byId.get("right").position(1014)], [11_800, 14_000], "where the strip is");
+  const end = { ended_by: "bot", disposition: null, duration_s: 30, turns: 0 };
+  calls.take({ type: "call_ended", call_id: "ahead", seq: 9, at_ms: 30_000, epoch: 1, time: 1032 + HOUR, ...end }, 1032);
+  calls.take({ type: "call_ended", call_id: "behind", seq: 9, at_ms: 30_000, epoch: 1, time: 1027, ...end }, 1032);
+  calls.sweep(1046, "");
+  assert.deepEqual(lengths(calls, 1046), { right: 46, ahead: 30, behind: 42 }, "calls that ended stay for a while");
+  calls.sweep(1048, "");
+  assert.deepEqual(ids(calls), ["right"]);
+});
+
+test("events that were slow on their way do not count, and this computer's clock may be anything", () => {
+  const calls = hosts([50, 1000, ...started("a")], [58, 1002, "a", "speech_started", { speech_ms: 9000 }], [61, 1000.5, "a", "speech_ended", { speech_ms: 10_000 }]);
+  assert.equal(calls.byId.get("a").lasts(65), 17);
+});
+
+test("a call that goes on at another host is as long as it was, and its events stand where they were", () => {
+  const calls = hosts([1000, 0, ...started("a")], [1005, 0, "a", "caller_silent"], [1010, HOUR, "a", "call_started", { ...FACTS, resumed: true, epoch: 2 }]);
+  const call = calls.byId.get("a");
+  assert.deepEqual([call.lasts(1020), call.events.map((event) => call.when(event) - call.startedAt)], [20, [0, 5, 10]]);
+  calls.take(WATCHING);
+  calls.take({ type: "call_present", call_id: "a", seq: 2, at_ms: 0, epoch: 2, time: 1021 + HOUR, ...present(1000) }, 1021);
+  assert.equal(call.lasts(1025), 25, "it began by the first host's clock");
+});
+
+test("a lost call, whose end the control process tells, ends when it is told", () => {
+  const lost = { ended_by: "lost", disposition: null, duration_s: 0, turns: 0 };
+  const calls = hosts([1000, HOUR, ...started("a")], [1030, 0, "a", "call_ended", lost]);
+  const call = calls.byId.get("a");
+  assert.deepEqual([call.lasts(1040), lines(call)], [30, ["note said: Over after 0:30, lost."]]);
+  calls.sweep(1044, "");
+  assert.deepEqual(ids(calls), ["a"]);
+});
+
+test("the charts of health go by the page's clock", () => {
+  const reports = new Reports(null, null, null);
+  const answer = (time, ms) => ({ type: "prompt_started", time, timing: { endpoint_to_reply_ms: ms } });
+  reports.take(answer(1001 + HOUR, 5), 1001);
+  reports.take(answer(1015, 9), 1015);
+  assert.deepEqual(reports.latencies.line("reply", 0.5), [{ at: 1000, value: 5 }, { at: 1010, value: 9 }]);
+});
+
+test("what is kept of a call is asked for again while it may still be on its way", async () => {
+  let asked = 0;
+  const control = { may: () => false, setup: { recording: null }, outcomesOf: async () => ((asked += 1), []) };
+  const after = new AfterCall(control, () => {});
+  const calls = hosts([1000, HOUR, ...started("a")], [1030, HOUR, "a", "call_ended", { ended_by: "bot", disposition: null, duration_s: 30, turns: 0 }]);
+  for (const time of [1030, 1031, 1033, 1049, 1051, 1060]) {
+    after.look("a", calls.byId.get("a").endedAt, time);
+    await new Promise(setImmediate);
+  }
+  assert.deepEqual([asked, after.phase], [3, "none"], "at 1030, 1033 and 1049");
 });
 
 test("one who comes later sees the turns before", () => {

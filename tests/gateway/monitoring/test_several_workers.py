@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -115,7 +116,7 @@ async def until_live(watcher: MonitorSocket, call_ids: set[str]) -> None:
     async with asyncio.timeout(20):
         while True:
             for line in watcher.lines[taken:]:
-                board.apply(line)
+                board.apply(line, time.monotonic())
             taken = len(watcher.lines)
             if {row.call_id for row in board.rows(0.0) if not row.ended_at} == call_ids:
                 return
