@@ -217,7 +217,7 @@ async def test_what_stands_in_the_way_is_said_in_words(tmp_path: Path, redis_url
 
 
 _NAMELESS = """() => [...document.querySelectorAll("button, input, select, a, [role=meter], section, [tabindex]")]
-    .filter((one) => !one.hidden && !(one.ariaLabel || one.getAttribute("aria-labelledby") || one.labels?.length
+    .filter((one) => !one.closest("[hidden]") && !(one.ariaLabel || one.getAttribute("aria-labelledby") || one.labels?.length
         || one.textContent.trim())).map((one) => one.outerHTML)"""
 
 
