@@ -182,5 +182,9 @@ class JobQueue(Generic[T, K]):
         until_free = max(0.0, min(self._running.values()) - now) if all_busy else 0.0
         return until_free + self._pace(ahead) / self._engines
 
+    def expected_run_s(self, cost: int) -> float:
+        """How long a job of this cost would keep an engine; 0.0 until a pace was measured."""
+        return self._s_per_cost * cost
+
     def _pace(self, jobs: list[QueuedJob[T, K]]) -> float:
-        return self._s_per_cost * sum(job.cost for job in jobs)
+        return self.expected_run_s(sum(job.cost for job in jobs))

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from gateway.inference.batching import Batcher, BatcherSettings, DeadlinePassed, Done, Overloaded
+from gateway.inference.batching import Batcher, BatcherSettings, DeadlinePassed, Done, Overloaded, Shed
+from gateway.inference.job_queue import Errand, Urgency
 
 pytestmark = pytest.mark.unit
 
@@ -143,6 +144,21 @@ async def test_a_full_queue_refuses_at_once_and_takes_again_later() -> None:
         engine.gate.set()
         await asyncio.gather(*tasks)
         assert (await batcher.submit(4)).result == 8
+
+
+async def test_a_partial_that_would_keep_an_idle_engine_too_long_is_shed_and_nothing_else_is() -> None:
+    engine = Engine()
+    engine.gate.clear()
+    async with batching(engine) as batcher:
+        first = asyncio.create_task(batcher.submit(100, errand=Errand(Urgency.PARTIAL)))  # no pace is known yet
+        await asyncio.sleep(0.05)
+        engine.gate.set()
+        await first  # half a millisecond a unit, or more
+        with pytest.raises(Shed, match="partial"):
+            await batcher.submit(100_000, errand=Errand(Urgency.PARTIAL))
+        for urgency, job in ((Urgency.PARTIAL, 1), (Urgency.SPECULATIVE, 100_000), (Urgency.ENDPOINT, 100_000)):
+            assert (await batcher.submit(job, errand=Errand(urgency))).result == 2 * job
+        assert batcher.stats.shed == 1
 
 
 async def test_what_nobody_waits_for_any_more_is_skipped_and_costs_nothing() -> None:

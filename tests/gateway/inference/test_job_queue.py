@@ -150,6 +150,13 @@ def test_the_expected_wait_counts_what_is_ahead_at_the_measured_pace() -> None:
     assert queue.expected_wait_s(Urgency.PARTIAL, 0.0) == pytest.approx(1.0)
 
 
+def test_what_a_job_takes_by_itself_is_known_once_a_pace_is() -> None:
+    queue = filled(queued("a", 100), engines=2)
+    assert queue.expected_run_s(3000) == 0.0
+    queue.ran([queued("done", 100), queued("too", 100)], 0.1)
+    assert queue.expected_run_s(3000) == pytest.approx(1.5)  # whatever waits, and on one of the engines
+
+
 def test_a_running_batch_is_waited_for_too_and_only_for_its_rest() -> None:
     queue = filled(queued("a", 100))
     queue.ran([queued("done", 100)], 0.1)
