@@ -6,9 +6,10 @@
     a dead worker's entries --claimed at a heartbeat-------'
 
 There is a reader for each kind and urgency, and each reads only while there is room for its urgency: a few batches for
-endpoints, one for speculations, less for partials. What is not read waits at the server, where any worker can take it;
-within a worker `gateway.inference.job_queue.JobQueue` has the word. An entry is acknowledged when all its jobs are
-done, in one script with the last answers.
+endpoints, one for speculations, less for partials. Less urgent jobs take none of a more urgent one's room: an endpoint
+left in its stream for them would let them go before it. What is not read waits at the server, where any worker can
+take it; within a worker `gateway.inference.job_queue.JobQueue` has the word. An entry is acknowledged when all its jobs
+are done, in one script with the last answers.
 """
 
 from __future__ import annotations
@@ -63,25 +64,33 @@ _WORDS_REMEMBERED: Final = 8192
 
 
 class Room:
-    """How many jobs of one kind a worker may hold."""
+    """How many jobs of one kind a worker may hold. It keeps their errands: a job that becomes urgent is counted as such
+    from then on."""
 
     def __init__(self, batch: int) -> None:
         """`batch`: jobs that its engines work on at once. One more batch of endpoints waits ready behind them."""
         self._limits = {Urgency.ENDPOINT: 2 * batch, Urgency.SPECULATIVE: batch, Urgency.PARTIAL: max(1, batch // 2)}
-        self._held = 0
+        self._most = sum(self._limits.values()) + len(Urgency) * ENTRY_JOBS
+        """What reading can come to: an entry is taken whole, so each urgency may pass its limit by one."""
+        self._held: set[Errand] = set()
         self._freed = asyncio.Event()
 
     def free(self, urgency: Urgency) -> int:
-        """Room left for jobs of this urgency; negative where more were taken."""
-        return self._limits[urgency] - self._held
+        """Room left for jobs of this urgency; negative where more were taken. What is less urgent takes none of it."""
+        return self._limits[urgency] - sum(errand.urgency <= urgency for errand in self._held)
 
-    def take(self) -> None:
+    def spare(self) -> int:
+        """Room for a dead worker's jobs, as for endpoints: by the time it counts as dead, callers wait for them or
+        nobody does. Nobody read these for want of more, so they are bounded by all that is held, too."""
+        return max(0, min(self.free(Urgency.ENDPOINT), self._most - len(self._held)))
+
+    def take(self, errand: Errand) -> None:
         """One more is held."""
-        self._held += 1
+        self._held.add(errand)
 
-    def give(self) -> None:
+    def give(self, errand: Errand) -> None:
         """One less is held."""
-        self._held -= 1
+        self._held.discard(errand)
         self._freed.set()
 
     async def wait(self, urgency: Urgency) -> int:
@@ -273,13 +282,13 @@ class _Shard:
         for job in jobs:
             key = (entry.asker, job.ident)
             errand = Errand(Urgency.ENDPOINT if self._said.get(key) is Word.PROMOTE else urgency)
-            self._rooms[kind].take()
+            self._rooms[kind].take(errand)
             task = asyncio.create_task(self._work(entry.asker, job, errand, age_ms))
             self._running[key] = _Running(task, errand)
 
-            def ended(_: object, key: tuple[str, int] = key) -> None:
+            def ended(_: object, key: tuple[str, int] = key, errand: Errand = errand) -> None:
                 del self._running[key]
-                self._rooms[kind].give()
+                self._rooms[kind].give(errand)
                 held.left -= 1
                 if not held.left:
                     self._finish(place)
@@ -374,8 +383,8 @@ class _Shard:
         for (asker, _), running in begun:
             if asker in self._recovery.gone:
                 running.task.cancel()
-        free = 0 if self._leaving else min(room.free(Urgency.ENDPOINT) for room in self._rooms.values())
-        claimed, own = await self._recovery.claim(max(0, min(free, _CLAIM_ENTRIES)))
+        spare = 0 if self._leaving else min(room.spare() for room in self._rooms.values())
+        claimed, own = await self._recovery.claim(min(spare, _CLAIM_ENTRIES))
         for entry in claimed:
             await self._take_over(entry)
         # Entries that we were given and never saw: the answer was lost on its way. Those of this very moment may come.

@@ -48,6 +48,27 @@ async def test_a_killed_workers_jobs_are_done_by_another_once(redis_url: str) ->
     assert await nothing_left(redis_url, settings)
 
 
+async def test_speculations_that_a_worker_holds_keep_it_from_no_dead_ones_job(redis_url: str) -> None:
+    settings, models = pool(), Models()
+    models.gate.clear()
+    async with asking(redis_url, settings, wait=False) as client:
+        async with child(redis_url, settings) as victim:
+            waiting = asyncio.create_task(ask(client, job(300)))
+            await victim.said("300")
+            await client.wait_connected()
+            await victim.kill()
+        speculations = [
+            asyncio.create_task(client.transcribe(job(100 + n), errand=Errand(Urgency.SPECULATIVE), timeout_s=60))
+            for n in range(8)
+        ]
+        async with serving(redis_url, settings, models, batch=1):
+            await until(lambda: "107" in models.asked)
+            await until(lambda: "300" in models.asked)
+            models.gate.set()
+            assert await waiting == "300"
+            await asyncio.gather(*speculations)
+
+
 async def test_what_a_killed_worker_had_answered_is_not_done_again(redis_url: str) -> None:
     settings = pool()
     both = {"hung": asyncio.Event(), "quick": asyncio.Event()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -232,6 +233,23 @@ async def test_a_promoted_speculation_overtakes_in_the_stream_and_in_the_worker(
         assert models.errands[models.asked.index("201")].urgency is Urgency.ENDPOINT
         models.gate.set()
         assert [heard.transcript.text for heard in await asyncio.gather(*tasks)] == ["100", "200", "201"]
+
+
+async def test_less_urgent_jobs_that_were_taken_keep_no_endpoint_in_the_stream(redis_url: str) -> None:
+    settings = pool()
+    async with serving(redis_url, settings, batch=1) as models, asking(redis_url, settings) as client:
+        models.gate.clear()
+        kinds = [*[Urgency.SPECULATIVE] * 8, Urgency.PARTIAL]
+        tasks = [
+            asyncio.create_task(client.transcribe(job(100 + number), errand=Errand(urgency), timeout_s=60))
+            for number, urgency in enumerate(kinds)
+        ]
+        await until(lambda: len(models.asked) == len(kinds))  # the speculations in one entry: they came at once
+        for endpoints in (1, 2):
+            tasks.append(asyncio.create_task(client.transcribe(job(300), timeout_s=60)))
+            await until(partial(lambda count: models.asked.count("300") == count, endpoints))
+        models.gate.set()
+        await asyncio.gather(*tasks)
 
 
 async def test_without_a_worker_the_answer_is_no_when_the_time_is_up(redis_url: str) -> None:
