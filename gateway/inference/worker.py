@@ -36,10 +36,14 @@ from gateway.settings import AsrSettings, NluSettings, Settings
 from nlu.engine import pick_device
 from nlu.meaning import NluError
 
-__all__ = ["load_asr", "main", "nlu_batches"]
+__all__ = ["asr_batches", "load_asr", "main", "nlu_batches"]
 
 log = logging.getLogger(__name__)
 
+_WINDOW_FRAMES = 3000
+"""What every utterance costs a Whisper that hears 30 s whatever was said: all stock weights."""
+_BATCH_FRAMES = 16 * _WINDOW_FRAMES
+"""What a batch may cost at least, so that a small one may hold an utterance of several windows beside others."""
 _MAX_PADDING = 0.1
 _BATCH_TOKENS = 28
 """What a batch costs besides its tokens: 4.3 ms where a token is 0.15 ms (a 6-layer encoder on one core). With these
@@ -58,6 +62,17 @@ def load_asr(settings: AsrSettings) -> WhisperRecogniser:
         compute_type=settings.compute_type,
         threads=settings.threads,
         max_batch=settings.max_batch,
+    )
+
+
+def asr_batches(settings: AsrSettings, *, device: str) -> BatcherSettings:
+    """Batches of utterances: on a GPU several, on a CPU one; as many as are set also where each is a window of 30 s."""
+    max_batch = settings.max_batch or (16 if device == "cuda" else 1)
+    return BatcherSettings(
+        max_batch=max_batch,
+        max_cost=max(_BATCH_FRAMES, _WINDOW_FRAMES * max_batch),
+        max_wait_ms=settings.max_wait_ms,
+        max_padding=0.0,
     )
 
 
@@ -88,11 +103,7 @@ async def _serve(settings: Settings, path: Path, lifeline: int) -> None:
         for bot, (model, when) in source.larger().items()
     }
     record = ChoiceRecord(path.with_name("models.json"), own)
-    asr_batches = BatcherSettings(
-        max_batch=settings.asr.max_batch or (16 if asr.device == "cuda" else 1),
-        max_wait_ms=settings.asr.max_wait_ms,
-        max_padding=0.0,
-    )
+    asr_settings = asr_batches(settings.asr, device=asr.device)
     faqs = faq_indexes(bots, device=settings.nlu.device)
     # Not before: loading keeps the loop for seconds, and a signal meanwhile shall end it then and there.
     stop = asyncio.Event()
@@ -101,7 +112,7 @@ async def _serve(settings: Settings, path: Path, lifeline: int) -> None:
     async with LocalInference(
         asr,
         own,
-        asr_settings=asr_batches,
+        asr_settings=asr_settings,
         nlu_settings=nlu_settings,
         seconds=seconds,
         metrics=metrics,
@@ -113,7 +124,7 @@ async def _serve(settings: Settings, path: Path, lifeline: int) -> None:
         served = ", ".join(own) or "no bot"
         del own  # or the first models would never leave memory
         await record.restore(inference)
-        batches = {"asr_batch": asr_batches.max_batch, "nlu_batch": nlu_settings.max_batch * nlu_settings.engines}
+        batches = {"asr_batch": asr_settings.max_batch, "nlu_batch": nlu_settings.max_batch * nlu_settings.engines}
         server = await answer_asks(settings, path, inference, **batches)
         log.info("models ready: %s; understanding for %s", asr.name, served)
         async with Lifeline(lifeline) as line:
