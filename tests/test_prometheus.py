@@ -48,7 +48,7 @@ def series() -> dict[str, set[str]]:
     made = (metrics.Metrics(registry), metrics.HttpMetrics(registry), metrics.InferenceMetrics(registry))
     found: dict[str, set[str]] = {}
     for metric in (value for one in made for value in vars(one).values() if isinstance(value, MetricWrapperBase)):
-        for suffix in _SUFFIXES[metric._type]:
+        for suffix in _SUFFIXES[str(metric._type)]:
             found[metric._name + suffix] = {*metric._labelnames, *(["le"] if suffix == "_bucket" else [])}
     return found
 

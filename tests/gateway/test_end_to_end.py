@@ -118,7 +118,7 @@ def test_the_demo_call_ends_in_a_promise_with_every_timing(server: Server) -> No
 def check_metrics(page: str) -> None:
     """Every series is one that the dashboard's test knows, with the same labels; and what the dashboard and the alerts
     ask for is there, but for what this call had no reason for."""
-    told = {}
+    told: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(page):
         for sample in family.samples:
             told.setdefault(sample.name, set(sample.labels))

@@ -13,6 +13,7 @@ import weakref
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -133,7 +134,7 @@ async def test_a_load_over_the_socket_swaps_and_the_old_weights_leave_memory(tmp
         (status,) = await rig.client.administer(ModelCommand(action=ModelAction.LIST))
         _, first = await rig.ask(TurnId("c", 1))
         assert (first, status.state, status.loaded_s >= 0) == (status.version, VersionState.LIVE, True)
-        live = rig.local._models._pools[NAME].live.engine.model
+        live: Any = rig.local._models._pools[NAME].live.engine.model
         weights = weakref.ref(live._model)
         del live
         assert "v2" in await rig.do(ModelAction.LOAD, "v2")
@@ -261,7 +262,7 @@ ASK = """
 
 
 async def test_what_was_chosen_outlives_the_worker(tmp_path: Path, trained: Path) -> None:
-    settings = {"model_dirs": (trained, tmp_path)}
+    settings: dict[str, Any] = {"model_dirs": (trained, tmp_path)}
     copy(trained / "v1", tmp_path / "v3", name="v3")
     async with serving(tmp_path, trained, **settings) as rig:
         assert json.loads(json.dumps(await rig.do(ModelAction.LOAD, trained / "v2")))["v2"] == "live"

@@ -7,6 +7,7 @@ import re
 import signal
 import time
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -172,12 +173,13 @@ async def test_entries_that_were_given_and_never_seen_are_found(redis_url: str) 
         waiting = []
         for number in range(3):  # it holds two, and reads no more
             waiting.append(asyncio.create_task(ask(client, job(100 + number))))
-            await until(lambda number=number: len(models.asked) == min(2, number + 1))
+            await until(partial(lambda count: len(models.asked) == count, min(2, number + 1)))
         await until(lambda: client._waiting and client._outbox.is_empty)
         lost = connect(redis_url, timeout_s=5.0, decode_responses=False)
         stream = ShardKeys(settings.pool, 0).jobs(Kind.ASR, Urgency.ENDPOINT)
         (worker,) = client._workers
-        ((_, entries),) = await lost.xreadgroup(GROUP, worker, {stream: ">"}, block=10_000)
+        read: Any = await lost.xreadgroup(GROUP, worker, {stream: ">"}, block=10_000)
+        ((_, entries),) = read
         assert len(entries) == 1
         await lost.aclose()
         models.gate.set()
@@ -228,7 +230,7 @@ async def test_memory_that_is_lost_again_and_again_is_asked_again_each_time() ->
             waiting = asyncio.create_task(ask(client, job(300)))
             async with connect(server.url, timeout_s=5.0) as forgetting:
                 for times in range(1, 5):
-                    await until(lambda times=times: models.asked == ["300"] * times)
+                    await until(partial(lambda count: models.asked == ["300"] * count, times))
                     await forgetting.flushall()
             await until(lambda: len(models.asked) == 5)
             models.gate.set()
@@ -330,7 +332,7 @@ async def test_a_user_with_no_more_rights_than_the_documents_say() -> None:
     rights = re.search(r"An ACL user needs `([^`]+)`", OPERATIONS.read_text(encoding="utf-8"))
     assert rights is not None
     with valkey(lasting=False) as server:
-        admin = connect(server.url, timeout_s=5.0)
+        admin: Any = connect(server.url, timeout_s=5.0)
         await admin.execute_command("ACL", "SETUSER", "models", "on", ">secret", *rights[1].split())
         await admin.execute_command("ACL", "SETUSER", "default", "off")
         await admin.aclose()

@@ -89,13 +89,15 @@ def test_audio_in_a_form_that_is_not_ours_is_told() -> None:
 @given(st.lists(st.integers(0, 2 * ENTRY_BYTES), max_size=40))
 def test_entries_keep_order_and_limits(sizes: list[int]) -> None:
     class Sized(bytes):
+        size: int
+
         def __len__(self) -> int:
             return self.size
 
     made = []
     for number, size in enumerate(sizes):
         request = Sized()
-        request.size = size  # type: ignore[attr-defined]
+        request.size = size
         made.append(WireJob(number, 0, request))
     entries = list(together(made))
     assert [job.ident for entry in entries for job in entry] == list(range(len(sizes)))
