@@ -5,9 +5,9 @@
                         `--anything else--> speech --Pause, then echo: the prompt went on--> echo
 
 Whether it is echo is asked when a detector says speech and when that lasts (`SpeechSustained`); then, while it is,
-every 80 ms, since speech over echo brings no event of its own. In silence, and while no prompt has been played lately,
-nothing is computed. What the caller says over echo begins where the echo stops explaining the sound: the utterance is
-told from there, so that the recogniser does not hear the bot.
+every 80 ms in which audio came, since speech over echo brings no event of its own. In silence, and while no prompt has
+been played lately, nothing is computed. What the caller says over echo begins where the echo stops explaining the
+sound: the utterance is told from there, so that the recogniser does not hear the bot.
 
 A prompt that goes on within the tail of a backchannel brings its echo into the same utterance: the utterance is told as
 ended where it paused, and the rest of it is echo.
@@ -71,6 +71,7 @@ class EchoFilter:
         self._speaker: Speaker | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_echo = False
+        self._looked_at = 0  # how much had been heard at the last look, in samples
         # Of the utterance in progress: whether its beginning has been told, and where it ceased to be echo alone.
         self._told = False
         self._speech_from = 0
@@ -127,6 +128,10 @@ class EchoFilter:
 
     def _look(self, now: float) -> None:
         """Has the caller begun to speak over it?"""
+        if self._chain.samples_seen == self._looked_at:
+            # The uplink stalls. What we play has moved on, so the same audio would no longer find its prompt there.
+            self._look_later()
+            return
         report, looked_ms = self._report(now)
         if self._chain.state is not EndpointState.SPEECH or (report is not None and report.is_all):
             self._look_later()
@@ -143,6 +148,7 @@ class EchoFilter:
     def _report(self, now: float) -> tuple[EchoReport | None, int]:
         """What the last half second of the utterance has of our prompts (None: nothing), and how long that is in ms."""
         heard, speaker = self._chain.so_far(), self._speaker
+        self._looked_at = self._chain.samples_seen
         if heard is None or speaker is None:
             return None, 0
         heard = heard[-self._samples(_LOOK_BACK_MS) :]

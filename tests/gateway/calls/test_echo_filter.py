@@ -37,6 +37,8 @@ class Line:
         self._gain = 10 ** (-loss_db / 20)
         self._speech: Pcm16 = silence(0)
         self.spoke_at = 0.0
+        self.stalls = False
+        """What is heard meanwhile arrives at once afterwards."""
 
     def speak(self, pcm: Pcm16) -> None:
         self._speech, self.spoke_at = pcm, time.monotonic()
@@ -45,6 +47,7 @@ class Line:
         """Frames at real time until the connection is gone."""
         begun = time.monotonic()
         frame = 0
+        waiting: list[Pcm16] = []
         rng = np.random.default_rng(1)
         while self._peer.ws.state.name == "OPEN":
             start = frame * 160 - 1200
@@ -54,7 +57,10 @@ class Line:
                 heard[: len(bot)] += bot * self._gain
             spoken, self._speech = self._speech[:160], self._speech[160:]
             heard[: len(spoken)] += spoken
-            await self._peer.send(np.clip(np.rint(heard), -32768, 32767).astype(np.int16))
+            waiting.append(np.clip(np.rint(heard), -32768, 32767).astype(np.int16))
+            if not self.stalls:
+                await self._peer.send(np.concatenate(waiting), size=320 * len(waiting))
+                waiting.clear()
             frame += 1
             await asyncio.sleep(max(0.0, begun + frame * FRAME_S - time.monotonic()))
 
@@ -79,6 +85,20 @@ async def test_the_bots_echo_neither_holds_it_nor_is_it_heard(tmp_path: Path, lo
         assert call.of("clear") == [] and call.transcripts() == [] and call.rig.asr.jobs == []
         assert call.verdicts("echo") >= 1, "the detector had taken it for speech"
         assert call.rig.metric("voicegate_barge_in_seconds_count") == 0
+
+
+async def test_an_uplink_that_stalls_amid_echo_does_not_hold_the_prompt(tmp_path: Path) -> None:
+    async with calling(tmp_path, flow=FLOW) as call:
+        line, running = await on_the_line(call, 10)
+        await asyncio.sleep(1.0)
+        line.stalls = True
+        await asyncio.sleep(0.8)  # the audio before it is older than any echo would be
+        assert call.of("clear") == []
+        line.stalls = False
+        await call.peer.event("mark", timeout_s=15)
+        await asyncio.sleep(1.5)
+        running.cancel()
+        assert call.of("clear") == [] and call.rig.asr.jobs == []
 
 
 @pytest.mark.parametrize("loss_db", [10, 20])
