@@ -209,10 +209,12 @@ class Caller:
             case Pause():
                 listener, other = self._listener, self._counterpart
                 if listener is not None and self._services.settings.asr.speculate and not other.ending:
+                    self._cancel_partial_timer()  # the speculation hears the same words
                     listener.speculate(event, other.expected(self.began, self.over))
             case SpeechResumed():
                 if self._listener is not None:
                     self._listener.cancel()
+                self._watch()
                 if self._speaker is not None and self.insists and not self._counterpart.ending:
                     self._speaker.hold(now)  # at the pause it was a backchannel, and the prompt went on
             case UtteranceEnded():
@@ -337,26 +339,28 @@ class Caller:
     # listens in. Then the peer gets none, for it is not to learn of that.
 
     def _watch(self) -> None:
-        self._stop_watching()
+        self._cancel_partial_timer()
         if self._services.settings.asr.partials or self._call_watch.listened_to:
             self._partial_timer = self._loop.call_later(_PARTIAL_EVERY_S, self._ask_partial)
 
     def _ask_partial(self) -> None:
-        listener, so_far = self._listener, self._chain.so_far()
-        if listener is None or so_far is None:
-            return
-        round_id = self._counterpart.next_round_id
-        tell = self._tell if self._services.settings.asr.partials else self._call_watch.told
-        listener.watch(
-            so_far,
-            self._counterpart.expected(self.began, self.over),
-            lambda text: tell(TurnHeard(round_id=round_id, text=text, final=False)),
-        )
+        listener, so_far = self._listener, self._echo.so_far()
+        if listener is not None and so_far is not None:
+            round_id = self._counterpart.next_round_id
+            tell = self._tell if self._services.settings.asr.partials else self._call_watch.told
+            listener.watch(
+                so_far,
+                self._counterpart.expected(self.began, self.over),
+                lambda text: tell(TurnHeard(round_id=round_id, text=text, final=False)),
+            )
         self._partial_timer = self._loop.call_later(_PARTIAL_EVERY_S, self._ask_partial)
 
     def _stop_watching(self) -> None:
+        self._cancel_partial_timer()
+        if self._listener is not None:
+            self._listener.stop_watching()
+
+    def _cancel_partial_timer(self) -> None:
         if self._partial_timer is not None:
             self._partial_timer.cancel()
             self._partial_timer = None
-        if self._listener is not None:
-            self._listener.stop_watching()

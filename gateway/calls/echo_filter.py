@@ -7,7 +7,8 @@
 Whether it is echo is asked when a detector says speech and when that lasts (`SpeechSustained`); then, while it is,
 every 80 ms in which audio came, since speech over echo brings no event of its own. In silence, and while no prompt has
 been played lately, nothing is computed. What the caller says over echo begins where the echo stops explaining the
-sound: the utterance is told from there, so that the recogniser does not hear the bot.
+sound: the utterance is told from there, and partials are of what is from there on (`so_far`), so that the recogniser
+does not hear the bot.
 
 A prompt that goes on within the tail of a backchannel brings its echo into the same utterance: the utterance is told as
 ended where it paused, and the rest of it is echo.
@@ -87,6 +88,13 @@ class EchoFilter:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def so_far(self) -> Pcm16 | None:
+        """What the caller has said of the utterance in progress, int16 at the call's rate; None: nothing but echo."""
+        heard = None if self._is_echo else self._chain.so_far()
+        if heard is None:
+            return None
+        return heard[max(0, self._speech_from - (self._chain.samples_seen - len(heard))) :]
 
     def push(self, event: InboundEvent, now: float) -> Sequence[InboundEvent]:
         """What is left of an event in audio that arrived at `now`."""

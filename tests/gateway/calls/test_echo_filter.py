@@ -9,7 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from audio.formats import Pcm16
+from audio.endpointing import EndpointSettings
+from audio.formats import AudioFormat, Pcm16
+from audio.inbound import InboundChain, InboundEvent, SpeechStarted
+from gateway.calls.echo_filter import EchoFilter
+from gateway.calls.speaker import Speaker
 from tests.gateway import harness
 from tests.gateway.harness import Peer, silence, speech
 from tests.gateway.test_turn_taking import Call, calling
@@ -77,7 +81,7 @@ def spoken_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("loss_db", [10, 20])
 async def test_the_bots_echo_neither_holds_it_nor_is_it_heard(tmp_path: Path, loss_db: float) -> None:
-    async with calling(tmp_path, flow=FLOW) as call:
+    async with calling(tmp_path, flow=FLOW, asr_partials="true") as call:
         line, running = await on_the_line(call, loss_db)
         await call.peer.event("mark", timeout_s=15)
         await asyncio.sleep(1.5)  # the delay, the detector's hang-over and the tail
@@ -103,7 +107,7 @@ async def test_an_uplink_that_stalls_amid_echo_does_not_hold_the_prompt(tmp_path
 
 @pytest.mark.parametrize("loss_db", [10, 20])
 async def test_a_caller_over_the_echo_interrupts_and_is_heard_alone(tmp_path: Path, loss_db: float) -> None:
-    async with calling(tmp_path, flow=FLOW, hear="more") as call:
+    async with calling(tmp_path, flow=FLOW, hear="more", asr_partials="true") as call:
         line, running = await on_the_line(call, loss_db)
         await asyncio.sleep(1.5)
         assert call.of("clear") == []
@@ -114,8 +118,9 @@ async def test_a_caller_over_the_echo_interrupts_and_is_heard_alone(tmp_path: Pa
         assert (await call.peer.event("hangup", timeout_s=15))["reason"] == "done"
         running.cancel()
         assert call.verdicts("interruption") == 1
-        assert len(call.rig.asr.jobs[-1].pcm) < len(speech()) + 8000, (
-            "the recogniser is not given the bot's second and a half before it"
+        assert False in [event["final"] for event in call.of("transcript")]
+        assert max(len(job.pcm) for job in call.rig.asr.jobs) < len(speech()) + 8000, (
+            "the recogniser is not given the bot's second and a half before it, for partials neither"
         )
 
 
@@ -141,3 +146,39 @@ async def test_a_silent_caller_on_a_line_with_echo_is_asked_again(tmp_path: Path
         running.cancel()
         assert again["text"] == "Are you there"
         assert call.verdicts("echo") >= 1 and call.transcripts() == []
+
+
+class Talking(Speaker):
+    """A speaker that has played this so far."""
+
+    __slots__ = ("pcm",)
+
+    def __init__(self) -> None:
+        self.pcm = silence(0)
+
+    def played(self, until: float, samples: int) -> Pcm16:
+        return np.concatenate([silence(2000), self.pcm])[-samples:]
+
+
+class AlwaysSpeech:
+    def is_speech(self, frame: bytes) -> bool:
+        return True
+
+
+async def test_echo_that_was_taken_for_speech_is_nothing_the_caller_has_said() -> None:
+    """As speech it would be told in partials."""
+    bot = (np.random.default_rng(1).normal(size=8000) * 3000).astype(np.int16)
+    line = np.concatenate([silence(150), bot // 4])
+    chain = InboundChain(AudioFormat(), EndpointSettings(), AlwaysSpeech())
+    told: list[InboundEvent] = []
+    echo = EchoFilter(chain, 8000, speech_over_echo=lambda event, now: told.append(event), echo_ended=lambda: None)
+    echo.listen_to(speaker := Talking())
+    for at in range(0, 3200, 160):
+        speaker.pcm = bot[: at + 160]
+        for event in chain.push(line[at : at + 160].tobytes()):
+            told += echo.push(event, 0.0)
+        if chain.samples_seen == 800:
+            assert echo.so_far() is not None
+    assert [type(event) for event in told] == [SpeechStarted]
+    assert chain.so_far() is not None and echo.so_far() is None
+    echo.close()

@@ -587,6 +587,18 @@ async def test_partials_appear_while_the_caller_speaks_and_the_final_words_end_t
         assert len([event for event in transcripts if event["final"]]) == 1
 
 
+async def test_no_partial_is_asked_for_in_the_tail_which_the_speculation_hears(tmp_path: Path) -> None:
+    environ = {"VOICEGATE_ASR_PARTIALS": "true", "VOICEGATE_ENDPOINTING_TAIL_MS": "3000"}
+    async with rig(tmp_path, hear="more", environ=environ) as running:
+        peer = await running.peer(start={})
+        await quiet(peer)
+        await peer.send(np.concatenate([speech(), silence(400)]))
+        await asyncio.sleep(1.2)
+        assert running.asr.jobs and "transcript" not in peer.kinds()
+        await peer.send(np.concatenate([speech(), silence(100)]))
+        assert (await peer.event("transcript"))["final"] is False, "who goes on is watched again"
+
+
 async def test_no_partials_unless_they_are_asked_for(tmp_path: Path) -> None:
     async with rig(tmp_path, hear="more") as running:
         peer = await running.peer(start={})
