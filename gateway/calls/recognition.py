@@ -29,6 +29,7 @@ from audio.framing import Framer
 from audio.inbound import InboundChain, InboundEvent, UtteranceEnded
 from audio.resampling import StreamResampler
 from gateway import logs
+from gateway.calls.bot_choice import choose_bot
 from gateway.calls.services import Services
 from gateway.calls.session import Calls
 from gateway.calls.websocket import Connection
@@ -84,11 +85,10 @@ class RecognitionSession:
         self._waiting_bytes = 0
         self._chain: InboundChain | None = None
         self._rate_hz = 0
-        self._language: str | None = services.settings.asr.language
+        self._language = services.settings.asr.language or choose_bot(services.bots, None, None).language
         self._resampler: StreamResampler | None = None
         self._framer = Framer(2)
         self._words_so_far = ""
-        self._utterances_ended = 0
         self._partial_at = 0.0
         self._opened_at = self._audio_at = self._due = time.monotonic()
         self._frames_counted = 0
@@ -193,14 +193,20 @@ class RecognitionSession:
             self._partial = self._loop.create_task(self._transcribe_so_far(so_far), name="partial")
 
     async def _transcribe_so_far(self, pcm: Pcm16) -> None:
-        ended = self._utterances_ended
         try:
             words = await self._words(pcm, Errand(Urgency.PARTIAL))
         except InferenceError as exc:
             self._log.debug("no partial: %s", exc)
             return
-        if self._chain is not None and self._chain.speech_ms and self._utterances_ended == ended:
+        if self._chain is not None and self._chain.speech_ms:
             self._words_so_far = words
+
+    def _forget_partial(self) -> None:
+        """The utterance is over: its words so far, and those on their way, are wanted no more."""
+        self._words_so_far = ""
+        if self._partial is not None:
+            self._partial.cancel()
+            self._partial = None
 
     # The session's task.
 
@@ -217,8 +223,7 @@ class RecognitionSession:
                             final_text(await self._all_words(ended)) if ended else partial_text(self._words_so_far)
                         )
                     case Reset() | StreamEnded():
-                        self._words_so_far = ""
-                        self._utterances_ended += 1
+                        self._forget_partial()
                         self._reply(final_text(await self._all_words(self._rest())))
                 if isinstance(event, StreamEnded):
                     self._end("caller", CloseCode.NORMAL, "")
@@ -230,8 +235,7 @@ class RecognitionSession:
             self._fail("internal", CloseCode.INTERNAL, "a fault of the gateway's")
 
     def _release(self) -> None:
-        if self._partial is not None:
-            self._partial.cancel()
+        self._forget_partial()
         self._count_frames()
         self._calls.open.discard(self)
         self._services.metrics.calls_ended.labels(self._ended_by or "error").inc()
@@ -256,8 +260,7 @@ class RecognitionSession:
             ended += self._utterances(chain.push(piece))
             self._due += len(piece) / 2 / self._rate_hz / _MAX_SPEED
         if ended:
-            self._words_so_far = ""
-            self._utterances_ended += len(ended)
+            self._forget_partial()
         elif chain.state is not EndpointState.SILENCE:
             self._peek(time.monotonic())
         return ended

@@ -142,6 +142,38 @@ async def test_words_appear_while_the_utterance_goes_on(tmp_path: Path) -> None:
         assert {"partial": "yes"} in replies
 
 
+async def test_a_partial_that_still_waits_when_its_utterance_is_over_is_not_transcribed(tmp_path: Path) -> None:
+    async with client(tmp_path, hear="yes") as (running, busy), asyncio.timeout(20):
+        running.asr.gate.clear()
+        await busy.send(speech().astype("<i2").tobytes())
+        await busy.recv()
+        async with connect(f"ws://127.0.0.1:{running.port}/vosk", compression=None, proxy=None) as ws:
+            await ws.send(speech().astype("<i2").tobytes())
+            assert json.loads(await ws.recv()) == {"partial": ""}
+            await ws.send('{"reset" : 1}')
+            await asyncio.sleep(0.1)
+            running.asr.gate.set()
+            assert json.loads(await ws.recv()) == {"text": "yes"}
+        await busy.send('{"reset" : 1}')
+        await busy.recv()
+        assert len(running.asr.jobs) == 3, "of the first one its partial and its end, of the other its end"
+
+
+@pytest.mark.parametrize(
+    ("setting", "config", "language"), [("", {}, "en"), ("auto", {}, "auto"), ("", {"language": "zh"}, "zh")]
+)
+async def test_the_language_is_the_clients_the_settings_or_the_default_bots(
+    tmp_path: Path, setting: str, config: dict[str, str], language: str
+) -> None:
+    environ = {"VOICEGATE_ASR_LANGUAGE": setting} if setting else {}
+    async with client(tmp_path, environ=environ) as (running, ws), asyncio.timeout(20):
+        await ws.send(json.dumps({"config": {"sample_rate": 8000, **config}}))
+        for message in (speech().astype("<i2").tobytes(), '{"eof" : 1}'):
+            await ws.send(message)
+            await ws.recv()
+        assert {job.language for job in running.asr.jobs} == {language}
+
+
 async def test_a_reset_gives_the_words_and_goes_on(tmp_path: Path) -> None:
     async with client(tmp_path, hear="yes") as (_, ws):
         async with asyncio.timeout(20):
