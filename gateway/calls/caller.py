@@ -252,6 +252,8 @@ class Caller:
         self.speaking = False
         self._stop_watching()
         self._forget_keys_timer()
+        if self._listener is not None:
+            self._listener.ended()
         self._tell(SpeechEdge(started=False, at_ms=self._ms(utterance.end)))
         if self._keys_after:
             self._entry = None  # it goes with these words; the next key begins another

@@ -1,12 +1,12 @@
 """From an utterance to its meaning, with work begun during the tail.
 
-    idle --Pause--> speculating --utterance with the same samples and expectation--> used
+    idle --Pause--> speculating --utterance ended--> kept --its turn, same samples and expectation--> used
                         |--caller goes on--> wasted (cancelled)
-    idle | other samples or expectation --utterance--> transcribed and understood now
+    idle | other samples or expectation --its turn--> transcribed and understood now
 
 At the pause the utterance so far is transcribed, understood, and the reply's audio made ready; nothing is written
 and no action is taken. Pause and endpoint cut the utterance alike, so a used speculation gives what the work at the
-endpoint would have given.
+endpoint would have given. It is kept while a slow turn before its own goes on: the caller may pause again meanwhile.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from audio.asr import AsrJob, Expectation
 from audio.formats import Pcm16
@@ -28,6 +30,8 @@ from nlu.meaning import Meaning
 __all__ = ["CallerTurn", "Listener"]
 
 log = logging.getLogger(__name__)
+
+_MOST_KEPT: Final = 4  # utterances that wait for one turn; of more the oldest is heard anew
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +49,19 @@ class CallerTurn:
 Prepare = Callable[[CallerTurn], Awaitable[None]]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Speculation:
+    """Work begun on the samples `start` to `end`; `turn` gives None where it failed."""
+
+    start: int
+    end: int
+    expect: Expectation | None
+    errand: Errand
+    turn: asyncio.Task[CallerTurn | None]
+
+
 class Listener:
-    """One call's way from utterances to meanings. At most one speculation at a time."""
+    """One call's way from utterances to meanings. At most one speculation on an utterance, the last one's."""
 
     def __init__(
         self,
@@ -74,25 +89,35 @@ class Listener:
         self._timeout_s = timeout_s
         self._prepare = prepare
         self._turn = turn
-        self._speculation: asyncio.Task[CallerTurn | None] | None = None
-        self._errand = Errand()
+        self._speculation: _Speculation | None = None  # on the utterance in progress
+        self._kept: deque[_Speculation] = deque()  # on those that ended and wait for their turn, in order
         self._partial: asyncio.Task[None] | None = None
-        self._covers: tuple[int, int, Expectation | None] = (0, 0, None)
 
     def speculate(self, pause: Pause, expect: Expectation | None = None) -> None:
         """Begin work on the utterance so far, by what the dialogue waits for now."""
         self.cancel()
         self._metrics.speculation.labels("started").inc()
-        self._covers = (pause.start, pause.end, expect)
-        self._errand = Errand(Urgency.SPECULATIVE)
-        self._speculation = self._tasks.create_task(self._ahead(pause.pcm, expect, self._errand), name="speculation")
+        errand = Errand(Urgency.SPECULATIVE)
+        turn = self._tasks.create_task(self._ahead(pause.pcm, expect, errand), name="speculation")
+        self._speculation = _Speculation(start=pause.start, end=pause.end, expect=expect, errand=errand, turn=turn)
+
+    def ended(self) -> None:
+        """The utterance in progress has ended: what was begun on it is kept for its turn."""
+        if self._speculation is not None:
+            self._kept.append(self._speculation)
+            self._speculation = None
+            if len(self._kept) > _MOST_KEPT:
+                self._waste(self._kept.popleft())
 
     def cancel(self) -> None:
-        """The caller went on: what was begun is void."""
+        """The caller went on: what was begun on the utterance in progress is void."""
         if self._speculation is not None:
-            self._speculation.cancel()
+            self._waste(self._speculation)
             self._speculation = None
-            self._metrics.speculation.labels("wasted").inc()
+
+    def _waste(self, speculation: _Speculation) -> None:
+        speculation.turn.cancel()
+        self._metrics.speculation.labels("wasted").inc()
 
     def watch(self, so_far: Pcm16, expect: Expectation | None, told: Callable[[str], None]) -> None:
         """Transcribe what was said so far for whoever watches; `told` gets the words unless they come too late.
@@ -104,7 +129,9 @@ class Listener:
 
     def stop(self) -> None:
         """The call is over: nothing begun is wanted."""
-        self.cancel()
+        self.ended()
+        while self._kept:
+            self._waste(self._kept.popleft())
         self.stop_watching()
 
     def stop_watching(self) -> None:
@@ -124,25 +151,32 @@ class Listener:
         Raises:
             InferenceError: no answer from the models.
         """
-        speculation, self._speculation = self._speculation, None
+        speculation = self._take(utterance, expect)
         if speculation is not None:
-            if self._covers == (utterance.start, utterance.end, expect):
-                was_ready = speculation.done()
-                self._errand.promote(Urgency.ENDPOINT)  # now a caller waits for it
-                turn = await speculation
-                if turn is not None:
-                    self._metrics.speculation.labels("used").inc()
-                    return CallerTurn(
-                        text=turn.text,
-                        meaning=turn.meaning,
-                        version=turn.version,
-                        timing={**turn.timing, "speculated": 1.0 if was_ready else 0.5},
-                    )
-                self._metrics.speculation.labels("failed").inc()
-            else:
-                speculation.cancel()
-                self._metrics.speculation.labels("wasted").inc()
+            was_ready = speculation.turn.done()
+            speculation.errand.promote(Urgency.ENDPOINT)  # now a caller waits for it
+            turn = await speculation.turn
+            if turn is not None:
+                self._metrics.speculation.labels("used").inc()
+                return CallerTurn(
+                    text=turn.text,
+                    meaning=turn.meaning,
+                    version=turn.version,
+                    timing={**turn.timing, "speculated": 1.0 if was_ready else 0.5},
+                )
+            self._metrics.speculation.labels("failed").inc()
         return await self._hear(utterance.pcm, expect, Errand())
+
+    def _take(self, utterance: UtteranceEnded, expect: Expectation | None) -> _Speculation | None:
+        """What was begun on just this utterance. Turns come in order, so all else begun up to its end is void."""
+        found = None
+        while self._kept and self._kept[0].end <= utterance.end:
+            each = self._kept.popleft()
+            if (each.start, each.end, each.expect) == (utterance.start, utterance.end, expect):
+                found = each
+            else:
+                self._waste(each)
+        return found
 
     async def read(self, text: str) -> CallerTurn:
         """The turn that these words are, which were put together from several utterances or keys.

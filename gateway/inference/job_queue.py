@@ -6,7 +6,7 @@
 
 More urgent jobs go first, within one urgency the oldest. The less urgent kinds are also shed first: a speculation
 that would come too late is better never begun, since its utterance is transcribed at the endpoint anyway. Calls are
-treated alike because each has at most one job of a kind waiting.
+treated alike because each has at most one job of a kind waiting, and a few only where its turn is slow.
 
 A job's urgency may rise while it waits (`Errand.promote`): a speculation becomes an endpoint job when its tail closes.
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from audio.asr import AsrJob, Transcript
+from audio.asr import AsrJob, Expectation, Transcript
 from audio.endpointing import EndReason
 from audio.inbound import Pause, UtteranceEnded
 from gateway.calls.listening import CallerTurn, Listener
-from gateway.inference.job_queue import Errand
+from gateway.inference.job_queue import Errand, Urgency
 from gateway.inference.seam import Heard, InferenceError, TurnId, Understood
 from gateway.metrics import Metrics
 from nlu.meaning import OUT_OF_SCOPE, Meaning
@@ -36,6 +36,9 @@ class Models:
     jobs: list[AsrJob] = field(default_factory=list)
     cancelled: int = 0
     turns: list[TurnId | None] = field(default_factory=list)
+
+    def expected_wait_s(self, urgency: Urgency) -> float:
+        return 0.0
 
     async def transcribe(self, job: AsrJob, *, timeout_s: float, errand: Errand | None = None) -> Heard:
         self.jobs.append(job)
@@ -68,9 +71,14 @@ class Rig:
 
     async def settled(self) -> None:
         """Until the speculation is done."""
-        task = self.listener._speculation
-        assert task is not None
-        await asyncio.wait([task], timeout=5)
+        speculation = self.listener._speculation
+        assert speculation is not None
+        await asyncio.wait([speculation.turn], timeout=5)
+
+    async def understand(self, utterance: UtteranceEnded) -> CallerTurn:
+        """The turn of an utterance that ends now and need not wait."""
+        self.listener.ended()
+        return await self.listener.understand(utterance)
 
 
 @asynccontextmanager
@@ -101,21 +109,21 @@ async def listening(
             turn=lambda: TurnId("call", 7),
         )
         yield Rig(listener, models, registry, prepared)
-        listener.cancel()
+        listener.stop()
 
 
-def pause(value: int, end: int = 800) -> Pause:
-    return Pause(start=0, end=end, pcm=np.full(end, value, np.int16))
+def pause(value: int, end: int = 800, *, start: int = 0) -> Pause:
+    return Pause(start=start, end=end, pcm=np.full(end - start, value, np.int16))
 
 
-def utterance(value: int, end: int = 800) -> UtteranceEnded:
-    pcm = np.full(end, value, np.int16)
-    return UtteranceEnded(start=0, end=end, decided_at=end + 4800, reason=EndReason.TAIL, pcm=pcm)
+def utterance(value: int, end: int = 800, *, start: int = 0) -> UtteranceEnded:
+    pcm = np.full(end - start, value, np.int16)
+    return UtteranceEnded(start=start, end=end, decided_at=end + 4800, reason=EndReason.TAIL, pcm=pcm)
 
 
 async def test_without_speculation_the_work_is_done_at_the_end() -> None:
     async with listening() as rig:
-        turn = await rig.listener.understand(utterance(1))
+        turn = await rig.understand(utterance(1))
         assert (turn.text, turn.meaning) == ("yes", Meaning("bot:yes", 0.5))
         assert {"asr_ms", "asr_queue_ms", "nlu_ms", "nlu_queue_ms"} == set(turn.timing)
         assert rig.models.turns == [TurnId("call", 7)]
@@ -127,8 +135,8 @@ async def test_with_speculation_the_turn_is_the_same_and_the_work_done_once() ->
     async with listening() as rig:
         rig.listener.speculate(pause(1))
         await rig.settled()
-        turn = await rig.listener.understand(utterance(1))
-        plain = await rig.listener.understand(utterance(1))
+        turn = await rig.understand(utterance(1))
+        plain = await rig.understand(utterance(1))
         assert (turn.text, turn.meaning) == (plain.text, plain.meaning)
         assert turn.timing["speculated"] == 1.0 and "speculated" not in plain.timing
         assert [each.text for each in rig.prepared] == ["yes"]
@@ -140,7 +148,7 @@ async def test_with_speculation_the_turn_is_the_same_and_the_work_done_once() ->
 async def test_a_speculation_still_running_at_the_end_is_waited_for() -> None:
     async with listening(open_gate=False) as rig:
         rig.listener.speculate(pause(1))
-        understanding = asyncio.create_task(rig.listener.understand(utterance(1)))
+        understanding = asyncio.create_task(rig.understand(utterance(1)))
         await asyncio.sleep(0)
         rig.models.gate.set()
         turn = await understanding
@@ -155,7 +163,7 @@ async def test_a_caller_who_goes_on_wastes_it_and_is_heard_whole() -> None:
         rig.listener.cancel()
         await asyncio.sleep(0)
         rig.models.gate.set()
-        turn = await rig.listener.understand(utterance(2, end=1600))
+        turn = await rig.understand(utterance(2, end=1600))
         assert turn.text == "no"
         assert rig.models.cancelled == 1
         assert (rig.count("used"), rig.count("wasted")) == (0, 1)
@@ -165,7 +173,7 @@ async def test_other_samples_than_speculated_on_are_heard_anew() -> None:
     async with listening() as rig:
         rig.listener.speculate(pause(1, end=800))
         await rig.settled()
-        assert (await rig.listener.understand(utterance(2, end=960))).text == "no"
+        assert (await rig.understand(utterance(2, end=960))).text == "no"
         assert (rig.count("used"), rig.count("wasted")) == (0, 1)
 
 
@@ -174,8 +182,57 @@ async def test_a_second_pause_replaces_the_first() -> None:
         rig.listener.speculate(pause(1, end=800))
         rig.listener.speculate(pause(2, end=1600))
         await rig.settled()
-        assert (await rig.listener.understand(utterance(2, end=1600))).text == "no"
+        assert (await rig.understand(utterance(2, end=1600))).text == "no"
         assert (rig.count("started"), rig.count("used"), rig.count("wasted")) == (2, 1, 1)
+
+
+async def test_utterances_that_wait_for_a_slow_turn_keep_their_speculations() -> None:
+    async with listening() as rig:
+        for value in (1, 2):
+            rig.listener.speculate(pause(value, value * 1600, start=value * 1600 - 800))
+            await rig.settled()
+            rig.listener.ended()
+        rig.listener.speculate(pause(3, 4800, start=4000))  # in progress, while the turns are taken
+        turns = [
+            await rig.listener.understand(utterance(value, value * 1600, start=value * 1600 - 800)) for value in (1, 2)
+        ]
+        assert [(turn.text, turn.timing["speculated"]) for turn in turns] == [("yes", 1.0), ("no", 1.0)]
+        await rig.settled()
+        assert len(rig.models.jobs) == 3
+        assert (rig.count("started"), rig.count("used"), rig.count("wasted")) == (3, 2, 0)
+    assert rig.count("wasted") == 1
+
+
+async def test_a_caller_who_goes_on_wastes_nothing_of_the_utterance_before() -> None:
+    async with listening() as rig:
+        rig.listener.speculate(pause(1))
+        rig.listener.ended()
+        rig.listener.cancel()
+        rig.listener.speculate(pause(2, 2400, start=1600))
+        rig.listener.cancel()
+        assert (await rig.listener.understand(utterance(1))).timing["speculated"]
+        assert (rig.count("used"), rig.count("wasted")) == (1, 1)
+
+
+async def test_what_was_begun_on_utterances_that_were_no_turns_is_void() -> None:
+    """The inbox was full, or a supervisor had the call."""
+    async with listening() as rig:
+        for value in range(1, 8):
+            rig.models.words[value] = "yes"
+            rig.listener.speculate(pause(value, value * 800, start=value * 800 - 800))
+            rig.listener.ended()
+        assert rig.count("wasted") == 3, "so many are kept and no more"
+        await rig.listener.understand(utterance(7, 5600, start=4800))
+        assert (rig.count("started"), rig.count("used"), rig.count("wasted")) == (7, 1, 6)
+
+
+async def test_a_kept_speculation_is_void_where_the_turn_before_changed_what_is_waited_for() -> None:
+    async with listening() as rig:
+        rig.listener.speculate(pause(1))
+        rig.listener.ended()
+        turn = await rig.listener.understand(utterance(1), Expectation("digits"))
+        assert "speculated" not in turn.timing
+        assert (rig.count("used"), rig.count("wasted")) == (0, 1)
 
 
 async def test_a_speculation_that_fails_costs_nothing_but_time() -> None:
@@ -183,7 +240,7 @@ async def test_a_speculation_that_fails_costs_nothing_but_time() -> None:
         rig.models.fails = 1
         rig.listener.speculate(pause(1))
         await rig.settled()
-        turn = await rig.listener.understand(utterance(1))
+        turn = await rig.understand(utterance(1))
         assert turn.text == "yes" and "speculated" not in turn.timing
         assert (rig.count("used"), rig.count("wasted"), rig.count("failed")) == (0, 0, 1)
 
@@ -196,7 +253,7 @@ async def test_a_reply_that_cannot_be_made_ready_does_not_end_the_call(
     async with listening(prepare_fails=failure) as rig:
         rig.listener.speculate(pause(1))
         await rig.settled()
-        assert (await rig.listener.understand(utterance(1))).text == "yes"
+        assert (await rig.understand(utterance(1))).text == "yes"
         assert rig.count("used") == 1
     assert type(failure).__name__ in caplog.text
     assert "yes" not in caplog.text
@@ -206,14 +263,14 @@ async def test_a_failure_at_the_end_is_the_callers_to_handle() -> None:
     async with listening() as rig:
         rig.models.fails = 1
         with pytest.raises(InferenceError, match="overloaded"):
-            await rig.listener.understand(utterance(1))
+            await rig.understand(utterance(1))
 
 
 async def test_no_words_have_no_meaning_and_no_reply() -> None:
     async with listening() as rig:
         rig.listener.speculate(pause(3))
         await rig.settled()
-        turn = await rig.listener.understand(utterance(3))
+        turn = await rig.understand(utterance(3))
         assert (turn.text, turn.meaning) == ("", None)
         assert [each.meaning for each in rig.prepared] == [None], "told all the same: a held prompt may go on"
 
@@ -227,14 +284,14 @@ async def test_words_put_together_are_understood_without_being_heard() -> None:
 
 async def test_a_bot_that_understands_nothing_is_told_out_of_scope() -> None:
     async with listening(nlu_model=None) as rig:
-        turn = await rig.listener.understand(utterance(1))
+        turn = await rig.understand(utterance(1))
         assert turn.meaning == Meaning(OUT_OF_SCOPE, 0.0)
 
 
 async def test_a_call_that_ends_while_it_waits_takes_the_speculation_with_it() -> None:
     async with listening(open_gate=False) as rig:
         rig.listener.speculate(pause(1))
-        understanding = asyncio.create_task(rig.listener.understand(utterance(1)))
+        understanding = asyncio.create_task(rig.understand(utterance(1)))
         await asyncio.sleep(0)
         understanding.cancel()
         await asyncio.gather(understanding, return_exceptions=True)

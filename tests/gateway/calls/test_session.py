@@ -388,6 +388,32 @@ async def test_a_peer_may_vanish_in_any_state_and_nothing_is_left(tmp_path: Path
         assert running.metric("voicegate_calls", protocol="native") == 0
 
 
+class _Slow(MemoryStore):
+    """The first round's write takes until it may go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on = asyncio.Event()
+
+    async def write(self, call_id: str, step: StepWrite) -> WriteResult:
+        if step.round_id == 1:
+            await self.go_on.wait()
+        return await super().write(call_id, step)
+
+
+async def test_utterances_said_during_a_slow_turn_are_not_transcribed_twice(tmp_path: Path) -> None:
+    store, environ = _Slow(), {"VOICEGATE_LIMITS_FLOOD_S": "60"}
+    async with rig(tmp_path, hear="more", store=store, environ=environ) as running:
+        peer = await running.peer(start={})
+        await quiet(peer)
+        for count in (1, 2, 3):
+            await speak(peer)
+            await peer.event("speech_ended", count=count)
+        store.go_on.set()
+        await peer.event("intent", count=3)
+        assert running.metric("voicegate_speculation_total", outcome="used") == 3
+
+
 class _Swallowing(MemoryStore):
     """As redis-py in Python 3.11: a cancellation that comes when a step has just been written is not heard of."""
 
