@@ -33,6 +33,7 @@ from gateway.calls.second_track import SecondTrack
 from gateway.calls.services import Services
 from gateway.calls.speaker import ReplyClock, Speaker
 from gateway.calls.stored_dialogue import StoredDialogue
+from gateway.inference.job_queue import Errand, Urgency
 from gateway.monitoring.call_watch import CallWatch
 from gateway.protocols.seam import Command, TurnHeard, TurnUnderstood
 
@@ -100,8 +101,11 @@ class CallerTurns:
         if self._verdict(turn, over) is not Verdict.INTERRUPTION and not keys:
             self._speaker.resume()
             return
-        before = self._continuation.open_to(began, over)
-        turn = await self._continuation.whole(turn, before, keys_before=keys)
+        before, state = self._continuation.open_to(began, over), self._loop.state
+        errand = Errand(Urgency.SPECULATIVE)  # to the end: should the turn come meanwhile, it asks for itself
+        turn = await self._continuation.whole(turn, before, keys_before=keys, errand=errand)
+        if self._loop.state is not state:
+            return  # too late: the dialogue has gone on
         assert turn.meaning is not None
         supersedes = before.round_id if before is not None else None
         said = CallerSaid(text=turn.text, meaning=turn.meaning, supersedes=supersedes)

@@ -17,6 +17,7 @@ from dialogue.turns import Say
 from gateway.calls.interruption import Overlap
 from gateway.calls.listening import CallerTurn, Listener
 from gateway.calls.speaker import Speaker
+from gateway.inference.job_queue import Errand
 
 __all__ = ["Continuation", "OpenTurn"]
 
@@ -61,9 +62,15 @@ class Continuation:
         return None
 
     async def whole(
-        self, turn: CallerTurn, before: OpenTurn | None, *, keys_before: str = "", keys_after: str = ""
+        self,
+        turn: CallerTurn,
+        before: OpenTurn | None,
+        *,
+        keys_before: str = "",
+        keys_after: str = "",
+        errand: Errand | None = None,
     ) -> CallerTurn:
-        """The turn with what goes before and after it, understood as one.
+        """The turn with what goes before and after it, understood as one; `errand` None: a caller waits for it.
 
         Raises:
             InferenceError: no answer from the model.
@@ -72,5 +79,5 @@ class Continuation:
         text = join_words(earlier, " ".join(keys_before), turn.text, " ".join(keys_after))
         if text == turn.text:
             return turn
-        whole = await self._listener.read(text)
+        whole = await self._listener.read(text, errand)
         return replace(whole, timing={**turn.timing, **whole.timing})

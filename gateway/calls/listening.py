@@ -4,9 +4,10 @@
                         |--caller goes on--> wasted (cancelled)
     idle | other samples or expectation --its turn--> transcribed and understood now
 
-At the pause the utterance so far is transcribed, understood, and the reply's audio made ready; nothing is written
-and no action is taken. Pause and endpoint cut the utterance alike, so a used speculation gives what the work at the
-endpoint would have given. It is kept while a slow turn before its own goes on: the caller may pause again meanwhile.
+At the pause the utterance so far is transcribed and understood, then the reply's audio made ready, for which its turn
+does not wait: the first prompt may be there long before the last. Nothing is written and no action is taken. Pause and
+endpoint cut the utterance alike, so a used speculation gives what the work at the endpoint would have given. It is kept
+while a slow turn before its own goes on: the caller may pause again meanwhile.
 """
 
 from __future__ import annotations
@@ -49,15 +50,24 @@ class CallerTurn:
 Prepare = Callable[[CallerTurn], Awaitable[None]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class _Speculation:
-    """Work begun on the samples `start` to `end`; `turn` gives None where it failed."""
+    """Work begun on the samples `start` to `end`."""
 
     start: int
     end: int
     expect: Expectation | None
-    errand: Errand
-    turn: asyncio.Task[CallerTurn | None]
+    errand: Errand = field(default_factory=lambda: Errand(Urgency.SPECULATIVE))
+    turn: asyncio.Task[CallerTurn | None] = field(init=False)
+    """Gives None where it failed, and the endpoint will try again."""
+    preparation: asyncio.Task[None] | None = None
+    """Of the reply, once the words are known."""
+
+    def cancel(self) -> None:
+        """What is not done yet is wanted no more."""
+        self.turn.cancel()
+        if self.preparation is not None:
+            self.preparation.cancel()
 
 
 class Listener:
@@ -76,10 +86,10 @@ class Listener:
         prepare: Prepare,
         turn: Callable[[], TurnId | None] = lambda: None,
     ) -> None:
-        """`prepare` is given each speculated turn, those without words too, and makes the reply ready (renders its
-        prompts) without acting; its failures cost only time. `turn` tells which one the caller's next words are: one
-        version of the model answers all that is asked in it. `nlu_model` None: the bot understands nothing and every
-        turn is out of scope."""
+        """`prepare` is given each turn that is understood before its utterance ends, those without words too, and makes
+        the reply ready (renders its prompts) without acting; its failures cost only time. `turn` tells which one the
+        caller's next words are: one version of the model answers all that is asked in it. `nlu_model` None: the bot
+        understands nothing and every turn is out of scope."""
         self._inference = inference
         self._metrics = metrics
         self._tasks = tasks
@@ -91,15 +101,15 @@ class Listener:
         self._turn = turn
         self._speculation: _Speculation | None = None  # on the utterance in progress
         self._kept: deque[_Speculation] = deque()  # on those that ended and wait for their turn, in order
+        self._taken: _Speculation | None = None  # the last one used, whose reply may still be made ready
         self._partial: asyncio.Task[None] | None = None
 
     def speculate(self, pause: Pause, expect: Expectation | None = None) -> None:
         """Begin work on the utterance so far, by what the dialogue waits for now."""
         self.cancel()
         self._metrics.speculation.labels("started").inc()
-        errand = Errand(Urgency.SPECULATIVE)
-        turn = self._tasks.create_task(self._ahead(pause.pcm, expect, errand), name="speculation")
-        self._speculation = _Speculation(start=pause.start, end=pause.end, expect=expect, errand=errand, turn=turn)
+        speculation = self._speculation = _Speculation(start=pause.start, end=pause.end, expect=expect)
+        speculation.turn = self._tasks.create_task(self._ahead(pause.pcm, speculation), name="speculation")
 
     def ended(self) -> None:
         """The utterance in progress has ended: what was begun on it is kept for its turn."""
@@ -116,7 +126,7 @@ class Listener:
             self._speculation = None
 
     def _waste(self, speculation: _Speculation) -> None:
-        speculation.turn.cancel()
+        speculation.cancel()
         self._metrics.speculation.labels("wasted").inc()
 
     def watch(self, so_far: Pcm16, expect: Expectation | None, told: Callable[[str], None]) -> None:
@@ -132,6 +142,7 @@ class Listener:
         self.ended()
         while self._kept:
             self._waste(self._kept.popleft())
+        self._leave_taken()
         self.stop_watching()
 
     def stop_watching(self) -> None:
@@ -169,22 +180,28 @@ class Listener:
 
     def _take(self, utterance: UtteranceEnded, expect: Expectation | None) -> _Speculation | None:
         """What was begun on just this utterance. Turns come in order, so all else begun up to its end is void."""
-        found = None
+        self._leave_taken()
         while self._kept and self._kept[0].end <= utterance.end:
             each = self._kept.popleft()
             if (each.start, each.end, each.expect) == (utterance.start, utterance.end, expect):
-                found = each
+                self._taken = each
             else:
                 self._waste(each)
-        return found
+        return self._taken
 
-    async def read(self, text: str) -> CallerTurn:
+    def _leave_taken(self) -> None:
+        """The turn before is over: its prompts have been asked for by whoever says them."""
+        if self._taken is not None:
+            self._taken.cancel()
+            self._taken = None
+
+    async def read(self, text: str, errand: Errand | None = None) -> CallerTurn:
         """The turn that these words are, which were put together from several utterances or keys.
 
         Raises:
             InferenceError: no answer from the model.
         """
-        return await self._understand(text, {}, Errand())
+        return await self._understand(text, {}, errand or Errand())
 
     async def _peek(self, so_far: Pcm16, expect: Expectation | None, told: Callable[[str], None]) -> None:
         job = AsrJob(pcm=so_far, sample_rate_hz=self._rate, language=self._language, expect=expect)
@@ -196,18 +213,22 @@ class Listener:
         if heard.transcript.text:
             told(heard.transcript.text)
 
-    async def _ahead(self, pcm: Pcm16, expect: Expectation | None, errand: Errand) -> CallerTurn | None:
-        """A turn made ready early; None where it failed, and the endpoint will try again."""
+    async def _ahead(self, pcm: Pcm16, speculation: _Speculation) -> CallerTurn | None:
+        """A turn understood early; None where it failed, and the endpoint will try again."""
         try:
-            turn = await self._hear(pcm, expect, errand)
+            turn = await self._hear(pcm, speculation.expect, speculation.errand)
         except InferenceError as exc:
             log.info("speculation gave up: %s", exc)
             return None
+        if self._speculation is speculation:  # else the utterance is over: its turn makes the reply, as things are then
+            speculation.preparation = self._tasks.create_task(self._make_ready(turn), name="preparation")
+        return turn
+
+    async def _make_ready(self, turn: CallerTurn) -> None:
         try:
             await self._prepare(turn)
         except Exception as exc:  # whatever it is, the reply itself will meet it, if it is ever wanted
             log.info("the reply was not made ready: %s", type(exc).__name__)
-        return turn
 
     async def _hear(self, pcm: Pcm16, expect: Expectation | None, errand: Errand) -> CallerTurn:
         begun = time.monotonic()

@@ -16,6 +16,9 @@ import pytest
 from audio.asr import AsrJob
 from audio.formats import Pcm16
 from dialogue.store import MemoryStore
+from gateway.inference.job_queue import Urgency
+from gateway.inference.local import LocalInference
+from gateway.inference.seam import Understood
 from tests.gateway.harness import Peer, Rig, rig, silence, speech
 
 pytestmark = pytest.mark.unit
@@ -268,6 +271,33 @@ async def test_a_number_said_in_two_halves_is_one(tmp_path: Path) -> None:
         assert call.rig.metric("voicegate_turns_total", outcome="joined") == 1
         heard = state["history"][1]["heard"]
         assert heard and heard != sorry and sorry.startswith(heard)
+
+
+async def test_joined_words_are_no_callers_who_waits_while_they_are_only_speculated_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, Urgency]] = []
+    understand = LocalInference.understand
+
+    async def recorded(self: LocalInference, model: str, text: str, **options: Any) -> Understood:
+        asked.append((text, options["errand"].urgency))
+        return await understand(self, model, text, **options)
+
+    monkeypatch.setattr(LocalInference, "understand", recorded)
+    async with calling(tmp_path) as call:
+        await call.heard_out(2)
+        await call.says("yes")
+        await call.prompt(3)
+        await call.says("four four", tail_ms=400)
+        async with asyncio.timeout(20):
+            while "yes four four" not in dict(asked):
+                await asyncio.sleep(0.01)
+        await call.peer.send(silence(1000))
+        await call.prompt(4)
+        assert [urgency for text, urgency in asked if text == "yes four four"] == [
+            Urgency.SPECULATIVE,
+            Urgency.ENDPOINT,
+        ]
 
 
 @pytest.mark.parametrize("join_ms", ["0", "100"])

@@ -65,6 +65,8 @@ class Rig:
     models: Models
     registry: CollectorRegistry
     prepared: list[CallerTurn]
+    prepare_gate: asyncio.Event
+    """Cleared: a reply's preparation takes until it is set."""
 
     def count(self, outcome: str) -> float:
         return self.registry.get_sample_value("voicegate_speculation_total", {"outcome": outcome}) or 0
@@ -90,11 +92,14 @@ async def listening(
         models.gate.set()
     registry = CollectorRegistry()
     prepared: list[CallerTurn] = []
+    prepare_gate = asyncio.Event()
+    prepare_gate.set()
 
     async def prepare(turn: CallerTurn) -> None:
         prepared.append(turn)
         if prepare_fails is not None:
             raise prepare_fails
+        await prepare_gate.wait()
 
     async with asyncio.TaskGroup() as tasks:
         listener = Listener(
@@ -108,7 +113,7 @@ async def listening(
             prepare=prepare,
             turn=lambda: TurnId("call", 7),
         )
-        yield Rig(listener, models, registry, prepared)
+        yield Rig(listener, models, registry, prepared, prepare_gate)
         listener.stop()
 
 
@@ -257,6 +262,51 @@ async def test_a_reply_that_cannot_be_made_ready_does_not_end_the_call(
         assert rig.count("used") == 1
     assert type(failure).__name__ in caplog.text
     assert "yes" not in caplog.text
+
+
+def preparing() -> int:
+    return sum(task.get_name() == "preparation" for task in asyncio.all_tasks())
+
+
+async def test_a_turn_does_not_wait_until_its_whole_reply_is_rendered() -> None:
+    async with listening() as rig:
+        rig.prepare_gate.clear()
+        rig.listener.speculate(pause(1))
+        await rig.settled()
+        async with asyncio.timeout(5):
+            assert (await rig.understand(utterance(1))).timing["speculated"] == 1.0
+        await asyncio.sleep(0)
+        assert preparing() == 1, "the later prompts are made ready while the first is said"
+        await rig.understand(utterance(2, 2400, start=1600))
+        await asyncio.sleep(0)
+        assert preparing() == 0, "by then they have been asked for"
+
+
+async def test_a_caller_who_goes_on_or_hangs_up_ends_what_is_made_ready() -> None:
+    async with listening() as rig:
+        rig.prepare_gate.clear()
+        rig.listener.speculate(pause(1))
+        await rig.settled()
+        await asyncio.sleep(0)
+        assert preparing() == 1
+        rig.listener.cancel()
+        await asyncio.sleep(0)
+        assert preparing() == 0
+        rig.listener.speculate(pause(2))
+        await rig.settled()
+        await rig.understand(utterance(2))
+    assert preparing() == 0, "the call's end waits for no prompt"
+
+
+async def test_words_known_when_their_utterance_is_over_make_nothing_ready() -> None:
+    """Their turn does, as things are then; the caller may speak again already."""
+    async with listening(open_gate=False) as rig:
+        rig.listener.speculate(pause(1))
+        rig.listener.ended()
+        rig.models.gate.set()
+        assert (await rig.listener.understand(utterance(1))).text == "yes"
+        await asyncio.sleep(0)
+        assert rig.prepared == []
 
 
 async def test_a_failure_at_the_end_is_the_callers_to_handle() -> None:
