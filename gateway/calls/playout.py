@@ -165,7 +165,7 @@ class Playout:
     def heard_since(self, since: float) -> list[tuple[float, memoryview]]:
         """What was sent to be heard at `since` or later, held and dropped audio left out: (heard at, audio) in order.
 
-        Of the last `KEPT_S`. Where the peer plays late it is heard by `lag_s` later.
+        Of the last `KEPT_S` that the peer has played. Where it plays late it is heard by `lag_s` later.
         """
         rate = self._pace.bytes_per_s
         pieces = [(at, audio) for at, audio in self._past if at + len(audio) / rate > since]
@@ -243,10 +243,14 @@ class Playout:
     def let_go(self, now: float) -> None:
         """All has been heard: keep the last `KEPT_S` in memory of their own, since prompts are long."""
         if not self.playing:
-            self._past = [(at, memoryview(bytes(audio))) for at, audio in self.heard_since(now - KEPT_S)]
+            self._past = [(at, memoryview(bytes(audio))) for at, audio in self.heard_since(now - self._kept_s)]
             self._stretches.clear()
             self._items.clear()
             self._begin = self._forgotten = self._sent
+
+    @property
+    def _kept_s(self) -> float:
+        return KEPT_S + self.lag_s
 
     def _time_of(self, position: int) -> float:
         return self._origin + position / self._pace.bytes_per_s
@@ -291,7 +295,7 @@ class Playout:
         for start, item in self._items:
             if self._forgotten < (end := start + len(item.audio)) <= heard:
                 self._forgotten = end
-        rate, since = self._pace.bytes_per_s, now - KEPT_S
+        rate, since = self._pace.bytes_per_s, now - self._kept_s
         self._past = [(at, audio) for at, audio in self._past if at + len(audio) / rate > since]
         while self._stretches and self._stretches[0].origin + self._stretches[0].end / rate < since:
             self._stretches.popleft()

@@ -33,6 +33,7 @@ from tts_stub.synthesis import Voice
 __all__ = ["ReplyClock", "Speaker", "voice_of"]
 
 _HEARD_GRACE_S = 0.25  # a peer's own buffer: it plays a little later than it receives
+_LAG_SLACK_S = 0.05
 _MOST_LAG_S = 2.0  # a mark that comes later than this says more about the peer's program than about its buffer
 _MOST_RELAYED_S = 1.0  # of a supervisor's voice that may wait: what is older than this confuses
 
@@ -308,10 +309,11 @@ class Speaker:
     def played(self, until: float, samples: int) -> Pcm16 | None:
         """What the caller heard of us up to a moment, silence in the gaps; None: nothing.
 
-        int16 mono at the call's rate, shape (samples,). Only the last two seconds are kept.
+        int16 mono at the call's rate, shape (samples,). Only the last two seconds are kept. A peer that plays late is
+        allowed for, with a little less than its marks say: they come back over the network too.
         """
         rate = self._format.sample_rate_hz
-        since = until - samples / rate
+        since = until - max(0.0, self._playout.lag_s - _LAG_SLACK_S) - samples / rate
         pieces = self._playout.heard_since(since)
         if not pieces:
             return None

@@ -217,8 +217,8 @@ async def test_what_stands_in_the_way_is_said_in_words(tmp_path: Path, redis_url
 
 
 _NAMELESS = """() => [...document.querySelectorAll("button, input, select, a, [role=meter], section, [tabindex]")]
-    .filter((one) => !one.closest("[hidden]") && !(one.ariaLabel || one.getAttribute("aria-labelledby") || one.labels?.length
-        || one.textContent.trim())).map((one) => one.outerHTML)"""
+    .filter((one) => !one.closest("[hidden]") && !(one.ariaLabel || one.getAttribute("aria-labelledby")
+        || one.labels?.length || one.textContent.trim())).map((one) => one.outerHTML)"""
 
 
 async def test_it_fits_every_screen_and_needs_no_mouse(tmp_path: Path, redis_url: str) -> None:

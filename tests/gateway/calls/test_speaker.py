@@ -383,6 +383,24 @@ async def test_what_was_played_is_known_by_the_time_at_which_it_was_heard(
         assert rig.speaker.played(begun + 2.0, 8000) is None, "long over"
 
 
+async def test_what_a_peer_plays_late_is_known_by_when_it_is_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its echo comes as late: looked for by when it was sent, it was nobody's but the caller's."""
+    async with speaking(tmp_path, monkeypatch) as rig:
+        await rig.say(3)
+        begun = rig.speaker.sounded_at(1)
+        assert begun is not None
+        await rig.until(lambda: rig.of(SendMark))
+        in_time = rig.speaker.played(begun + 0.4, 4000)
+        rig.speaker._playout.lag_s = 1.5
+        late = rig.speaker.played(begun + 0.4 + 1.45, 4000)
+        assert late is not None and in_time is not None
+        np.testing.assert_array_equal(late, in_time)
+        await rig.until(rig.speaker.heard.is_set)
+        assert rig.speaker.played(time.monotonic(), 8000 * 3) is not None, "kept for as much longer"
+
+
 async def test_what_must_be_heard_and_was_held_before_it_sounded_is_said_when_the_words_have_come(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
