@@ -90,7 +90,8 @@ def step(
         earlier = None if event.earlier is None else take_up(flow, state, event.earlier)
         return _Run(flow, state).start() if earlier is None else _Run(flow, earlier).offer()
     if isinstance(event, CallResumed):
-        return _Run(flow, replace(state, ended_by=None, ended_at=0.0)).resume()
+        again = _Run(flow, replace(state, ended_by=None, ended_at=0.0))
+        return again.resume(heard_out=state.ended_by is not None)
     if isinstance(event, CallerSilent):
         return (state, ()) if state.ended else _Run(flow, state).hear_nothing()
     if isinstance(event, WebhookAnswered):
@@ -158,15 +159,20 @@ class _Run:
             draft.say(draft.node.ask or draft.node.say, draft.node, question=True)
             draft.listen(draft.node)
 
-    def resume(self) -> tuple[DialogueState, tuple[Action, ...]]:
+    def resume(self, *, heard_out: bool) -> tuple[DialogueState, tuple[Action, ...]]:
+        """Go on where the call stood. `heard_out`: somebody ended it; else the line was lost, in the last words too."""
         draft = self._draft
         node = self._flow.nodes.get(draft.state.node)
         if node is None:
             draft.state = replace(draft.state, disposition=None, returning=False)
             self._enter(self._flow.start)
         elif node.ends:
+            if not heard_out:
+                draft.say(node.say, node)
             draft.end(node)
         elif draft.state.disposition is not None:  # ended where the caller was listened to: for its length
+            if not heard_out:
+                draft.say(self._flow.time_up, node)
             draft.actions.append(HangUp(disposition=draft.state.disposition))
         elif draft.state.returning:
             return self.offer()

@@ -379,15 +379,27 @@ def test_a_resumed_call_goes_on_with_its_question_and_slots() -> None:
 
 def test_a_call_resumed_after_the_bots_end_ends_again() -> None:
     state, _ = call(said("wrong_person", "wrong number"))
-    ended, actions = step(FLOW, state, CallResumed())
+    ended, _ = step(FLOW, state, CallEnded(by="bot"))
+    ended, actions = step(FLOW, ended, CallResumed())
     assert actions == (HangUp(disposition="wrong_person"),) and ended.ended
+
+
+def test_last_words_that_a_lost_line_cut_are_said_again() -> None:
+    """The call stood at its end while the goodbye was still to be heard: who came back was hung up on without a word."""
+    state, before = call(said("wrong_person", "wrong number"))
+    _, actions = step(FLOW, state, CallResumed())
+    assert spoken(actions) and spoken(actions) in spoken(before)
+    assert actions[-1] == HangUp(disposition="wrong_person")
+    state, _ = call(*IDENTIFIED)
+    too_long, before = step(FLOW, state, TimeRanOut())
+    assert step(FLOW, too_long, CallResumed())[1] == before
 
 
 def test_a_call_resumed_after_it_was_ended_for_its_length_ends_again() -> None:
     state, _ = call(*IDENTIFIED)
     ended, _ = step(FLOW, state, TimeRanOut())
-    ended, _ = step(FLOW, ended, CallEnded(by="bot"))
     for _ in range(2):
+        ended, _ = step(FLOW, ended, CallEnded(by="bot"))
         ended, actions = step(FLOW, ended, CallResumed())
         assert actions == (HangUp(disposition="too_long"),) and ended.ended
 
