@@ -16,9 +16,9 @@ What it says is words and nothing else: the dialogue says them, asks its own que
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from dialogue.state import HISTORY_TURNS
+from dialogue.web_addresses import is_web_address
 from dialogue.yaml_source import Faults, Section
 
 __all__ = ["ASSISTANT", "Assistant", "read_assistant"]
@@ -54,7 +54,7 @@ def read_assistant(top: Section, language: str, faults: Faults) -> Assistant | N
     section.require("url", "write the address of the model: `url: https://...`")
     section.require("model", "name the model")
     url, model, instructions = section.text("url"), section.text("model"), section.text("instructions")
-    if url and not _is_web_address(url.text):
+    if url and not is_web_address(url.text):
         faults.add(url.line, f"{section.what} has no web address: {url.text!r}", "write https://host/path")
     wait_ms = section.integer("wait_ms", low=0, high=5000)
     max_chars = section.integer("max_chars", low=20, high=1000)
@@ -71,13 +71,3 @@ def read_assistant(top: Section, language: str, faults: Faults) -> Assistant | N
         max_chars=max_chars or usual.max_chars,
         history=usual.history if history is None else history,
     )
-
-
-def _is_web_address(url: str) -> bool:
-    """Whether a request can be sent there: its head is ASCII."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0 and url.isascii()

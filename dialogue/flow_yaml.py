@@ -40,13 +40,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from dialogue.flow import ComeBack, Flow, Prompt, Webhook
 from dialogue.flow_check import check_flow
 from dialogue.flow_parts import FlowParts
 from dialogue.node_yaml import NodeReader, read_patience, read_tail_ms
 from dialogue.slot_yaml import read_slots
+from dialogue.web_addresses import is_web_address
 from dialogue.yaml_source import Fault, Faults, Located, Section, read_yaml
 
 __all__ = ["load_flow"]
@@ -177,7 +177,7 @@ def _webhooks(parts: FlowParts, top: Section) -> dict[str, Webhook]:
 def _webhook(parts: FlowParts, section: Section) -> Webhook:
     section.require("url", "write the address of your system: `url: https://...`")
     url = section.text("url")
-    if url and (urlsplit(url.text).scheme not in ("http", "https") or not urlsplit(url.text).hostname):
+    if url and not is_web_address(url.text):
         parts.faults.add(url.line, f"{section.what} has no web address: {url.text!r}", "write https://host/path")
     take = {}
     if answers := section.section("take"):

@@ -26,6 +26,7 @@ import random
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -157,23 +158,23 @@ def _post(parts: SplitResult, data: bytes, headers: Mapping[str, str], until: fl
     """The request, in a thread. Each wait on the socket ends by `until` (monotonic seconds)."""
     host = parts.hostname or ""
     connect = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = connect(host, parts.port, timeout=_left(until))
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     try:
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        connection.request("POST", target, data, dict(headers))
-        sock = connection.sock
-        sock.settimeout(_left(until))
-        response = connection.getresponse()
-        body = b""
-        while chunk := response.read1(_READ_BYTES):
-            body += chunk
-            if len(body) > MAX_ANSWER_BYTES:
-                raise RefusedError(f"{host} answers with more than {MAX_ANSWER_BYTES} bytes")
-            sock.settimeout(_left(until))  # a server that drips must not hold the thread
-    except (OSError, http.client.HTTPException) as error:
+        with closing(connect(host, parts.port, timeout=_left(until))) as connection:
+            connection.request("POST", target, data, dict(headers))
+            sock = connection.sock
+            sock.settimeout(_left(until))
+            response = connection.getresponse()
+            body = b""
+            while chunk := response.read1(_READ_BYTES):
+                body += chunk
+                if len(body) > MAX_ANSWER_BYTES:
+                    raise RefusedError(f"{host} answers with more than {MAX_ANSWER_BYTES} bytes")
+                sock.settimeout(_left(until))  # a server that drips must not hold the thread
+    except (OSError, http.client.HTTPException) as error:  # first: a certificate's fault is a ValueError too
         raise PostError(f"{host}: {type(error).__name__}") from error
-    finally:
-        connection.close()
+    except ValueError as error:  # no port, no host's name, or a head that is not ASCII
+        raise RefusedError(f"{host}: no request can be sent to that address ({type(error).__name__})") from error
     if 200 <= response.status < 300:
         return body
     if response.status >= 500 or response.status in _RETRIED:

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,22 @@ async def test_hosts_that_may_not_be_asked_are_told_before_and_never_asked(
     await webhooks.aclose()
     assert why in told and "webhook note" in told
     event, counts = await ask(settings, bot)
+    assert event.answer is None and counts == {"refused": 1}
+
+
+@pytest.mark.parametrize("at", [":99999/notes", ":abc/notes", ":9/é"])
+async def test_an_address_that_nothing_can_be_sent_to_is_refused_like_a_host(tmp_path: Path, at: str) -> None:
+    """The bot's checker refuses it; what it overlooks must lose no call."""
+    bot = bot_for(tmp_path, "http://127.0.0.1:9/")
+    note = replace(bot.flow.webhooks["note"], url=f"http://127.0.0.1{at}")
+    bot = replace(bot, flow=replace(bot.flow, webhooks={"note": note}))
+    event, counts = await ask(load(environ={}, flags={"webhooks.hosts": ("127.0.0.1",)}), bot)
+    assert event.answer is None and counts == {"refused": 1}
+
+
+async def test_a_name_that_no_host_can_have_is_refused(tmp_path: Path) -> None:
+    settings = load(environ={}, flags={"webhooks.hosts": ("crm..example",)})
+    event, counts = await ask(settings, bot_for(tmp_path, "https://crm..example/"))
     assert event.answer is None and counts == {"refused": 1}
 
 
