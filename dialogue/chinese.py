@@ -133,6 +133,8 @@ def _sum(match: re.Match[str]) -> Decimal:
 
 def say_amount(amount: Decimal, currency: str = "yuan") -> str:
     """八十四元五角; other currencies with a point: 八十四点五美元."""
+    if amount < 0:
+        return f"负{say_amount(-amount, currency)}"
     whole, hundredths = int(amount), int(amount * 100) % 100
     if currency != "yuan":
         decimals = "".join(_NUMERALS[int(digit)] for digit in f"{hundredths:02}".rstrip("0"))
@@ -150,7 +152,9 @@ _UNITS = ((10**8, "亿"), (10**4, "万"), (1000, "千"), (100, "百"), (10, "十
 
 
 def say_number(value: int) -> str:
-    """A number as it is said before what it counts: 两百零五, 十二, 两."""
+    """A number as it is said before what it counts: 两百零五, 十二, 两, 负三."""
+    if value < 0:
+        return "负二" if value == -2 else f"负{say_number(-value)}"
     if value < 10:
         return "两" if value == 2 else _NUMERALS[value]
     size, name = next((size, name) for size, name in _UNITS if value >= size)

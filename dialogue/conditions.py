@@ -18,7 +18,7 @@ from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 
-from dialogue.slots import SlotSpec, SlotType, SlotValue, parse_slot
+from dialogue.slots import SlotSpec, SlotType, SlotValue, parse_given
 
 __all__ = ["ORDERED", "Condition", "Relation", "read_operand"]
 
@@ -98,7 +98,7 @@ def read_operand(spec: SlotSpec, text: str, today: date) -> str | None:
         min_length=1,
         max_length=40,
     )
-    value = parse_slot(unlimited, text, today=today, known={}, asked=True)
+    value = parse_given(unlimited, text, today=today, known={})
     return value.value if isinstance(value, SlotValue) else None
 
 

@@ -119,6 +119,8 @@ CURRENCIES = {"dollar": "cent", "euro": "cent", "pound": "penny"}
 
 def say_amount(amount: Decimal, currency: str = "dollar") -> str:
     """ "84 dollars and 50 cents"; figures are left to the synthesiser, which reads them as numbers."""
+    if amount < 0:
+        return f"minus {say_amount(-amount, currency)}"
     whole, minor = int(amount), int(amount * 100) % 100
     parts = [f"{whole} {currency}{'' if whole == 1 else 's'}"] if whole or not minor else []
     if minor:

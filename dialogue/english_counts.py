@@ -78,5 +78,5 @@ def find_number(text: str) -> int | None:
 
 
 def say_number(value: int) -> str:
-    """Figures, which the synthesiser reads as a number."""
-    return str(value)
+    """Figures, which the synthesiser reads as a number; the sign in words, for it may take that for a dash."""
+    return f"minus {-value}" if value < 0 else str(value)

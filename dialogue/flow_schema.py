@@ -236,8 +236,8 @@ def _slot() -> dict[str, Schema]:
         "latest_days": _say("date: not after so many days from the call's.", int, **days),
         "earliest": _say("time: not before, such as 08:00 in quotes.", str),
         "latest": _say("time: not after, such as 18:00 in quotes.", str),
-        "minimum": _say("amount, number: not below.", float, minimum=0),
-        "maximum": _say("amount, number: not above.", float, minimum=0),
+        "minimum": _say("amount, number: not below.", float),
+        "maximum": _say("amount, number: not above.", float),
         "currency": _words(
             "amount: how it is said.", sorted({c for lang in LANGUAGES.values() for c in lang.CURRENCIES})
         ),

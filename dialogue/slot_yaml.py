@@ -8,7 +8,7 @@ from datetime import date, time
 
 from dialogue.checksums import Checksum
 from dialogue.flow_parts import FlowParts
-from dialogue.slots import LANGUAGES, SlotSpec, SlotType, SlotValue, parse_slot
+from dialogue.slots import LANGUAGES, SlotSpec, SlotType, SlotValue, parse_given
 from dialogue.yaml_source import Section, suggest
 
 __all__ = ["read_slots"]
@@ -79,8 +79,8 @@ def _slot(parts: FlowParts, name: str, section: Section, variable: bool, languag
         latest_days=section.integer("latest_days", low=-3660, high=3660),
         earliest=_time(parts, section, "earliest"),
         latest=_time(parts, section, "latest"),
-        minimum=section.decimal("minimum", low=0, high=1e9),
-        maximum=section.decimal("maximum", low=0, high=1e9),
+        minimum=section.decimal("minimum", low=-1e9, high=1e9),
+        maximum=section.decimal("maximum", low=-1e9, high=1e9),
         currency=_currency(parts, section, language),
     )
     section.finish()
@@ -92,7 +92,7 @@ def _slot(parts: FlowParts, name: str, section: Section, variable: bool, languag
     if spec.type is SlotType.CHOICE and not spec.choices:
         parts.faults.add(section.line, f"slot {name!r} has no choices", "add `choices: {name: [words]}`")
     if default and kind:
-        value = parse_slot(spec, default.text, today=date.today(), known={}, asked=True)
+        value = parse_given(spec, default.text, today=date.today(), known={})
         if not isinstance(value, SlotValue):
             parts.faults.add(default.line, f"the default of {name!r} is no {spec.type}: {default.text!r}", "correct it")
     return spec

@@ -14,14 +14,19 @@ store keeps and the operator's systems receive:
 | choice | the choice's name     | the same                |
 | text   | the words as heard    | the same                |
 
-How a value is said is the language's: `dialogue.english`, `dialogue.chinese`.
+How a value is said is the language's: `dialogue.english`, `dialogue.chinese`. An amount or a number below nothing,
+which only a machine can give, is said with its sign: "minus 12 dollars", 负十二元.
+
+`parse_slot` reads what a caller says, `parse_given` what machines and the flow file write.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, time
+from datetime import date, datetime, time
 from decimal import Decimal
 from enum import StrEnum
 from typing import Protocol
@@ -29,11 +34,25 @@ from typing import Protocol
 from dialogue import chinese, english
 from dialogue.checksums import Checksum, has_checksum
 
-__all__ = ["LANGUAGES", "InvalidValue", "SlotSpec", "SlotType", "SlotValue", "parse_slot", "say_slot"]
+__all__ = ["LANGUAGES", "InvalidValue", "SlotSpec", "SlotType", "SlotValue", "parse_given", "parse_slot", "say_slot"]
 
 
 _NUMBER_KEYS = 9
 """Figures of the largest number that is read."""
+
+_AMOUNT_FIGURES = 12
+"""Figures before the point of the largest amount that is taken from a machine: a name for it every voice knows."""
+
+_BOOLEANS = {"yes": "yes", "true": "yes", "1": "yes", "no": "no", "false": "no", "0": "no"}
+_CURRENCY = re.compile(r" ?(?:[$€£¥元]|\b(?:USD|EUR|GBP|CNY|RMB)\b) ?")
+_FIGURES = re.compile(
+    r"([-+]?) ?(?:((?:\d+|\d{1,3}(?:[, ']\d{3})+)(?:\.\d*)?|\.\d+)((?:e[-+]?\d{1,4})?)"
+    r"|(\d+|\d{1,3}(?:[. ']\d{3})+),(\d\d?))",
+    re.IGNORECASE,
+)
+_GROUPED = str.maketrans("", "", ",.' ")
+_MINUS = re.compile(r"(?<!\w)[-–—]|[-–—](?!\w)|\b(?:minus|negative)\b|[负負(]", re.IGNORECASE)
+"""What may take a sum below nothing, not the hyphen of "forty-two"."""
 
 
 class ValueLanguage(Protocol):
@@ -179,6 +198,82 @@ def parse_slot(
             return SlotValue(text, words) if asked and words else None
 
 
+def parse_given(
+    spec: SlotSpec, text: str, *, today: date, known: Mapping[str, SlotValue]
+) -> SlotValue | InvalidValue | None:
+    """Read `text`, whole, as the slot's value and validate it: metadata, a webhook's answer, what the flow file writes.
+
+    Machines write alike for bots of all languages: numbers with their sign, ISO dates and times (the day and the time
+    that stand there; a zone moves neither), true and false, a choice's own name. A speech reader would hear another
+    sum in "-120.5" and in "1e16". It has the rest ("in three days"), but nothing with a minus, which it would drop.
+
+    Args:
+        known: slots filled so far, for `equals`.
+
+    Returns:
+        As `parse_slot`.
+    """
+    given = " ".join(unicodedata.normalize("NFKC", text).split()).replace("\N{MINUS SIGN}", "-")
+    match spec.type:
+        case SlotType.DIGITS if given.startswith("-"):
+            return InvalidValue("a number below nothing")
+        case SlotType.DIGITS if given.isdecimal():
+            fitting = [given] if spec.min_length <= len(given) <= spec.max_length else []
+            return _check_digits(spec, text, fitting, len(given), known)
+        case SlotType.NUMBER | SlotType.AMOUNT if any(char.isdecimal() for char in given) or _MINUS.search(given):
+            quantity = _given_quantity(spec, text, given)
+            if quantity is not None:
+                return quantity
+        case SlotType.DATE if day := _iso(given):
+            return _check_date(spec, text, day.date(), today)
+        case SlotType.TIME if ":" in given and (at := _iso(given) or _iso(f"2000-01-01T{given}")):
+            return _out_of_bounds(spec, at.time()) or SlotValue(text, f"{at:%H:%M}")
+        case SlotType.YES_NO if answer := _BOOLEANS.get(given.casefold()):
+            return SlotValue(text, answer)
+        case SlotType.CHOICE if (name := text.strip()) in dict(spec.choices):
+            return SlotValue(text, name)
+    return parse_slot(spec, text, today=today, known=known, asked=True)
+
+
+def _given_quantity(spec: SlotSpec, text: str, given: str) -> SlotValue | InvalidValue | None:
+    """A number or an amount in figures; None where words may still say one."""
+    whole = spec.type is SlotType.NUMBER
+    figures = given if whole else _CURRENCY.sub("", given, count=1)
+    value = _decimal(figures)
+    if value is None:
+        wordless = not any(char.isalpha() for char in figures)
+        return InvalidValue("no number as machines write one") if wordless or _MINUS.search(given) else None
+    most = _NUMBER_KEYS if whole else _AMOUNT_FIGURES
+    if value and value.adjusted() >= most:
+        return InvalidValue(f"more than {most} figures")
+    if whole and value != value.to_integral_value():
+        return InvalidValue("not whole")
+    value = value.quantize(Decimal(1) if whole else Decimal("0.01")) + 0  # -0.00 is 0.00
+    return _beyond(spec, value) or SlotValue(text, str(value))
+
+
+def _decimal(given: str) -> Decimal | None:
+    """-1234.5, "1,234.50", "1.234,50", 1e3, and "(5.25)", with which a ledger writes -5.25."""
+    bracketed = given.startswith("(") and given.endswith(")")
+    match = _FIGURES.fullmatch(given[1:-1] if bracketed else given)
+    if match is None or (bracketed and match[1]):
+        return None
+    sign, figures, exponent, major, minor = match.groups()
+    if figures:
+        whole, point, rest = figures.partition(".")
+        value = Decimal(f"{whole.translate(_GROUPED)}{point}{rest}{exponent}")
+    else:
+        value = Decimal(f"{major.translate(_GROUPED)}.{minor}")
+    return value.copy_negate() if bracketed or sign == "-" else value
+
+
+def _iso(given: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(given)
+    except ValueError:
+        return None
+
+
 def _parse_digits(spec: SlotSpec, text: str, known: Mapping[str, SlotValue]) -> SlotValue | InvalidValue | None:
     """The last run of a right length, so that "no four four one eight" corrects; else all runs joined; else the half of
     one that was said twice over."""
@@ -193,8 +288,15 @@ def _parse_digits(spec: SlotSpec, text: str, known: Mapping[str, SlotValue]) -> 
         for candidate in (run, run[1:] if run[0] == "0" else run)
         if len(candidate) in wanted
     ] or [half for run in runs if run == (half := run[: len(run) // 2]) * 2 and len(half) in wanted]
+    return _check_digits(spec, text, fitting, max(map(len, runs)), known)
+
+
+def _check_digits(
+    spec: SlotSpec, text: str, fitting: Sequence[str], length: int, known: Mapping[str, SlotValue]
+) -> SlotValue | InvalidValue:
+    """The first of those of a right length that the validators take; `length` is what there was where none has it."""
     if not fitting:
-        return InvalidValue(f"{max(map(len, runs))} digits, not {_length(spec)}")
+        return InvalidValue(f"{length} digits, not {_length(spec)}")
     if spec.checksum is not None:
         fitting = [digits for digits in fitting if has_checksum(spec.checksum, digits)]
         if not fitting:
@@ -221,8 +323,10 @@ def _beyond(spec: SlotSpec, value: Decimal) -> InvalidValue | None:
 def _parse_date(spec: SlotSpec, text: str, today: date) -> SlotValue | InvalidValue | None:
     past = spec.latest_days is not None and spec.latest_days <= 0
     day = LANGUAGES[spec.language].find_date(text, today, past=past)
-    if day is None:
-        return None
+    return None if day is None else _check_date(spec, text, day, today)
+
+
+def _check_date(spec: SlotSpec, text: str, day: date, today: date) -> SlotValue | InvalidValue:
     ahead = (day - today).days
     if spec.earliest_days is not None and ahead < spec.earliest_days:
         return InvalidValue(f"earlier than {spec.earliest_days} days ahead")

@@ -41,7 +41,7 @@ from dialogue.assistant import ASSISTANT
 from dialogue.coming_back import begin_afresh, reads_as, take_up
 from dialogue.draft import StepDraft
 from dialogue.flow import ANY_INTENT, FaqPlace, Flow, Node, Patience, Prompt, Stay, Transition
-from dialogue.slots import InvalidValue, SlotType, SlotValue, parse_slot
+from dialogue.slots import InvalidValue, SlotType, SlotValue, parse_given
 from dialogue.state import HISTORY_TURNS, DialogueState, Turn
 from dialogue.turns import (
     Action,
@@ -217,7 +217,7 @@ class _Run:
         for name, key in self._flow.webhooks[webhook].take.items():
             spec = self._flow.slots[name]
             known = {**self._draft.state.slots, **values}
-            value = parse_slot(spec, answer.get(key, ""), today=self._draft.today, known=known, asked=True)
+            value = parse_given(spec, answer.get(key, ""), today=self._draft.today, known=known)
             if not isinstance(value, SlotValue):
                 return None
             values[name] = value

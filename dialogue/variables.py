@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 
 from dialogue.flow import Flow
-from dialogue.slots import SlotValue, parse_slot
+from dialogue.slots import SlotValue, parse_given
 from dialogue.turns import CallStarted, DialogueError
 
 __all__ = ["MetadataError", "read_variables"]
@@ -31,7 +31,7 @@ def read_variables(flow: Flow, event: CallStarted) -> dict[str, SlotValue]:
         text = given.get(spec.name, spec.default)
         if text is None:
             raise MetadataError(f"metadata {spec.name!r} is missing; give it, or give the bot a default for it")
-        value = parse_slot(spec, text, today=today, known=values, asked=True)
+        value = parse_given(spec, text, today=today, known=values)
         if not isinstance(value, SlotValue):
             why = f" ({value.reason})" if value else ""
             raise MetadataError(

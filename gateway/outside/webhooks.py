@@ -27,6 +27,7 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from decimal import Decimal
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -211,5 +212,7 @@ def _texts(body: bytes) -> Iterator[tuple[str, str]]:
     for key, value in given.items():
         if isinstance(value, bool):
             yield key, "yes" if value else "no"
-        elif isinstance(value, str | int | float):
+        elif isinstance(value, float):
+            yield key, format(Decimal(repr(value)), "f")  # a text slot would say an exponent
+        elif isinstance(value, str | int):
             yield key, str(value)

@@ -51,6 +51,7 @@ def holds(slot: str, relation: Relation, *values: str, against: str | None = Non
         ("amount", Relation.NOT, ["41"]),
         ("amount", Relation.OVER, ["39.99"]),
         ("amount", Relation.UNDER, ["100"]),  # beyond what the slot takes from a caller, and yet a limit
+        ("bill", Relation.OVER, ["-100"]),
         ("amount", Relation.AT_LEAST, ["40"]),
         ("amount", Relation.AT_MOST, ["40"]),
         ("guests", Relation.IS, ["nine"]),

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from dialogue.bots import load_bot
+from dialogue.slots import SlotType
 from dialogue.state import HISTORY_TURNS, DialogueState
 from dialogue.step import MetadataError, step
 from dialogue.turns import (
@@ -499,6 +500,21 @@ def test_history_keeps_the_last_turns() -> None:
 def test_metadata_that_a_variable_cannot_take_are_refused_by_name(name: str, value: str) -> None:
     with pytest.raises(MetadataError, match=name):
         started(**{name: value})
+
+
+@pytest.mark.parametrize(("amount", "why"), [("-120.5", "below 0"), ("1e16", "more than 12 figures")])
+def test_a_sum_that_would_be_read_out_as_another_begins_no_call(amount: str, why: str) -> None:
+    with pytest.raises(MetadataError, match=rf"'amount' is no amount that the bot can use \({why}\)"):
+        started(amount=amount)
+
+
+def test_metadata_of_machines_are_the_same_in_every_language() -> None:
+    flow = load_bot("bill-reminder-zh").flow
+    name = flow.slots["customer_name"]
+    flow = replace(flow, slots={**flow.slots, "vip": replace(name, name="vip", type=SlotType.YES_NO, default="false")})
+    for given, value in (((("vip", "True"),), "yes"), ((("vip", "False"),), "no"), ((), "no")):
+        state, _ = step(flow, DialogueState(), CallStarted(today=TODAY.isoformat(), metadata=given))
+        assert state.slots["vip"].value == value
 
 
 def test_a_variable_without_value_or_default_is_missed_before_the_call() -> None:

@@ -16,8 +16,10 @@ import redis.asyncio as redis
 from prometheus_client import CollectorRegistry
 
 from dialogue.bots import Bot, load_bot
+from dialogue.state import DialogueState
+from dialogue.step import step
 from dialogue.store import MemoryStore
-from dialogue.turns import CallWebhook, WebhookAnswered
+from dialogue.turns import CallStarted, CallWebhook, HangUp, Say, WebhookAnswered
 from gateway.http.answer_store import AnswerStore
 from gateway.http.bodies import ChatAnswer, ChatRequest
 from gateway.http.text_dialogues import TextDialogues
@@ -73,9 +75,14 @@ async def ask(settings: Settings, bot: Bot) -> tuple[WebhookAnswered, dict[str, 
 
 
 async def test_what_is_sent_and_what_comes_back(tmp_path: Path, crm: Operator) -> None:
-    crm.answer = lambda posted: (200, b'{"id": 4711, "ok": true, "who": "Mary", "more": [1], "none": null}')
+    crm.answer = lambda posted: (
+        200,
+        b'{"id": 4711, "ok": true, "sum": -1e16, "who": "Mary", "more": [1], "none": null}',
+    )
     event, counts = await ask(settings_for(crm, secret=SECRET), bot_for(tmp_path, crm.url))
-    assert event == WebhookAnswered(webhook="note", act=2, answer=(("id", "4711"), ("ok", "yes"), ("who", "Mary")))
+    assert event == WebhookAnswered(
+        webhook="note", act=2, answer=(("id", "4711"), ("ok", "yes"), ("sum", "-10000000000000000"), ("who", "Mary"))
+    )
     assert counts == {"answered": 1}
     (posted,) = crm.posted
     assert posted.path == "/crm" and posted.headers["Idempotency-Key"] == "c1/2"
@@ -89,6 +96,56 @@ async def test_what_is_sent_and_what_comes_back(tmp_path: Path, crm: Operator) -
     at, _, digest = posted.headers["X-Voicegate-Signature"].partition(",v1=")
     expected = hmac.new(SECRET.encode(), at.removeprefix("t=").encode() + b"." + posted.raw, hashlib.sha256)
     assert digest == expected.hexdigest()
+
+
+TAKING = """
+start: look_up
+slots:
+  balance: {type: amount}
+  dust: {type: amount}
+  overdue: {type: yes_no}
+  points: {type: number}
+  tier: {type: choice, choices: {gold_plan: [gold], basic: [plain]}}
+  rate: {type: text}
+webhooks:
+  note:
+    url: "URL"
+    send: [tier]
+    take: {balance: balance, dust: dust, overdue: overdue, points: points, tier: tier, rate: rate}
+nodes:
+  look_up: {say: One moment, webhook: note, then: told, failed: sorry}
+  told: {say: "{balance}", hang_up: told}
+  sorry: {say: "-", hang_up: failed}
+"""
+
+
+@pytest.mark.parametrize(("language", "said"), [("en", "minus 120 dollars and 50 cents"), ("zh", "负一百二十元五角")])
+async def test_what_a_system_answers_fills_slots_in_every_language(
+    tmp_path: Path, crm: Operator, language: str, said: str
+) -> None:
+    crm.answer = lambda posted: (
+        200,
+        b'{"balance": -120.5, "dust": 5.55e-17, "overdue": false, "points": 12.0, "tier": "gold_plan", "rate": 1e-7}',
+    )
+    folder = tmp_path / "taking"
+    folder.mkdir()
+    (folder / "bot.yaml").write_text(f"name: taking\nlanguage: {language}\nflow: flow.yaml\n")
+    (folder / "flow.yaml").write_text(TAKING.replace("URL", crm.url))
+    bot = load_bot(folder)
+    state, _ = step(bot.flow, DialogueState(), CallStarted(today="2026-11-21"))
+    event, counts = await ask(settings_for(crm), bot)
+    assert counts == {"answered": 1}
+    state, (say, hang_up) = step(bot.flow, state, replace(event, act=state.acts))
+    assert {name: slot.value for name, slot in state.slots.items()} == {
+        "balance": "-120.50",
+        "dust": "0.00",
+        "overdue": "no",
+        "points": "12",
+        "tier": "gold_plan",
+        "rate": "0.0000001",
+    }
+    assert isinstance(say, Say) and say.text == said
+    assert hang_up == HangUp(disposition="told")
 
 
 @pytest.mark.parametrize("trouble", [503, 429, 408, -1])
