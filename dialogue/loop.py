@@ -21,6 +21,7 @@ from datetime import date
 from dialogue.bots import Bot
 from dialogue.codec import CodecError, decode_actions, decode_state, encode_actions, encode_state
 from dialogue.coming_back import AFRESH_KEY, GO_ON_KEY
+from dialogue.draft import StepDraft
 from dialogue.state import DialogueState
 from dialogue.step import step
 from dialogue.store import (
@@ -39,6 +40,7 @@ from dialogue.turns import (
     CallerSaid,
     CallResumed,
     CallStarted,
+    CallWebhook,
     DigitsPressed,
     EarlierCall,
     Event,
@@ -200,6 +202,16 @@ class DialogueLoop:
         """Whether the present node waits for this intent."""
         node = self._flow.nodes.get(self.state.node)
         return node is not None and intent in node.on
+
+    @property
+    def asks(self) -> CallWebhook | None:
+        """The request whose answer the dialogue waits for, under its number; None where it waits for the caller."""
+        node = self._flow.nodes.get(self.state.node)
+        if node is None or node.webhook is None or self.state.ended:
+            return None
+        draft = StepDraft(self._flow, self.state, "", ())
+        draft.call_webhook(node, node.webhook, again=True)
+        return next(action for action in draft.actions if isinstance(action, CallWebhook))
 
     @property
     def key_entries(self) -> KeyEntries:

@@ -2,17 +2,21 @@
 
     intent    kept answer | meaning by the model -> kept (the first of two at once)
     chat      kept answer | meaning: kept, or by the model and then kept
+                          -> a request to your system that was left open: which one is kept, then it is asked
                           -> DialogueLoop.handle: one script writes the step, or says that it was written before
                           -> answer kept
 
 A chat message is a caller turn of the dialogue `chat/BOT/UID`; the slash keeps it apart from every phone call, whose id
 can hold none. A request that dies anywhere between is completed by its retry: the meaning is kept before the step, and
-a step written before gives its actions again, so the retry's answer is the one that was lost.
+a step written before gives its actions again, so the retry's answer is the one that was lost. Where the client goes on
+with another message instead, a flow's request that died with the first is made again, under its key, and what follows
+from its answer comes before the new message's turn: while a flow waits for it no message would be heard.
 
 Odd cases: a message whose number lies behind the last one's, and whose answer is kept no longer, is refused
 (`RoundError`) rather than said out of turn; numbers may leave gaps. An empty first message begins the dialogue and gets
 its greeting, and is no turn of the user's; an empty one later is a turn without words. A first message with words is
-the answer to a greeting that was not heard: only its own reply comes back.
+the answer to a greeting that was not heard: only its own reply comes back, behind what the flow says to the answer of
+your system that it begins by asking for.
 """
 
 from __future__ import annotations
@@ -42,6 +46,7 @@ from nlu.meaning import OUT_OF_SCOPE, Meaning
 __all__ = ["BotChangedError", "TextDialogues"]
 
 _MEANING: Final = TypeAdapter(Meaning)
+_ASKED: Final = TypeAdapter(CallWebhook)
 _NOTHING_SAID: Final = Meaning(OUT_OF_SCOPE, 0.0)
 _NO_TURN: Final = Meaning("", 0.0)
 
@@ -93,22 +98,25 @@ class TextDialogues:
         bot = choose_bot(self._bots, request.bot, request.language)
         owner = f"chat/{bot.name}/{request.uid}"
         answer_name = f"answer:{request.seq}"
-        kept, kept_meaning = await self._answers.find(owner, answer_name, f"meaning:{request.seq}")
+        names = (answer_name, f"meaning:{request.seq}", f"asked:{request.seq}")
+        kept, kept_meaning, kept_asked = await self._answers.find(owner, *names)
         if kept is not None:
             return kept
         loop = DialogueLoop(bot, self._store, owner)
         await loop.open(metadata=request.metadata, exclusive=False)
         query, round_id = request.query.strip(), request.seq + 1  # the dialogue counts rounds from 1
         if not query and loop.state.round_id == 0:
-            meaning, actions = _NO_TURN, _greeting(bot, request, loop.state)
-            answer = _answer(request, bot, meaning, actions, loop.state)
+            actions = await self._follow(loop, owner, bot, _greeting(bot, request, loop.state), 0)
+            answer = _answer(request, bot, _NO_TURN, actions, loop.state)
         else:
-            meaning = await self._meaning(owner, request, kept_meaning, bot, over=round_id <= loop.state.round_id)
+            over = round_id <= loop.state.round_id
+            meaning = await self._meaning(owner, request, kept_meaning, bot, over=over)
+            before = await self._catch_up(loop, owner, request, kept_asked, bot, over=over)
             try:
                 done = await self._advance(loop, owner, bot, CallerSaid(text=query, meaning=meaning), round_id)
             except RoundError:  # a later message was quicker
                 raise _over(request) from None
-            answer = _answer(request, bot, meaning, done.actions, done.state)
+            answer = _answer(request, bot, meaning, before + done.actions, done.state)
         return await self._answers.keep(owner, answer_name, answer.model_dump_json())
 
     async def _meaning(self, owner: str, request: ChatRequest, kept: str | None, bot: Bot, *, over: bool) -> Meaning:
@@ -137,12 +145,31 @@ class TextDialogues:
         if round_id > loop.state.round_id:  # else it is answered already, and that answer given again
             said = await self._with_assistant(loop, bot, said)
         done = await loop.handle(said, round_id=round_id)
-        actions = done.actions
-        while (asked := next((a for a in done.actions if isinstance(a, CallWebhook)), None)) is not None:
+        actions = await self._follow(loop, owner, bot, done.actions, round_id)
+        return replace(done, actions=actions, state=loop.state)
+
+    async def _catch_up(
+        self, loop: DialogueLoop, owner: str, request: ChatRequest, kept: str | None, bot: Bot, *, over: bool
+    ) -> tuple[Action, ...]:
+        """What follows from the request that was left open before this message; `kept`: it was found open by an earlier
+        try of the message."""
+        if kept is None:
+            if over or loop.asks is None:  # what is open after a message's own turn is that turn's
+                return ()
+            kept = await self._answers.keep(owner, f"asked:{request.seq}", _ASKED.dump_json(loop.asks).decode())
+        return await self._follow(loop, owner, bot, (_ASKED.validate_json(kept),), loop.state.round_id)
+
+    async def _follow(
+        self, loop: DialogueLoop, owner: str, bot: Bot, actions: tuple[Action, ...], round_id: int
+    ) -> tuple[Action, ...]:
+        """These actions and those that follow from your system's answers. An answer handled before changes nothing and
+        gives its actions again."""
+        following = actions
+        while (asked := next((a for a in following if isinstance(a, CallWebhook)), None)) is not None:
             answered = await self._webhooks.ask(asked, bot=bot, call_id=owner, round_id=round_id)
-            done = await loop.handle(answered)
-            actions += done.actions
-        return replace(done, actions=actions)
+            following = (await loop.handle(answered)).actions
+            actions += following
+        return actions
 
     async def _with_assistant(self, loop: DialogueLoop, bot: Bot, said: CallerSaid) -> CallerSaid:
         """The turn with what the bot's second track says to it, where nothing else answers."""

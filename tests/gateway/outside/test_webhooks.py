@@ -6,7 +6,10 @@ import asyncio
 import hashlib
 import hmac
 import logging
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -276,6 +279,110 @@ async def test_a_call_asks_and_goes_on_by_the_answer(
         assert said[-2:] == ["One moment", words]
     (posted,) = crm.posted
     assert posted.headers["Idempotency-Key"] == "asks/1" and posted.body["round_id"] == 1
+
+
+LOOK_UP = """
+start: look_up
+slots: {ticket: {type: digits}}
+webhooks: {note: {url: "URL", take: {ticket: id}, timeout_ms: 300}}
+nodes:
+  look_up: {say: One moment, webhook: note, then: greet, failed: sorry}
+  greet:
+    say: "It is {ticket}"
+    ask: "Again?"
+    no_input: {after_ms: never}
+    on: {affirm: look_up, more: {say: More, stay: ask}}
+  sorry: {say: Sorry, hang_up: not_found}
+"""
+
+
+@asynccontextmanager
+async def conversations(redis_url: str, bot: Bot, settings: Settings) -> AsyncIterator[TextDialogues]:
+    """Answers are kept in Redis, dialogues in memory; both are gone with it."""
+    webhooks = Webhooks(settings.webhooks, Metrics(CollectorRegistry()))
+    client = redis.Redis.from_url(redis_url, decode_responses=True)
+    answers = AnswerStore(client, ttl_s=60)
+    try:
+        yield TextDialogues(
+            {bot.name: bot}, ScriptedInference(), MemoryStore(), answers, timeout_s=1, webhooks=webhooks
+        )
+    finally:
+        async for key in client.scan_iter("vg:{chat/tester/*"):
+            await client.delete(key)
+        await webhooks.aclose()
+        await client.aclose()
+
+
+async def forget(redis_url: str, uid: str, seq: int) -> None:
+    """As if the request had died before its answer was kept."""
+    async with redis.Redis.from_url(redis_url) as client:
+        assert await client.delete(f"vg:{{chat/tester/{uid}}}:answer:{seq}") == 1
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("greeted", [True, False])
+async def test_a_conversation_may_begin_with_a_look_up(
+    tmp_path: Path, redis_url: str, crm: Operator, greeted: bool
+) -> None:
+    crm.answer = lambda posted: (200, b'{"id": "12"}')
+    bot = load_bot(write_bot(tmp_path / "tester", flow=LOOK_UP.replace("URL", crm.url)))
+    async with conversations(redis_url, bot, settings_for(crm)) as served:
+
+        async def say(seq: int, query: str) -> ChatAnswer:
+            request = ChatRequest(uid="looks-up", seq=seq, query=query)
+            first = await served.chat(request)
+            await forget(redis_url, "looks-up", seq)
+            assert await served.chat(request) == first
+            return ChatAnswer.model_validate_json(first)
+
+        if greeted:
+            assert (await say(0, "")).reply == "One moment It is one two Again?"
+            assert (await say(1, "more")).reply == "More Again?"
+        else:
+            assert (await say(1, "more")).reply == "It is one two Again? More Again?"
+        assert (await say(2, "more")).state.turns == 2
+    assert {posted.headers["Idempotency-Key"] for posted in crm.posted} == {"chat/tester/looks-up/1"}
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("status", [200, 404])
+async def test_what_a_message_died_waiting_for_is_asked_again_before_the_next(
+    tmp_path: Path, redis_url: str, crm: Operator, status: int
+) -> None:
+    crm.answer = lambda posted: (200, b'{"id": "12"}')
+    bot = load_bot(write_bot(tmp_path / "tester", flow=LOOK_UP.replace("URL", crm.url)))
+    async with conversations(redis_url, bot, settings_for(crm)) as served:
+        await served.chat(ChatRequest(uid="dies", seq=0, query=""))
+        asked = threading.Event()
+
+        def slowly(posted: Posted) -> Answer:
+            asked.set()
+            time.sleep(0.2)
+            return 503, b""
+
+        crm.answer = slowly
+        dying = asyncio.create_task(served.chat(ChatRequest(uid="dies", seq=1, query="yes")))
+        assert await asyncio.to_thread(asked.wait, 5)
+        dying.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await dying
+        crm.answer = lambda posted: (status, b'{"id": "34"}')
+        crm.posted.clear()
+        request = ChatRequest(uid="dies", seq=2, query="more")
+        first = await served.chat(request)
+        assert [(posted.headers["Idempotency-Key"], posted.body["round_id"]) for posted in crm.posted] == [
+            ("chat/tester/dies/2", 2)
+        ]
+        answer = ChatAnswer.model_validate_json(first)
+        if status == 200:
+            assert answer.reply == "It is three four Again? More Again?"
+            assert (answer.state.turns, answer.state.ended) == (2, False)
+        else:
+            assert (answer.reply, answer.state.disposition) == ("Sorry", "not_found")
+        await forget(redis_url, "dies", 2)
+        assert await served.chat(request) == first
+        late = ChatAnswer.model_validate_json(await served.chat(ChatRequest(uid="dies", seq=1, query="yes")))
+        assert late.reply.startswith("One moment")
 
 
 @pytest.mark.redis
