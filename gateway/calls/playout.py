@@ -162,6 +162,14 @@ class Playout:
         """From what is heard at `now` to the end of all that is queued, seconds of audio."""
         return (self._queued - self._heard(now)) / self._pace.bytes_per_s
 
+    def ends_in_s(self, now: float) -> float:
+        """From `now` until all that is queued has been sent at its pace, to the byte; 0 or less: it has been.
+
+        Not for prompts that are held. Unlike `left_s` it knows neither frames, which may be seconds long, nor the lag
+        of the peer.
+        """
+        return self._time_of(self._queued) - now
+
     def heard_since(self, since: float) -> list[tuple[float, memoryview]]:
         """What was sent to be heard at `since` or later, held and dropped audio left out: (heard at, audio) in order.
 

@@ -36,6 +36,7 @@ _HEARD_GRACE_S = 0.25  # a peer's own buffer: it plays a little later than it re
 _LAG_SLACK_S = 0.05
 _MOST_LAG_S = 2.0  # a mark that comes later than this says more about the peer's program than about its buffer
 _MOST_RELAYED_S = 1.0  # of a supervisor's voice that may wait: what is older than this confuses
+_MOST_GATHERED_MS = 500  # of it in one message, however long the dialect would have them: half of what may wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ class Speaker:
         "_connection",
         "_count",
         "_format",
+        "_gathered",
         "_heard_timer",
         "_held_timer",
         "_last_mark",
@@ -91,6 +93,7 @@ class Speaker:
         "_on_heard",
         "_playout",
         "_protocol",
+        "_relayed_bytes",
         "_reports",
         "_services",
         "_sounded",
@@ -127,6 +130,9 @@ class Speaker:
         self._on_heard = on_heard
         self._watch = watch
         self._muted = False
+        # A supervisor's voice goes on in pieces of so many bytes, 0: as it comes; and what is no whole piece yet.
+        self._relayed_bytes = min(protocol.ptime_ms or 0, _MOST_GATHERED_MS) * self._format.bytes_per_ms
+        self._gathered = bytearray()
         self._loop = asyncio.get_running_loop()
         self._playout = Playout(
             bytes_per_ms=self._format.bytes_per_ms,
@@ -234,19 +240,33 @@ class Speaker:
     def relay(self, pcm: Pcm16) -> bool:
         """Send a supervisor's voice; False where too much of it waits already.
 
+        A dialect that makes a file of each message gets it in pieces as long as its own, up to half a second; what is
+        no whole piece yet is never said once the voice is dropped, as is all that was not heard by then.
+
         Args:
             pcm: int16 mono at the call's rate.
         """
         now = time.monotonic()
-        if not self._muted or self._playout.left_s(now) > _MOST_RELAYED_S:
+        if not self._muted or self._playout.ends_in_s(now) > _MOST_RELAYED_S:
             return False
-        audio = memoryview(encode(self._format, pcm))
-        self._playout.enqueue(PlayoutItem(audio=audio, mark="", interruptible=False), now)
-        self._play(now)
+        audio = encode(self._format, pcm)
+        if not (piece := self._relayed_bytes):
+            self._relay_piece(audio, now)
+            return True
+        self._gathered += audio
+        whole = len(self._gathered) // piece * piece
+        for at in range(0, whole, piece):
+            self._relay_piece(bytes(self._gathered[at : at + piece]), now)
+        del self._gathered[:whole]
         return True
+
+    def _relay_piece(self, audio: bytes, now: float) -> None:
+        self._playout.enqueue(PlayoutItem(audio=memoryview(audio), mark="", interruptible=False), now)
+        self._play(now)
 
     def _drop(self, current: PlayoutItem | None, now: float) -> None:
         """Empty playout; `current` is what is being heard of it."""
+        self._gathered.clear()
         if current is not None and not self._playout.held:
             self._clear(now)
         self._playout.drop()

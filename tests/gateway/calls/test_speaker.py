@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,7 +16,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from audio.formats import AudioFormat, Encoding
+from audio.formats import AudioFormat, Encoding, Pcm16
 from dialogue.bots import load_bot
 from dialogue.store import MemoryStore
 from dialogue.turns import Say
@@ -27,8 +29,10 @@ from gateway.inference.local import LocalInference
 from gateway.metrics import Metrics
 from gateway.monitoring.call_watch import CallWatch
 from gateway.outside.webhooks import Webhooks
+from gateway.protocols.freeswitch import FreeSwitchProtocol
+from gateway.protocols.jambonz import JambonzProtocol
 from gateway.protocols.native import NativeProtocol
-from gateway.protocols.seam import ClearPlayout, Command, PromptStarted, SendMark
+from gateway.protocols.seam import ClearPlayout, Command, PromptStarted, SendMark, WireProtocol
 from gateway.settings import load
 from tests.fakes import ScriptedAsr, ToneSynthesizer
 from tests.gateway.harness import write_bot
@@ -45,10 +49,14 @@ class Line:
 
     def __init__(self) -> None:
         self.audio = bytearray()
+        self.sizes: list[int] = []
 
     def send(self, message: str | bytes | memoryview) -> None:
-        assert not isinstance(message, str)
+        if isinstance(message, str):  # of FreeSWITCH and jambonz, where they make files
+            data = json.loads(message)["data"]
+            message = base64.b64decode(data.get("audioData") or data["audioContent"])
         self.audio += message
+        self.sizes.append(len(message))
 
 
 @dataclass
@@ -79,7 +87,9 @@ class Rig:
 
 
 @asynccontextmanager
-async def speaking(folder: Path, monkeypatch: pytest.MonkeyPatch, fmt: AudioFormat | None = None) -> AsyncIterator[Rig]:
+async def speaking(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, fmt: AudioFormat | None = None, protocol: WireProtocol | None = None
+) -> AsyncIterator[Rig]:
     monkeypatch.setattr(speaker_module, "_HEARD_GRACE_S", 0.01)
     fmt = fmt or AudioFormat()
     registry = CollectorRegistry()
@@ -105,7 +115,7 @@ async def speaking(folder: Path, monkeypatch: pytest.MonkeyPatch, fmt: AudioForm
 
         speaker = Speaker(
             services,
-            NativeProtocol(),
+            protocol or NativeProtocol(),
             cast(Connection, line),
             bot=bot,
             fmt=fmt,
@@ -412,3 +422,70 @@ async def test_what_must_be_heard_and_was_held_before_it_sounded_is_said_when_th
         assert rig.speaker.stop() is None
         await rig.until(rig.speaker.heard.is_set)
         assert rig.sent_ms == 2 * WORD_MS
+
+
+# A supervisor's voice.
+
+
+VOICE = np.arange(1, 16001, dtype=np.int16)  # two seconds, no sample twice
+
+
+async def relayed(rig: Rig, pcm: Pcm16, *, piece_ms: int = 20) -> list[bool]:
+    """A microphone's pieces at their pace; whether each was taken."""
+    size, begun, taken = piece_ms * 8, time.monotonic(), []
+    for at in range(0, len(pcm), size):
+        taken.append(rig.speaker.relay(pcm[at : at + size]))
+        await asyncio.sleep(max(0.0, begun + (at + size) / 8000 - time.monotonic()))
+    return taken
+
+
+@pytest.mark.parametrize(
+    ("protocol", "file_ms"),
+    [
+        (FreeSwitchProtocol(), 320),
+        (FreeSwitchProtocol({"chunk_ms": "100"}), 100),
+        (JambonzProtocol({"playback": "files"}), 320),
+        (JambonzProtocol({"playback": "files", "chunk_ms": "10000"}), 500),
+    ],
+)
+async def test_a_supervisors_voice_is_sent_in_files_as_long_as_the_dialects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, protocol: WireProtocol, file_ms: int
+) -> None:
+    protocol.default_start()
+    async with speaking(tmp_path, monkeypatch, protocol=protocol) as rig:
+        rig.speaker.mute()
+        assert all(await relayed(rig, VOICE))
+        whole = 2000 // file_ms
+        await rig.until(lambda: len(rig.line.sizes) == whole)
+        assert rig.line.sizes == [file_ms * 16] * whole
+        assert bytes(rig.line.audio) == VOICE.tobytes()[: whole * file_ms * 16]
+
+
+async def test_what_is_no_whole_file_at_the_hand_back_is_no_part_of_the_next_take_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    protocol = FreeSwitchProtocol()
+    protocol.default_start()
+    async with speaking(tmp_path, monkeypatch, protocol=protocol) as rig:
+        rig.speaker.mute()
+        assert rig.speaker.relay(VOICE[:800]) and not rig.line.sizes
+        rig.speaker.unmute()
+        rig.speaker.mute()
+        assert rig.speaker.relay(VOICE[800 : 800 + 2560])
+        assert bytes(rig.line.audio) == VOICE[800 : 800 + 2560].tobytes()
+
+
+async def test_a_supervisors_voice_goes_on_as_it_comes_where_audio_is_streamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with speaking(tmp_path, monkeypatch) as rig:
+        rig.speaker.mute()
+        assert rig.speaker.relay(VOICE[:160]) and bytes(rig.line.audio) == VOICE[:160].tobytes()
+
+
+async def test_of_a_supervisors_voice_a_second_may_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with speaking(tmp_path, monkeypatch) as rig:
+        rig.speaker.mute()
+        rig.speaker._playout.lag_s = 2.0  # what the peer's own buffer holds does not wait here
+        taken = [rig.speaker.relay(VOICE[at : at + 800]) for at in range(0, 16000, 800)]
+        assert taken == [True] * 11 + [False] * 9
