@@ -99,7 +99,8 @@ def control_app(
     client = connect(redis_url, timeout_s=2.0, max_connections=2 * settings.api.concurrency)
     authenticator = Authenticator(settings.auth)
     ttl_s = settings.redis.call_ttl_s
-    webhooks = Webhooks(settings.webhooks, Metrics(CollectorRegistry()))
+    metrics_of_calls = Metrics(CollectorRegistry())  # the same files as the workers', where there are any
+    webhooks = Webhooks(settings.webhooks, metrics_of_calls)
     bots = {bot.name: bot for bot in map(load_bot, settings.all_bots)}
     dialogues = TextDialogues(
         bots,
@@ -146,7 +147,7 @@ def control_app(
     app.include_router(text_router(dialogues, text_chars=settings.api.text_chars))
     app.include_router(models_router(inference))
     audit = AuditLog(client)
-    app.include_router(monitor_router(hub, audit))
+    app.include_router(monitor_router(hub, audit, on_voice_lost=metrics_of_calls.dropped.labels("voice").inc))
     if line is not None:
         app.include_router(supervision_router(line, audit))
     app.include_router(outcomes_router(client, settings.results.stream))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from http import HTTPStatus
 from typing import Annotated, Any, Final
@@ -78,8 +79,8 @@ class AuditLines(BaseModel):
     entries: list[AuditLine]
 
 
-def monitor_router(hub: MonitorHub, audit: AuditLog) -> APIRouter:
-    """Watching calls and acting on them."""
+def monitor_router(hub: MonitorHub, audit: AuditLog, *, on_voice_lost: Callable[[], object]) -> APIRouter:
+    """Watching calls and acting on them. `on_voice_lost`: a piece of a supervisor's voice could not be passed on."""
     router = APIRouter(prefix="/v1", tags=["monitoring"], responses=_PROBLEMS)
 
     async def seen(request: Request, call_id: str, raw: bool) -> LiveCalls:
@@ -158,7 +159,7 @@ def monitor_router(hub: MonitorHub, audit: AuditLog) -> APIRouter:
         if visitor is None:
             return
         await socket.accept()
-        await CallSocket(socket, hub, audit, visitor, call_id).serve()
+        await CallSocket(socket, hub, audit, visitor, call_id, on_voice_lost=on_voice_lost).serve()
 
     return router
 

@@ -14,7 +14,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Final
 
@@ -187,7 +187,18 @@ class EventSocket:
 class CallSocket:
     """One connection to `/v1/calls/ID/audio`."""
 
-    def __init__(self, socket: WebSocket, hub: MonitorHub, audit: AuditLog, visitor: Visitor, call_id: str) -> None:
+    def __init__(
+        self,
+        socket: WebSocket,
+        hub: MonitorHub,
+        audit: AuditLog,
+        visitor: Visitor,
+        call_id: str,
+        *,
+        on_voice_lost: Callable[[], object] = lambda: None,
+    ) -> None:
+        """`on_voice_lost` is called for each piece of the supervisor's voice that could not be passed on."""
+        self._on_voice_lost = on_voice_lost
         self._socket = socket
         self._hub = hub
         self._audit = audit
@@ -299,9 +310,16 @@ class CallSocket:
             if (voice := message.get("bytes")) is not None:
                 self._voice_at = time.monotonic()
                 if self._speaking and len(voice) <= _MOST_VOICE_BYTES:
-                    await self._hub.speak(self._visitor.session, voice)
+                    await self._speak(voice)
             elif (text := message.get("text")) is not None:
                 await self._command(text)
+
+    async def _speak(self, voice: bytes) -> None:
+        """Pass on a piece of voice, or lose it: whether the connection still has the call is for `_renew` to find."""
+        try:
+            await self._hub.speak(self._visitor.session, voice)
+        except HubError:
+            self._on_voice_lost()
 
     async def _command(self, text: str) -> None:
         try:

@@ -244,6 +244,55 @@ async def test_a_worker_that_is_slow_to_answer_once_takes_a_call_from_nobody(
             assert await desk.text("handed_back") == {"type": "handed_back"}, "as was asked"
 
 
+async def test_a_hiccup_of_redis_costs_a_supervisor_words_and_not_the_call(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speak = MonitorHub.speak
+    refused = list[bytes]()
+
+    async def away_at_first(hub: MonitorHub, session: str, data: bytes) -> None:
+        if len(refused) < 3:
+            refused.append(data)
+            raise HubError("Redis does not answer (ConnectionError)")
+        await speak(hub, session, data)
+
+    monkeypatch.setattr(MonitorHub, "speak", away_at_first)
+    async with floor(redis_url, tmp_path) as at:
+        peer = await call(at, "hiccup")
+        desk = await take_over(at, "hiccup")
+        await peer.event("clear")
+        heard = len(peer.audio)
+        for start in range(0, 8000, 800):
+            await desk.ws.send(TONE[start : start + 800].tobytes())
+            await asyncio.sleep(0.05)
+        async with asyncio.timeout(15):
+            while not found_in(np.frombuffer(bytes(peer.audio[heard // 2 * 2 :]), "<i2"), TONE[2400:4800]):
+                await asyncio.sleep(0.02)
+        assert len(refused) == 3
+        await desk.say(type="hand_back")
+        assert await desk.text("handed_back") == {"type": "handed_back"}, "it still had the call"
+
+
+async def test_each_piece_of_voice_that_redis_refuses_is_counted() -> None:
+    class Refusing:
+        async def speak(self, session: str, data: bytes) -> None:
+            raise HubError("Redis does not answer (ConnectionError)")
+
+    said = iter([{"type": "websocket.receive", "bytes": bytes(320)}] * 3 + [{"type": "websocket.disconnect"}])
+
+    async def receive() -> dict[str, Any]:
+        return next(said)
+
+    lost = list[None]()
+    peer: Any = SimpleNamespace(receive=receive)
+    nothing: Any = Refusing()
+    visitor = Visitor(Identity("ann", frozenset(Scope)))
+    desk = sockets.CallSocket(peer, nothing, nothing, visitor, "c", on_voice_lost=lambda: lost.append(None))
+    desk._speaking = True
+    await desk._obey()
+    assert len(lost) == 3
+
+
 async def test_a_supervisor_whose_control_plane_is_gone_leaves_the_call_to_the_bot(
     redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
