@@ -54,6 +54,7 @@ from gateway.protocols.seam import (
     PeerFault,
     ReplyDue,
     ReportFault,
+    StartAwaited,
     StopReceived,
     TransferCall,
     WireEvent,
@@ -323,6 +324,24 @@ class CallSession:
                 self._services.metrics.peer_faults.labels(event.code).inc()
             case ReplyDue():
                 self._send(event.messages)
+            case StartAwaited():
+                self._await_start(event.within_ms / 1000)
+
+    def _await_start(self, within_s: float) -> None:
+        """The first audio is there, and it took a round trip. Give the start as long again, and a moment.
+
+        A backlog of audio that fills TCP's first window has the start a round trip behind it. The grace that counts
+        from the 101 stays the longest.
+        """
+        if self._start.done() or self.ended_by:
+            return
+        now, grace_ms = time.monotonic(), self._protocol.starts_within_ms
+        ends_at = 2 * now - self._opened_at + within_s
+        if grace_ms is not None:
+            ends_at = min(ends_at, self._opened_at + grace_ms / 1000)
+        if self._start_timer is not None:
+            self._start_timer.cancel()
+        self._start_timer = self._loop.call_later(max(0.0, ends_at - now), self._start_by_default)
 
     def _start_by_default(self) -> None:
         if self._start.done() or self.ended_by:

@@ -1,11 +1,12 @@
 """FreeSWITCH's `mod_audio_stream`: binary messages are linear 16-bit audio, the first text is the deployer's metadata.
 
-    connected --query with a rate | first text | 100 ms--> started --close--> over
+    connected --first text | 100 ms after the first audio | 2 s--> started --close--> over
 
 The module announces neither rate nor channels, flushes audio captured while it connected before the metadata, and may
-leave the metadata out altogether. So binary first, text late or never, and text that is no JSON all begin a call.
-Later texts are what a dialplan sends with `uuid_audio_stream send_text`: our own words for keys, marks and the end are
-understood.
+leave the metadata out altogether. So binary first, text late or never, and text that is no JSON all begin a call. The
+module says nothing before our 101 has reached it, and its words take as long to come: the 100 ms in which metadata must
+follow audio count from that audio. Later texts are what a dialplan sends with `uuid_audio_stream send_text`: our own
+words for keys, marks and the end are understood.
 
 What we say is JSON that the module hands on as events, and audio in one of two ways: `json`, messages `streamAudio`
 with the audio in base64 (the community edition writes each into a file and tells where; later builds play it), or
@@ -21,11 +22,10 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 from gateway.protocols.early_audio import EarlyAudio
 from gateway.protocols.fields import digit_of, dump, objects_of, text_of, word_of
-from gateway.protocols.linear import chunk_ms_of, first_text, start_of
+from gateway.protocols.linear import STARTS_WITHIN_MS, TEXT_BEHIND_AUDIO_MS, chunk_ms_of, first_text, start_of
 from gateway.protocols.seam import (
     AudioMessage,
     CallStart,
@@ -45,8 +45,6 @@ from gateway.protocols.seam import (
 
 __all__ = ["FreeSwitchProtocol"]
 
-_METADATA_WITHIN_MS: Final = 100
-
 
 class FreeSwitchProtocol:
     """One connection's state: whether the call has started, its format, how it wants its audio."""
@@ -62,8 +60,8 @@ class FreeSwitchProtocol:
         `playback` is json or binary, `chunk_ms` the audio of one JSON message; others are metadata.
         """
         self._query = dict(query or {})
-        self._early = EarlyAudio()
-        self.starts_within_ms: int | None = _METADATA_WITHIN_MS
+        self._early = EarlyAudio(start_within_ms=TEXT_BEHIND_AUDIO_MS)
+        self.starts_within_ms: int | None = STARTS_WITHIN_MS
         self._binary = word_of(self._query.get("playback")) == "binary"
         self.ptime_ms: int | None = None if self._binary else chunk_ms_of(self._query)
         self._head, self._tail = "", '"}}'

@@ -1,6 +1,6 @@
 """jambonz `listen` and the module under it, FreeSWITCH's `mod_audio_fork`, by drachtio or by jambonz.
 
-    connected --first text | query with a rate | 100 ms--> started --close--> over
+    connected --first text | 100 ms after the first audio | 2 s--> started --close--> over
 
 Binary messages are linear 16-bit audio, everything since the socket was last writable: 20 ms as a rule, seconds after a
 stall. One text may hold two JSON objects, and the first may be cut off at 8 KiB. An empty binary message says that no
@@ -29,7 +29,7 @@ import numpy as np
 from audio.formats import AudioFormat
 from gateway.protocols.early_audio import EarlyAudio
 from gateway.protocols.fields import digit_of, dump, object_of, objects_of, text_of, word_of
-from gateway.protocols.linear import chunk_ms_of, first_text, start_of
+from gateway.protocols.linear import STARTS_WITHIN_MS, TEXT_BEHIND_AUDIO_MS, chunk_ms_of, first_text, start_of
 from gateway.protocols.seam import (
     AudioMessage,
     CallStart,
@@ -50,7 +50,6 @@ __all__ = ["SUBPROTOCOLS", "JambonzProtocol"]
 
 SUBPROTOCOLS: Final = ("audio.jambonz.org", "audio.drachtio.org")
 
-_PREAMBLE_WITHIN_MS: Final = 100
 _TAIL_MS: Final = 80
 _MAX_MARKS: Final = 30
 
@@ -70,8 +69,8 @@ class JambonzProtocol:
         """
         self._query = dict(query or {})
         self._format = AudioFormat()
-        self._early = EarlyAudio()
-        self.starts_within_ms: int | None = _PREAMBLE_WITHIN_MS
+        self._early = EarlyAudio(start_within_ms=TEXT_BEHIND_AUDIO_MS)
+        self.starts_within_ms: int | None = STARTS_WITHIN_MS
         self._files = word_of(self._query.get("playback")) == "files"
         self.ptime_ms: int | None = chunk_ms_of(self._query) if self._files else None
         self._outstanding = 0

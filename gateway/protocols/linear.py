@@ -15,10 +15,22 @@ from gateway.protocols.early_audio import EarlyAudio
 from gateway.protocols.fields import call_id_of, metadata_of, number_of, objects_of, text_of, word_of
 from gateway.protocols.seam import CallStart, CloseCode, JsonObject, PeerFault, WireEvent
 
-__all__ = ["CHUNK_MS", "chunk_ms_of", "first_text", "read_metadata", "start_of"]
+__all__ = [
+    "CHUNK_MS",
+    "STARTS_WITHIN_MS",
+    "TEXT_BEHIND_AUDIO_MS",
+    "chunk_ms_of",
+    "first_text",
+    "read_metadata",
+    "start_of",
+]
 
 CHUNK_MS: Final = 320
 """Audio of one file or JSON message: under 16 KiB of base64 at 16 kHz (PROTOCOLS.md section 0)."""
+STARTS_WITHIN_MS: Final = 2000
+"""A call of which nothing comes at all starts then: as long as early audio is kept."""
+TEXT_BEHIND_AUDIO_MS: Final = 100
+"""The modules flush what they captured while they connected, and the first text right behind it."""
 _MAX_CHUNK_MS: Final = 10_000
 _MIX_CHANNELS: Final = {"mono": 1, "mixed": 1, "stereo": 2}
 _RATE_KEYS: Final = ("sample_rate", "sampleRate", "rate")

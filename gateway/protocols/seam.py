@@ -33,6 +33,7 @@ __all__ = [
     "SendMark",
     "SessionReady",
     "SpeechEdge",
+    "StartAwaited",
     "StopReceived",
     "TransferCall",
     "TurnHeard",
@@ -146,8 +147,23 @@ class ReplyDue:
     messages: tuple[WireMessage, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class StartAwaited:
+    """Audio has come before the start. Where that is not behind it within so long, the call starts without."""
+
+    within_ms: int
+
+
 WireEvent: TypeAlias = (
-    CallStart | AudioReceived | DigitReceived | MarkReached | StopReceived | PeerFault | MessageIgnored | ReplyDue
+    CallStart
+    | AudioReceived
+    | DigitReceived
+    | MarkReached
+    | StopReceived
+    | PeerFault
+    | MessageIgnored
+    | ReplyDue
+    | StartAwaited
 )
 
 
@@ -258,7 +274,9 @@ class WireProtocol(Protocol):
     starts_within_ms: int | None
     """Grace after the 101 until a call is taken to have started without its start message; None: it must come.
 
-    Audio before the start ends the grace, so a dialect whose start may come later keeps such audio to itself.
+    Audio before the start ends the grace, so a dialect whose start may come later keeps such audio to itself; with the
+    first of it, `StartAwaited` may shorten the grace. The peer's first word is a round trip away, the 101 not yet
+    there: a grace that peers' starts must meet is long enough for that.
     """
 
     ptime_ms: int | None

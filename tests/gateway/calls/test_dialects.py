@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from pathlib import Path
 
 import pytest
+from websockets.frames import Opcode
 
+from gateway.calls import recognised
 from gateway.calls.dialects import (
     ASTERISK,
     FREESWITCH,
@@ -23,7 +27,7 @@ from gateway.calls.dialects import (
 )
 from tests.gateway.harness import rig, silence
 from tests.gateway.protocols.peers import MAKERS
-from tests.gateway.raw_peer import dial, upgrade
+from tests.gateway.raw_peer import dial, frame, upgrade
 
 pytestmark = pytest.mark.unit
 
@@ -124,18 +128,46 @@ async def test_audio_alone_is_taken_for_our_own_protocol(tmp_path: Path) -> None
         async with dial(running.port) as peer:
             peer.send(upgrade("/"))
             assert (await peer.answer()).status == 101
+            begun = time.monotonic()
+            peer.send(frame(Opcode.BINARY, bytes(320)))
             await peer.frame()  # after a moment: `ready`
+            assert 0.15 < time.monotonic() - begun < 1.5, "200 ms behind the audio, not the two seconds of silence"
+            assert running.metric("voicegate_calls", protocol="native") == 1
+        await running.no_calls()
+        assert running.metric("voicegate_frames_total") == 1
+
+
+async def test_a_peer_that_says_nothing_waits_for_the_greeting_of_our_own_protocol(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recognised, "_DECIDE_S", 0.4)
+    async with rig(tmp_path) as running:
+        async with dial(running.port) as peer:
+            peer.send(upgrade("/"))
+            assert (await peer.answer()).status == 101
+            begun = time.monotonic()
+            await peer.frame()
+            assert time.monotonic() - begun > 0.3
             assert running.metric("voicegate_calls", protocol="native") == 1
         await running.no_calls()
 
 
-async def test_a_peer_that_leaves_before_it_is_recognised_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("said", [b"", frame(Opcode.BINARY, bytes(320))])
+async def test_a_peer_that_leaves_before_it_is_recognised_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: bytes
+) -> None:
+    monkeypatch.setattr(recognised, "_DECIDE_S", 0.3)
     async with rig(tmp_path) as running:
         async with dial(running.port) as peer:
             peer.send(upgrade("/"))
             await peer.answer()
+            peer.send(said)
+            await asyncio.sleep(0.02)
             peer.reset()
+        await asyncio.sleep(0.6)  # past the moment at which it would have been taken for one of ours
         assert running.worker.calls == 0
+        assert running.metric("voicegate_first_utterance_seconds_count") == 0
+        assert running.metric("voicegate_calls_ended_total", ended_by="error") == 0
 
 
 async def test_a_flood_before_recognition_is_one_of_the_call_it_becomes(tmp_path: Path) -> None:

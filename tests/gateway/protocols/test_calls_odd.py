@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from gateway.protocols import freeswitch
 from tests.gateway.harness import rig, silence, speech
-from tests.gateway.protocols.peers import MULAW, AsteriskPeer, TwilioPeer
+from tests.gateway.protocols.peers import MAKERS, MULAW, WIDE, AsteriskPeer, FreeSwitchPeer, LinePeer, TwilioPeer
 
 pytestmark = pytest.mark.unit
 
@@ -109,3 +111,65 @@ async def test_a_stop_and_then_the_close_end_the_call_once(tmp_path: Path) -> No
         await peer.reader
         await running.no_calls()
         assert running.metric("voicegate_calls_ended_total", ended_by="caller") == 1
+
+
+async def dialled_from_afar(peer: LinePeer, port: int, messages: list[str | bytes], *, after_s: float) -> None:
+    """Our 101 and what the peer then says take `after_s`, and what follows a window full of audio as long again."""
+    peer.hello = lambda: []  # type: ignore[method-assign]
+    await peer.dial(port)
+    for message in messages:
+        await asyncio.sleep(after_s)
+        await peer.send(message)
+
+
+FAR = {"rate": "16k", "caller": "+15551234567", "uuid": "far-away", "bot": "tester"}
+
+
+@pytest.mark.parametrize("path", ["/freeswitch", "/"])
+@pytest.mark.parametrize("early", [b"", bytes(640)])
+async def test_freeswitch_from_afar_says_what_the_call_is(tmp_path: Path, path: str, early: bytes) -> None:
+    async with rig(tmp_path) as running:
+        peer = FreeSwitchPeer(path, fmt=WIDE)
+        await dialled_from_afar(peer, running.port, [*filter(None, [early]), json.dumps(FAR)], after_s=0.3)
+        await peer.until(lambda: peer.audio, "greeting")
+        (session,) = running.worker.sessions
+        assert session.call_id == "far-away" and session.audio_format == WIDE
+        assert running.metric("voicegate_calls", protocol="freeswitch") == 1
+        assert running.metric("voicegate_peer_faults_total", code="unknown_event") == 0
+        await peer.hang_up()
+        await peer.reader
+
+
+@pytest.mark.parametrize("name", ["jambonz-stream-16k", "twilio", "asterisk-json-alaw"])
+@pytest.mark.parametrize("path", ["", "/"])
+async def test_every_product_from_afar_says_what_the_call_is(tmp_path: Path, name: str, path: str) -> None:
+    async with rig(tmp_path) as running:
+        peer = MAKERS[name]()
+        peer.path = path or peer.path
+        await dialled_from_afar(peer, running.port, peer.hello(), after_s=0.3)
+        await peer.until(lambda: peer.audio, "greeting")
+        (session,) = running.worker.sessions
+        assert session.audio_format == peer.fmt
+        assert running.metric("voicegate_calls", protocol=peer.protocol) == 1
+        peer.ws.transport.abort()
+        await peer.reader
+
+
+async def test_without_metadata_a_call_starts_soon_behind_its_first_audio(tmp_path: Path) -> None:
+    async with rig(tmp_path) as running:
+        peer = FreeSwitchPeer("/freeswitch", metadata=None, early=bytes(320))
+        await peer.dial(running.port)
+        await peer.until(lambda: peer.audio, "greeting")
+        assert peer.first_audio_at - peer.started_at < 1.0, "not the two seconds of a peer that says nothing"
+        await peer.hang_up()
+        await peer.reader
+
+
+async def test_a_module_that_says_nothing_at_all_is_greeted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(freeswitch, "STARTS_WITHIN_MS", 200)
+    async with rig(tmp_path) as running:
+        peer = FreeSwitchPeer("/freeswitch", metadata=None)
+        await peer.dial(running.port)
+        await peer.until(lambda: peer.audio, "greeting")
+        await peer.hang_up()
+        await peer.reader
