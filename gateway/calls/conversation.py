@@ -39,6 +39,7 @@ from dialogue.turns import (
 )
 from gateway import background
 from gateway.calls.caller import Caller, Keyed, Spoke
+from gateway.calls.caller_silence import CallerSilence
 from gateway.calls.caller_turns import CallerTurns, is_final
 from gateway.calls.filler import Filler
 from gateway.calls.interruption import Overlap
@@ -94,7 +95,7 @@ _Entry: TypeAlias = Spoke | Keyed | _Silent | _TimeUp | _Whispered | _HangUpAske
 class Conversation:
     """One call's conversation, a `gateway.calls.caller.Counterpart`.
 
-    `speech_event`, `key_pressed`, `mark_reached` and `time_is_up` are for the connection's callbacks.
+    `speech_event`, `look`, `key_pressed`, `mark_reached` and `time_is_up` are for the connection's callbacks.
     """
 
     def __init__(
@@ -135,6 +136,7 @@ class Conversation:
         self._bot_speaks = asyncio.Event()  # cleared while a supervisor has taken the call over
         self._bot_speaks.set()
         self._silence_timer: asyncio.TimerHandle | None = None
+        self._silence = CallerSilence()
         self._filler: Filler | None = None
 
     async def run(self, bot: Bot, call_id: str, *, since: float) -> str:
@@ -277,6 +279,10 @@ class Conversation:
     def speech_event(self, event: InboundEvent, now: float) -> None:
         """What the endpointer saw in audio that arrived at `now`."""
         self._caller.speech_event(event, now)
+
+    def look(self, now: float) -> None:
+        """About once a second: how the line's audio comes."""
+        self._silence.look(self._chain.frames_seen, now, speech=self._chain.state is not EndpointState.SILENCE)
 
     def key_pressed(self, key: str) -> None:
         """A DTMF key."""
@@ -449,7 +455,18 @@ class Conversation:
             return
         quiet = speaker.heard.is_set() and self._chain.state is EndpointState.SILENCE
         if quiet and not self._turn_running and self._bot_speaks.is_set():
-            self._silence_timer = self._loop.call_later(listen.no_input_ms / 1000, self._put, _Silent())
+            self._silence.begin(self._chain.frames_seen)
+            self._await_silence(listen.no_input_ms, listen.no_input_ms)
+
+    def _await_silence(self, missing_ms: int, no_input_ms: int) -> None:
+        self._silence_timer = self._loop.call_later(missing_ms / 1000, self._silence_over, no_input_ms)
+
+    def _silence_over(self, no_input_ms: int) -> None:
+        """By the clock; a line that is paused or stalls has yet to bring the rest."""
+        if (missing_ms := self._silence.missing_ms(self._chain.frames_seen, no_input_ms)) > 0:
+            self._await_silence(missing_ms, no_input_ms)
+        else:
+            self._put(_Silent())
 
     def _cancel_silence_timer(self) -> None:
         if self._silence_timer is not None:

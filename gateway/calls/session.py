@@ -258,6 +258,8 @@ class CallSession:
             self._count_frames()
             if self._audio_stalled(chain, now) and chain.state is not EndpointState.SILENCE:
                 self._hear(chain.flush(), now)
+            if self._conversation is not None:
+                self._conversation.look(now)
         if now - self._audio_at > self._limits.no_audio_s and not self._protocol.pauses:
             message = f"no audio for {self._limits.no_audio_s:g} s; send silence while the caller is silent"
             self._fail("no_audio", message, CloseCode.TIMEOUT)

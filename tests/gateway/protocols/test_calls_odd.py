@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from gateway.processes import worker
 from gateway.protocols import freeswitch
 from tests.gateway.harness import rig, silence, speech
-from tests.gateway.protocols.peers import MAKERS, MULAW, WIDE, AsteriskPeer, FreeSwitchPeer, LinePeer, TwilioPeer
+from tests.gateway.protocols.peers import (
+    MAKERS,
+    MULAW,
+    WIDE,
+    AsteriskPeer,
+    FreeSwitchPeer,
+    LinePeer,
+    TwilioPeer,
+    dialled,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -111,6 +122,49 @@ async def test_a_stop_and_then_the_close_end_the_call_once(tmp_path: Path) -> No
         await peer.reader
         await running.no_calls()
         assert running.metric("voicegate_calls_ended_total", ended_by="caller") == 1
+
+
+async def streaming(peer: LinePeer, ms: int) -> None:
+    """Silence as a line brings it: 20 ms every 20 ms."""
+    begun, frame = time.monotonic(), silence(20, peer.fmt.sample_rate_hz)
+    for sent in range(1, ms // 20 + 1):
+        await peer.speak(frame)
+        await asyncio.sleep(max(0.0, begun + sent * 0.02 - time.monotonic()))
+
+
+@pytest.mark.parametrize(
+    ("name", "no_audio_s"),
+    [("freeswitch-binary", 1), ("jambonz-stream", 1), ("twilio", 20), ("asterisk-plain-ulaw", 20)],
+)
+async def test_a_line_that_is_paused_or_stalls_is_not_asked_whether_anybody_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, no_audio_s: int
+) -> None:
+    """FreeSWITCH and jambonz may pause for as long as they like; in the others it is the network."""
+    monkeypatch.setattr(worker, "_SWEEP_S", 0.2)
+    limit = {"VOICEGATE_LIMITS_NO_AUDIO_S": str(no_audio_s)}
+    async with rig(tmp_path, no_input="1000", environ=limit) as running:
+        peer = await dialled(name, running.port)
+        await streaming(peer, 1400)  # the greeting lasts 840 ms
+        if name == "jambonz-stream":
+            await peer.send(b"")
+        said = len(peer.audio)
+        await asyncio.sleep(2.5)
+        assert len(peer.audio) == said and running.worker.calls == 1
+        assert running.metric("voicegate_turns_total", outcome="no_input") == 0
+        line = asyncio.create_task(streaming(peer, 5000))
+        await peer.until(lambda: len(peer.audio) > said, "are you there")
+        assert running.metric("voicegate_turns_total", outcome="no_input") == 1
+        line.cancel()
+        peer.ws.transport.abort()
+        await peer.reader
+
+
+@pytest.mark.parametrize("name", ["freeswitch-binary", "twilio"])
+async def test_a_caller_of_whom_no_audio_comes_is_asked(tmp_path: Path, name: str) -> None:
+    async with rig(tmp_path, no_input="200") as running:
+        peer = await dialled(name, running.port)
+        await peer.closed()  # asked, and taken leave of
+        assert running.metric("voicegate_turns_total", outcome="no_input") == 2
 
 
 async def dialled_from_afar(peer: LinePeer, port: int, messages: list[str | bytes], *, after_s: float) -> None:
