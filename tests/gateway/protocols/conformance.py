@@ -161,7 +161,10 @@ REQUIREMENTS: Mapping[str, tuple[Requirement, ...]] = {
                 f"{CALLS}a_caller_who_hangs_up_ends_the_call_once[freeswitch",
                 f"{CALLS}a_peer_that_vanishes_is_a_lost_call[freeswitch",
             ],
-            "a pause of the audio ends no call": ["a_pause_ends_no_call"],
+            "a pause of the audio ends no call": [
+                f"{ODD}a_line_that_is_paused_or_stalls_is_not_asked_whether_anybody_is_there[freeswitch"
+            ],
+            "metadata from far away": [f"{ODD}freeswitch_from_afar_says_what_the_call_is"],
         },
     ),
     "jambonz": _asked(
@@ -171,7 +174,11 @@ REQUIREMENTS: Mapping[str, tuple[Requirement, ...]] = {
             "binary of 320 and of 32,000 bytes": ["whatever_was_buffered_is_one_message"],
             "two JSON objects in one text": ["two_objects_in_one_text"],
             "truncated JSON": ["a_preamble_cut_anywhere", "later_texts"],
-            "zero-length binary": ["an_empty_binary_message_is_no_error_and_no_audio"],
+            "zero-length binary": [
+                "an_empty_binary_message_is_no_error_and_no_audio",
+                f"{ODD}a_line_that_is_paused_or_stalls_is_not_asked_whether_anybody_is_there[jambonz",
+            ],
+            "a preamble from far away": [f"{ODD}every_product_from_afar_says_what_the_call_is[-jambonz"],
             "stereo split": ["rate_and_mix", f"{RULES}of_two_channels_the_first_is_the_caller[jambonz"],
             "playAudio raw, playDone by its id": [
                 "files_are_played_one_behind_the_other",
