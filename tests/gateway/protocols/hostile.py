@@ -21,6 +21,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from websockets.asyncio.client import connect
@@ -190,7 +191,7 @@ async def _siege(running: Rig, seconds: float, seed: int, outcome: Outcome) -> N
         frames = heard_s = 0.0
         while time.monotonic() < until:
             peer = await dialled("asterisk-plain-ulaw", running.port)
-            await peer.until(lambda peer=peer: peer.audio, "neighbour's first words", 20)
+            await peer.until(partial(getattr, peer, "audio"), "neighbour's first words", 20)
             at, size = time.monotonic(), len(peer.audio)
             while time.monotonic() < min(until, at + 60):
                 await peer.send(b"\xff" * 160)

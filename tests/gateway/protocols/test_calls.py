@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ class Line:
 
 
 @asynccontextmanager
-async def call(folder: Path, name: str, **options: str) -> AsyncIterator[Line]:
+async def call(folder: Path, name: str, **options: Any) -> AsyncIterator[Line]:
     """A worker with one peer of this kind on the line."""
     flow = FLOW.replace("Hello this is the test bot speaking to you now and for quite a while", GREETING)
     async with rig(folder, flow=flow, **options) as running:

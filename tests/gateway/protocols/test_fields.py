@@ -12,7 +12,7 @@ from audio.formats import AudioFormat, Encoding
 from gateway.protocols.early_audio import EarlyAudio
 from gateway.protocols.fields import call_id_of, digit_of, metadata_of, number_of, objects_of, parse_object, text_of
 from gateway.protocols.outgoing import Backlog, FrameCutter
-from gateway.protocols.seam import AudioReceived, DigitReceived, MessageIgnored
+from gateway.protocols.seam import AudioReceived, DigitReceived, MessageIgnored, StartAwaited
 
 pytestmark = pytest.mark.unit
 
@@ -108,16 +108,20 @@ def test_a_frame_of_the_right_size_is_not_copied() -> None:
 
 def test_a_backlog_keeps_order_and_its_bound() -> None:
     backlog = Backlog(10)
-    assert not backlog.waiting
+
+    def waits() -> bool:
+        return bool(backlog.waiting)
+
+    assert not waits()
     backlog.put([b"aaaa", "bb", memoryview(b"cccc"), b"too much"])
-    assert backlog.waiting
+    assert waits()
     assert backlog.take(6) == (b"aaaa", "bb")
     assert backlog.take(3) == () and backlog.take(4) == (b"cccc",)
-    assert not backlog.waiting
+    assert not waits()
     backlog.closed = True
     backlog.put([b"x"])
     backlog.drop()
-    assert backlog.waiting and backlog.take(9) == ()
+    assert waits() and backlog.take(9) == ()
 
 
 # Early audio.
@@ -133,6 +137,14 @@ def test_early_audio_comes_out_once(pieces: list[bytes]) -> None:
     assert early.release() == ()
     early.begin(AudioFormat())
     assert early.hear(b"later") == (AudioReceived(b"later"),)
+
+
+def test_the_first_early_audio_says_once_how_long_the_start_is_waited_for() -> None:
+    early = EarlyAudio(start_within_ms=100)
+    assert early.hear(b"") == ()
+    assert [early.hear(bytes(40_000)) for _ in range(5)] == [(StartAwaited(100),), (), (), (), ()]
+    early.begin(AudioFormat())
+    assert early.hear(b"ab") == (AudioReceived(bytes(31_998) + b"\0\0ab"),)
 
 
 @given(st.binary(min_size=1, max_size=300), st.binary(max_size=300))

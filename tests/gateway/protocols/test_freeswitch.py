@@ -15,6 +15,7 @@ from gateway.protocols.seam import (
     CallStart,
     ClearPlayout,
     CloseCode,
+    Command,
     DigitReceived,
     EndCall,
     MarkReached,
@@ -176,7 +177,7 @@ def test_binary_playback_is_audio_as_it_is(where: str) -> None:
 
 def test_commands_become_events_of_the_module() -> None:
     protocol = FreeSwitchProtocol()
-    commands = [
+    commands: list[Command] = [
         SendMark("p1"),
         ClearPlayout(),
         TransferCall(target="desk", context={"day": "friday"}),

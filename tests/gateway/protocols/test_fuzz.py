@@ -78,7 +78,9 @@ COMMANDS: list[Command] = [
     EndCall("done"),
     ReportFault("code", "message"),
 ]
-STEP = MESSAGE | st.sampled_from(COMMANDS) | st.binary(max_size=400).map(memoryview)
+STEP: st.SearchStrategy[Any] = (
+    MESSAGE | st.sampled_from(COMMANDS) | st.binary(max_size=400).map(lambda data: memoryview(data))
+)
 
 
 def check(event: Any) -> None:

@@ -18,6 +18,7 @@ from gateway.protocols.seam import (
     CallStart,
     ClearPlayout,
     CloseCode,
+    Command,
     DigitReceived,
     EndCall,
     MarkReached,
@@ -203,7 +204,11 @@ def test_a_file_is_far_below_what_the_module_takes() -> None:
 
 def test_how_a_call_ends() -> None:
     protocol = started()
-    commands = [TransferCall(target="desk", context={"a": "b"}), EndCall("done"), ReportFault("bad_start", "no")]
+    commands: list[Command] = [
+        TransferCall(target="desk", context={"a": "b"}),
+        EndCall("done"),
+        ReportFault("bad_start", "no"),
+    ]
     assert [json.loads(str(text)) for command in commands for text in protocol.send(command)] == [
         {"type": "transfer", "data": {"target": "desk", "context": {"a": "b"}}},
         {"type": "disconnect", "data": {"reason": "done"}},
