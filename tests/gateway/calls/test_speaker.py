@@ -486,6 +486,14 @@ async def test_a_supervisors_voice_goes_on_as_it_comes_where_audio_is_streamed(
 async def test_of_a_supervisors_voice_a_second_may_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with speaking(tmp_path, monkeypatch) as rig:
         rig.speaker.mute()
-        rig.speaker._playout.lag_s = 2.0  # what the peer's own buffer holds does not wait here
         taken = [rig.speaker.relay(VOICE[at : at + 800]) for at in range(0, 16000, 800)]
         assert taken == [True] * 11 + [False] * 9
+
+
+async def test_what_a_peer_that_plays_late_holds_of_a_supervisors_voice_does_not_wait_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with speaking(tmp_path, monkeypatch) as rig:
+        rig.speaker.mute()
+        rig.speaker._playout.lag_s = 2.0
+        assert all(await relayed(rig, VOICE))
