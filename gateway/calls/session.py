@@ -6,8 +6,9 @@
 Messages come in by a synchronous callback and go through the wire protocol, detection and endpointing in that
 callback; the conversation takes it from there. So a call is one task, and one more while it speculates.
 
-Odd cases: audio before the start message starts the call with the protocol's defaults; a second connection with the
-same call id takes the call over; messages after the end are ignored.
+Odd cases: audio before the start message starts the call with the protocol's defaults, at once or, where the protocol
+keeps it, once the start might have followed (`StartAwaited`); a second connection with the same call id takes the call
+over; messages after the end are ignored.
 """
 
 from __future__ import annotations
