@@ -386,7 +386,7 @@ def test_a_call_resumed_after_the_bots_end_ends_again() -> None:
 
 
 def test_last_words_that_a_lost_line_cut_are_said_again() -> None:
-    """The call stood at its end while the goodbye was still to be heard: who came back was hung up on without a word."""
+    """The call stood at its end while the goodbye was still to be heard: who came back was hung up on, unspoken to."""
     state, before = call(said("wrong_person", "wrong number"))
     _, actions = step(FLOW, state, CallResumed())
     assert spoken(actions) and spoken(actions) in spoken(before)
