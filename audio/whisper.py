@@ -32,7 +32,7 @@ from audio.expectation import Vocabulary, hint, is_plausible
 from audio.gates import GateSettings, gate_audio, gate_words, measure
 from audio.resampling import pcm16_to_float
 from audio.telephone_band import telephone_band
-from audio.whisper_profile import AsrModelError, WhisperProfile
+from audio.whisper_profile import TELEPHONE_FILTERS, AsrModelError, WhisperProfile
 
 __all__ = ["MAX_BATCH", "HeldHypothesis", "Hypothesis", "WhisperRecogniser", "split_at_quiet"]
 
@@ -221,7 +221,7 @@ class WhisperRecogniser(ABC):
         if self.profile.narrowband and rate != 8000:
             audio, rate = soxr.resample(audio, rate, 8000, quality="HQ"), 8000
         if self.profile.telephone_band:
-            audio = telephone_band(audio)
+            audio = telephone_band(audio, filters=TELEPHONE_FILTERS)
         return audio if rate == _MODEL_HZ else soxr.resample(audio, rate, _MODEL_HZ, quality="HQ")
 
     def _padded(self, frames: int) -> int:

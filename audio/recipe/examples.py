@@ -22,6 +22,7 @@ from audio.recipe.spoken_forms import DIGITS
 from audio.recipe.texts import Texts, TextSource
 from audio.recipe.warping import change_pace, move_formants
 from audio.telephone_band import telephone_band
+from audio.whisper_profile import TELEPHONE_FILTERS
 
 __all__ = [
     "FRAME_S", "Example", "ExampleStream", "Mel", "log_mel", "spliced_digits",
@@ -68,7 +69,7 @@ def log_mel(samples: Samples) -> Mel:
         from faster_whisper.feature_extractor import FeatureExtractor
 
         _extractor = FeatureExtractor()
-    wide = soxr.resample(telephone_band(samples), SAMPLE_RATE_HZ, 16000, quality="HQ")
+    wide = soxr.resample(telephone_band(samples, filters=TELEPHONE_FILTERS), SAMPLE_RATE_HZ, 16000, quality="HQ")
     return np.asarray(_extractor(wide)[:, :-1], np.float32)
 
 
