@@ -140,7 +140,7 @@ def test_a_caller_who_takes_it_back_has_not_said_more_digits(engine: WhisperEngi
     for free, held in zip(words(engine, unasked(noisy)), words(engine, noisy), strict=True):
         if {"no", "wait", "stop"} & set(free.split()):
             assert held == free
-    assert words(engine, unasked(noisy))[0].split()[-1] in ("no", "wait", "stop")
+    assert {"no", "wait", "stop"} & set(words(engine, unasked(noisy))[0].split())
 
 
 def test_answers_that_are_among_the_expected_words_cost_no_second_decoding(
