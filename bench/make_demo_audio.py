@@ -85,7 +85,7 @@ CALLS: Final[dict[str, tuple[Said | Dictated, ...]]] = {
     # Asks back, then promises to pay on Friday: ends in node goodbye, disposition promise_to_pay.
     "": (
         Said("01-yes-speaking", "yes speaking", _MAN, "Yes, speaking."),
-        Dictated("02-account-digits", "4417", "jackson"),
+        Dictated("02-account-digits", "4417", "yweweler"),
         Said("03-when-is-it-due", "when is it due", _MAN, "When is it due?"),
         Said("04-i-can-pay-on-friday", "i can pay on friday", _MAN, "I can pay on Friday."),
         Said("05-yes-that-is-correct", "yes that is correct", _MAN, "Yes, that is correct."),

@@ -49,7 +49,7 @@ def string_of_digits(count: int) -> tuple[Pcm16, str]:
 
 
 def test_names_itself_and_its_costs(engine: WhisperEngine) -> None:
-    assert engine.name == "en-small-3"
+    assert engine.name == "en-small-4"
     assert engine.sample_rate_hz == 8000
     costs = [engine.padded_frames(AsrJob(pcm=np.zeros(int(s * 8000), np.int16))) for s in (0.1, 0.42, 0.45, 2, 10)]
     assert costs[:4] == [50, 50, 100, 250]
@@ -65,7 +65,7 @@ def test_human_digits_are_heard(engine: WhisperEngine) -> None:
 
 def test_a_batch_gives_what_each_job_gives_alone_in_the_order_of_the_jobs(engine: WhisperEngine) -> None:
     """Different lengths, rates and a gated one in one batch: no call hears another."""
-    jobs = [AsrJob(pcm=digit(f"{d}_george_{d}")) for d in (7, 0, 3)]
+    jobs = [AsrJob(pcm=digit(f"{d}_nicolas_{d}")) for d in (7, 0, 3)]
     jobs.insert(1, AsrJob(pcm=np.zeros(8000, np.int16)))
     jobs.append(AsrJob(pcm=resample(digit("5_jackson_2"), 8000, 16000), sample_rate_hz=16000))
     jobs.append(AsrJob(pcm=string_of_digits(4)[0]))
@@ -123,7 +123,7 @@ def test_stock_weights_path_and_language_detection(tmp_path: Path, caplog: pytes
 
     engine = WhisperEngine(folder, device="cpu", gates=GateSettings(min_avg_logprob=-9))
     assert (engine.name, engine.sample_rate_hz) == ("dressed", 16000)
-    pcm = digit("3_george_1")
+    pcm = digit("3_nicolas_1")
     assert engine.padded_frames(AsrJob(pcm=pcm)) == 3000
     jobs = [AsrJob(pcm=pcm, language=language) for language in (None, "en", "en-US", "xx")]
     heard = engine.transcribe(jobs)

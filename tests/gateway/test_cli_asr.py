@@ -37,7 +37,7 @@ def test_transcribe_prints_one_document(app: typer.Typer, tmp_path: Path) -> Non
     )
     assert done.exit_code == 0, done.output
     document = json.loads(done.stdout)
-    assert document["model"] == "en-small-3"
+    assert document["model"] == "en-small-4"
     assert [result["text"] for result in document["results"]] == ["four four one seven", ""]
     assert document["results"][1]["gated_by"] == "energy"
 
