@@ -8,11 +8,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from audio.formats import Pcm16
 
-__all__ = ["AUTO_LANGUAGE", "AsrEngine", "AsrJob", "Expectation", "Transcript", "join_words", "language_code"]
+__all__ = [
+    "AUTO_LANGUAGE",
+    "NEAREST_LANGUAGE",
+    "AsrEngine",
+    "AsrJob",
+    "Expectation",
+    "Transcript",
+    "join_words",
+    "language_code",
+]
 
 AUTO_LANGUAGE = "auto"
 """In the place of a language's code: whatever is spoken, and a multilingual model finds out what that is."""
@@ -56,6 +65,10 @@ class Transcript:
     avg_logprob: float = 0.0
     no_speech_prob: float = 0.0
     gated_by: str | None = None
+
+
+NEAREST_LANGUAGE: Final = {"cmn": "zh", "yue": "zh", "wuu": "zh", "nan": "zh", "hak": "zh"}
+"""Spoken Chinese by the code of what it is written in, for whatever does not have its own."""
 
 
 def language_code(tag: str) -> str:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 
-from audio.asr import Expectation, language_code
+from audio.asr import NEAREST_LANGUAGE, Expectation, language_code
 
 __all__ = ["Vocabulary", "hint", "is_plausible"]
 
@@ -156,7 +156,7 @@ def is_plausible(expected: Sequence[float], free_avg_logprob: float, margin: flo
 @cache
 def _code(language: str | None) -> str:
     code = language_code(language or "")
-    return "zh" if code == "yue" else code
+    return NEAREST_LANGUAGE.get(code, code)
 
 
 def _is_spaced(language: str | None) -> bool:

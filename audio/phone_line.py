@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from audio.formats import Pcm16
 from audio.g711 import alaw_decode, alaw_encode, mulaw_decode, mulaw_encode
+from audio.resampling import float_to_pcm16, pcm16_to_float
 from audio.telephone_band import telephone_band
 
 __all__ = ["PhoneLine", "add_noise", "over_line"]
@@ -40,10 +41,10 @@ def over_line(line: PhoneLine, pcm: Pcm16, generator: np.random.Generator) -> Pc
     """
     if not len(pcm):
         return pcm
-    samples = telephone_band((pcm / 32768).astype(np.float32))
+    samples = telephone_band(pcm16_to_float(pcm))
     if line is PhoneLine.NOISE_10DB:
         samples = add_noise(samples, generator.standard_normal(len(pcm)).astype(np.float32), _NOISE_DB)
-    sent = np.clip(np.round(samples * 32768), -32768, 32767).astype(np.int16)
+    sent = float_to_pcm16(samples)
     return alaw_decode(alaw_encode(sent)) if line is PhoneLine.ALAW else mulaw_decode(mulaw_encode(sent))
 
 

@@ -27,7 +27,7 @@ import soxr
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from audio.asr import AUTO_LANGUAGE, AsrJob, Expectation, Transcript, join_words, language_code
+from audio.asr import AUTO_LANGUAGE, NEAREST_LANGUAGE, AsrJob, Expectation, Transcript, join_words, language_code
 from audio.expectation import Vocabulary, hint, is_plausible
 from audio.gates import GateSettings, gate_audio, gate_words, measure
 from audio.resampling import pcm16_to_float
@@ -51,10 +51,6 @@ _MIN_TAIL_FRAMES = 8
 _TOKENS_PER_S = 12
 """Faster than anybody speaks in any language, fast Chinese at a token a character included: where decoding stops when
 it loops."""
-_WHISPERS_OWN = {"cmn": "zh"}
-"""Languages that Whisper has under another code."""
-_NEAREST = {"yue": "zh", "wuu": "zh", "nan": "zh", "hak": "zh"}
-"""Where a model does not have the first (Whisper has Cantonese from large-v3 on): better than a guess an utterance."""
 _MOST_UNKNOWN = 50
 """Languages that are told once each; callers choose what they ask for."""
 _MOST_TOKENS = 224
@@ -358,10 +354,10 @@ class WhisperRecogniser(ABC):
         if not self._multilingual:
             return self.profile.languages[0] if self.profile.languages else "en"
         language = language_code(job.language or AUTO_LANGUAGE)
-        language = _WHISPERS_OWN.get(language, language)
         if language == AUTO_LANGUAGE:
             return None
-        for code in (language, _NEAREST.get(language)):
+        # Whisper has Cantonese from large-v3 on: the nearest is better than a guess an utterance.
+        for code in (language, NEAREST_LANGUAGE.get(language)):
             if code is not None and self._tokenizer.token_to_id(f"<|{code}|>") is not None:
                 return code
         if language not in self._unknown_languages and len(self._unknown_languages) < _MOST_UNKNOWN:

@@ -20,7 +20,7 @@ work without a network: first run, tests and demo. It loads through `faster_whis
 **It hears** digits and digit strings, short answers, and sentences of the demo bot's domain (a bill
 reminder: promises to pay, dates, amounts, disputes, "call me back", references), spoken clearly.
 **It does not hear** free conversation by human callers, unusual names, or words outside its training; there
-it writes something wrong that may look sure. Production wants stock Whisper weights: `--asr-model small`.
+it writes something wrong that may look sure. Production wants stock Whisper weights: `--model small`.
 It writes lower-case words without punctuation, digits spelled out. Its decoder completes sentences it
 knows, so only the rows on new templates say how it does on new text.
 """

@@ -1,7 +1,7 @@
 """From a checkpoint to what ships: a Hugging Face folder to go on from, a CTranslate2 folder to load.
 
 OUT/model/   model.safetensors, config.json, tokenizer.json, training.json, ...   for `--init-from`
-OUT/ct2/     model.bin (int8), tokenizer.json, voicegate.json, MODEL_CARD.md   for `--asr-model`
+OUT/ct2/     model.bin (int8), tokenizer.json, voicegate.json, MODEL_CARD.md   for `--model`
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from transformers.utils import logging as transformers_logging
 
 from audio.recipe.network import SpeechNetwork
 from audio.recipe.plan import TrainingError
+from audio.whisper_profile import PROFILE_FILE
 
 __all__ = ["export", "read_never_heard"]
 
-PROFILE_FILE = "voicegate.json"
 TRAINING_FILE = "training.json"
 """What a training that goes on from the weights must know of them."""
 GATES = {"min_avg_logprob": -2.5, "no_speech_weight": 0.4, "min_evidence": 1.5}
